@@ -1,0 +1,1 @@
+"""Checkpoint to artifact: the only room that knows both the models and the graph compilers."""

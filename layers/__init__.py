@@ -1,0 +1,1 @@
+"""Tensor-to-tensor building blocks; attribute names are the official checkpoints' names."""

@@ -1,0 +1,1 @@
+"""What an artifact is and how a photo goes through it; numpy, no model code."""

@@ -1,0 +1,25 @@
+"""The errors this project raises on purpose. The class says whose fault it is."""
+
+
+class DepthError(Exception):
+    """Base of all: its text is one sentence for the user, with no traceback needed."""
+
+
+class InputError(DepthError, ValueError):
+    """What the caller gave cannot be used: a photo, a size, an option."""
+
+
+class ArtifactError(DepthError):
+    """A compiled artifact is missing, damaged, of another version or not what it says."""
+
+
+class CheckpointError(DepthError):
+    """Weights are missing, damaged or do not fit the model."""
+
+
+class CompileError(DepthError):
+    """A model could not be compiled, or its graph does not equal the model."""
+
+
+class MissingDependency(DepthError, ImportError):
+    """An optional package is needed and not installed."""
