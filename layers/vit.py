@@ -43,7 +43,9 @@ class VisionTransformer(nn.Module):
         self.embed_dim = spec.dim
         self.cls_token = nn.Parameter(torch.zeros(1, 1, spec.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + TRAINED_GRID**2, spec.dim))
-        self.mask_token = nn.Parameter(torch.zeros(1, spec.dim))  # in the checkpoints; training only
+        self.mask_token = nn.Parameter(
+            torch.zeros(1, spec.dim)
+        )  # in the checkpoints; training only
         self.patch_embed = PatchEmbed(spec.dim)
         self.blocks = nn.ModuleList(
             Block(spec.dim, spec.num_heads, spec.swiglu) for _ in range(spec.depth)

@@ -58,14 +58,20 @@ def network_size(
     return fit(size_hw[0]), fit(size_hw[1])
 
 
-def photo_to_tensor(rgb: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+def photo_to_tensor(
+    rgb: np.ndarray,
+    size_hw: tuple[int, int],
+    mean: tuple[float, float, float] = MEAN,
+    std: tuple[float, float, float] = STD,
+) -> np.ndarray:
     """Resize a photo to exactly this size and normalise it.
 
     Args:
         rgb: uint8 (H, W, 3).
         size_hw: height and width of the result in pixels.
+        mean, std: of the training images, RGB, for values in 0..1.
     Returns:
-        float32 (1, 3, *size_hw), RGB, ImageNet-normalised.
+        float32 (1, 3, *size_hw), RGB, normalised.
     Source: Depth Anything V2: cubic in float64, no antialiasing. Channel by channel, which is the
         same sum and a third of the memory.
     """
@@ -73,5 +79,5 @@ def photo_to_tensor(rgb: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     for channel in range(3):
         plane = rgb[..., channel] / 255.0
         plane = cv2.resize(plane, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
-        tensor[0, channel] = (plane - MEAN[channel]) / STD[channel]
+        tensor[0, channel] = (plane - mean[channel]) / std[channel]
     return tensor

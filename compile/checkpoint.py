@@ -1,0 +1,225 @@
+"""Weights: find, fetch, verify, and load strictly.
+
+A model's row in; an eager float32 model with its weights out, and where they came from. What is
+loaded never runs code: safetensors, or pickles read with ``weights_only``.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+
+from compile.registry import MODELS, ModelSpec
+from compile.seeded import fill_seeded
+from depth_anything_v2.dpt import DepthAnythingV2
+from layers.vit import VITS
+from runtime.artifact import sha256_of
+from runtime.errors import CheckpointError
+from runtime.manifest import WeightsSpec
+from runtime.optional import require
+
+log = logging.getLogger(__name__)
+
+FOLDER = Path("checkpoints")
+FOLDER_VARIABLE = "DEPTH_CHECKPOINT_DIR"
+SHOWN = 5
+
+
+def local_checkpoint(spec: ModelSpec) -> Optional[Path]:
+    """The model's weights in ``checkpoints/`` or ``$DEPTH_CHECKPOINT_DIR``, if they are there."""
+    folders = [FOLDER]
+    if os.environ.get(FOLDER_VARIABLE):
+        folders.append(Path(os.environ[FOLDER_VARIABLE]))
+    files = [folder / spec.file for folder in folders if spec.file]
+    return next((file for file in files if file.is_file()), None)
+
+
+def fetch_checkpoint(spec: ModelSpec, folder: Path = FOLDER) -> Path:
+    """Download a model's official weights, check them and write down what they are.
+
+    ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` are honoured. The size and, where the server names it,
+    the sha256 are compared; both are written to ``<file>.json`` beside the weights.
+
+    Raises:
+        CheckpointError: upstream has published none, they cannot be reached, or they arrive
+            damaged.
+    """
+    if spec.repo is None or spec.file is None:
+        raise CheckpointError(
+            f"{spec.name}: upstream has published no weights; give a file with --checkpoint, or "
+            "run it with --seeded-weights"
+        )
+    hub = require("huggingface_hub", "torch")
+    try:
+        told = hub.get_hf_file_metadata(hub.hf_hub_url(spec.repo, spec.file))
+        file = Path(hub.hf_hub_download(spec.repo, spec.file, local_dir=folder))
+    except Exception as error:  # the hub raises a dozen unrelated classes; the message names it
+        raise CheckpointError(
+            f"{spec.name}: cannot fetch {spec.file} from {spec.repo} "
+            f"({type(error).__name__}: {_first_line(error)}); put the file into {FOLDER}/ or a "
+            f"folder named by {FOLDER_VARIABLE}, or run with --seeded-weights"
+        ) from error
+    size, digest = file.stat().st_size, sha256_of(file)
+    expected = told.etag if told.etag and len(told.etag) == 64 else digest
+    if (told.size or size) != size or expected != digest:
+        file.unlink()
+        raise CheckpointError(
+            f"{file}: arrived as {size} bytes with sha256 {digest}, expected {told.size} and "
+            f"{expected}; removed, fetch it again"
+        )
+    facts = {
+        "repo": spec.repo,
+        "revision": told.commit_hash,
+        "bytes": size,
+        "sha256": digest,
+        "licence": spec.licence,
+    }
+    file.with_name(file.name + ".json").write_text(json.dumps(facts, indent=2) + "\n")
+    return file
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0]
+
+
+def read_state_dict(file: Path) -> dict[str, torch.Tensor]:
+    """Read a checkpoint without running anything in it.
+
+    Args:
+        file: ``.safetensors``, or a zip-format ``.pth`` / ``.pt``.
+    Raises:
+        CheckpointError: no such file, another format, damaged, or something other than tensors.
+    """
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such file")
+    try:
+        if file.suffix == ".safetensors":
+            state: Any = require("safetensors.torch", "torch").load_file(str(file))
+        else:
+            _check_pickle(file)
+            state = torch.load(str(file), map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except Exception as error:  # unpickling and zip errors of every kind mean the same here
+        raise CheckpointError(
+            f"{file}: damaged, or holds more than tensors ({_first_line(error)})"
+        ) from error
+    if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
+        state = state["model"]  # as upstream's metric training saves it
+    if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
+        raise CheckpointError(f"{file}: not a state dict (names to tensors)")
+    return dict(state)
+
+
+def _check_pickle(file: Path) -> None:
+    """Refuse what ``weights_only`` does not guard on older torch (CVE-2025-32434).
+
+    torch 1.13 hands a TorchScript archive to ``torch.jit.load`` whatever the flag says, and reads
+    old-format files by other code; both are refused before torch sees them.
+    """
+    if not zipfile.is_zipfile(file):
+        raise CheckpointError(
+            f"{file}: not a checkpoint in torch's zip format; save it again with a current torch, "
+            "or as safetensors"
+        )
+    with zipfile.ZipFile(file) as archive:
+        names = [name.rpartition("/")[2] for name in archive.namelist()]
+    if "constants.pkl" in names or "data.pkl" not in names:
+        raise CheckpointError(f"{file}: a TorchScript archive or other zip, not a state dict")
+
+
+def load_strictly(model: torch.nn.Module, state: Mapping[str, torch.Tensor], what: str) -> None:
+    """Load weights that fit exactly.
+
+    Raises:
+        CheckpointError: names or shapes differ; the text lists how.
+    """
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    differences = [
+        _listed("missing", [k for k in expected if k not in found]),
+        _listed("not expected", [k for k in found if k not in expected]),
+        _listed(
+            "of another shape",
+            [
+                f"{k} {found[k]} instead of {expected[k]}"
+                for k in expected
+                if k in found and found[k] != expected[k]
+            ],
+        ),
+    ]
+    if any(differences):
+        hint = _encoder_of(found)
+        raise CheckpointError(
+            f"{what} does not fit: {'; '.join(d for d in differences if d)}{hint}"
+        )
+    model.load_state_dict({key: value.float() for key, value in state.items()})
+
+
+def _listed(label: str, items: list[str]) -> str:
+    if not items:
+        return ""
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return f"{len(items)} {label}: {', '.join(items[:SHOWN])}{more}"
+
+
+def _encoder_of(found: Mapping[str, tuple[int, ...]]) -> str:
+    """Name the encoder that a state dict looks like, if it does."""
+    width = found.get("pretrained.cls_token", (0,))[-1]
+    names = [name for name, vit in VITS.items() if vit.dim == width]
+    return f". The file looks like {names[0]}: use that model" if names else ""
+
+
+def build_model(spec: ModelSpec) -> torch.nn.Module:
+    """The eager model of a row, in eval mode, its weights not yet set."""
+    return DepthAnythingV2(spec.encoder, max_depth=spec.max_depth_m).eval()
+
+
+def load_model(
+    spec: ModelSpec, checkpoint: Optional[Path] = None, seeded: bool = False
+) -> tuple[torch.nn.Module, WeightsSpec]:
+    """Build a model and give it weights.
+
+    Args:
+        checkpoint: a file; None looks for the official one, and fetches it if need be.
+        seeded: take reproducible random weights instead.
+    Returns:
+        the float32 model in eval mode, and what its weights are.
+    Raises:
+        CheckpointError: no weights to be had, or they do not fit.
+    """
+    if seeded:
+        model = build_model(spec)
+        fill_seeded(model)
+        return model, WeightsSpec("seeded", _state_digest(model), "none: random numbers")
+    file = checkpoint or local_checkpoint(spec) or fetch_checkpoint(spec)
+    log.info("weights: %s, licence %s", file, spec.licence)
+    state = read_state_dict(file)
+    model = build_model(spec)
+    load_strictly(model, state, f"{file} as {spec.name}")
+    return model, WeightsSpec("checkpoint", sha256_of(file), spec.licence, file.name)
+
+
+def _state_digest(model: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for key, value in model.state_dict().items():
+        digest.update(key.encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def find_model(name: str) -> ModelSpec:
+    """The row of this name.
+
+    Raises:
+        CheckpointError: there is none; the text lists those there are.
+    """
+    if name not in MODELS:
+        raise CheckpointError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}")
+    return MODELS[name]

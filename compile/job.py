@@ -1,0 +1,146 @@
+"""One compile: a model, a target and some sizes in; one artifact a size out."""
+
+import dataclasses
+import importlib.metadata
+import logging
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+import torch
+
+from compile.checkpoint import find_model, load_model
+from compile.deploy import REWRITES, DeploymentFormV2
+from compile.parity import check_parity
+from compile.registry import ModelSpec
+from compile.targets import pick_target, target_module
+from runtime.artifact import Artifact, commit, describe_files, partial_folder
+from runtime.engines import load_engine
+from runtime.errors import CheckpointError, CompileError, InputError
+from runtime.manifest import InputSpec, Manifest, OutputSpec, ParityReport, WeightsSpec
+
+log = logging.getLogger(__name__)
+
+SEEDED = ("never", "fallback", "always")
+
+
+@dataclass(frozen=True)
+class CompileJob:
+    """What to compile. ``seeded`` says whether random weights may stand in for a checkpoint."""
+
+    model: str = "vits"
+    target: str = "auto"
+    sizes_hw: tuple[tuple[int, int], ...] = ((518, 518),)
+    batch: int = 1
+    output: Path = Path("artifacts")
+    checkpoint: Optional[Path] = None
+    seeded: str = "never"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.seeded not in SEEDED:
+            raise InputError(f"seeded={self.seeded!r}: use one of {', '.join(SEEDED)}")
+        if self.seeded == "always" and self.checkpoint is not None:
+            raise InputError("give a checkpoint or ask for seeded weights, not both")
+        for size_hw in self.sizes_hw:
+            InputSpec(size_hw, self.batch)
+
+
+def compile_model(job: CompileJob) -> Iterator[Artifact]:
+    """Compile each size, check it against the eager model and write it.
+
+    Yields:
+        the artifacts, one by one as they are done.
+    Raises:
+        CheckpointError: no weights, or weights that do not fit.
+        CompileError: the graph cannot be made or does not equal the model.
+        MissingDependency: the target's compiler is not installed.
+    """
+    spec = find_model(job.model)
+    target = pick_target() if job.target == "auto" else job.target
+    versions = {
+        "depth-anything-inferentia": importlib.metadata.version("depth-anything-inferentia"),
+        "python": platform.python_version(),
+        **target_module(target).versions(),  # before the weights: a missing compiler fails at once
+    }
+    model, weights = _load(job, spec)
+    for size_hw in job.sizes_hw:
+        log.info("compiling %s for %s at %dx%d", spec.name, target, *size_hw)
+        yield _compile_one(job, spec, target, model, weights, versions, size_hw)
+
+
+def _load(job: CompileJob, spec: ModelSpec) -> tuple[torch.nn.Module, WeightsSpec]:
+    try:
+        return load_model(spec, job.checkpoint, seeded=job.seeded == "always")
+    except CheckpointError as error:
+        if job.seeded != "fallback" or job.checkpoint is not None:
+            raise
+        log.warning("%s", error)
+    log.warning(
+        "NO WEIGHTS for %s: using random ones. The pipeline is real, the depth means nothing. "
+        "Get the real ones with: make checkpoints MODEL=%s",
+        spec.name,
+        spec.name,
+    )
+    return load_model(spec, seeded=True)
+
+
+def _compile_one(
+    job: CompileJob,
+    spec: ModelSpec,
+    target: str,
+    model: torch.nn.Module,
+    weights: WeightsSpec,
+    versions: dict[str, str],
+    size_hw: tuple[int, int],
+) -> Artifact:
+    module = target_module(target)
+    input_spec = InputSpec(size_hw, job.batch)
+    output_spec = OutputSpec(spec.kind, spec.max_depth_m)
+    with partial_folder(job.output) as folder:
+        form = DeploymentFormV2(model, size_hw).eval()
+        try:
+            graph = module.build(form, torch.zeros(input_spec.shape), spec.kind, folder)
+        except (RuntimeError, AttributeError) as error:
+            raise CompileError(f"{target} cannot compile {spec.name}: {error}") from error
+        manifest = Manifest(
+            model=spec.name,
+            family=spec.family,
+            target=target,
+            precision=module.PRECISION,
+            graph=graph,
+            input=input_spec,
+            output=output_spec,
+            weights=weights,
+            rewrites=REWRITES,
+            versions=versions,
+            parity=ParityReport("pending device", "none yet", module.TOLERANCE),
+            files=describe_files(folder),
+        )
+        manifest = _with_parity(manifest, folder, model, job.device)
+        return commit(folder, manifest, job.output)
+
+
+def _with_parity(manifest: Manifest, folder: Path, model: torch.nn.Module, device: str) -> Manifest:
+    """Compare the graph with the eager model and put the report into the manifest."""
+    module = target_module(manifest.target)
+    if manifest.target == "neuron" and not module.device_present():
+        log.warning("no Inferentia chip here: parity is pending, check it on an Inf1 instance")
+        return manifest
+    engine = load_engine(folder, manifest, device)
+
+    def graph(image: np.ndarray) -> np.ndarray:
+        return engine({manifest.input.name: image})[manifest.output.kind]
+
+    def eager(image: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return model(torch.from_numpy(image)).numpy()
+
+    reference = f"eager float32, torch {torch.__version__}, CPU"
+    report = check_parity(graph, eager, manifest.input, reference, module.TOLERANCE)
+    worst = max(case.max_rel_range for case in report.cases)
+    log.info("parity: off by at most %.1e of the range, tolerance %.0e", worst, module.TOLERANCE)
+    return dataclasses.replace(manifest, parity=report)

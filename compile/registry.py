@@ -1,0 +1,89 @@
+"""The one table of models: what each puts out, under which licence, and where its weights are.
+
+Read by the command line, the tests and the README. No torch, no network.
+"""
+
+from dataclasses import dataclass
+from typing import Optional
+
+from depth_anything_v2.config import MAX_DEPTH_M
+
+NON_COMMERCIAL = "CC-BY-NC-4.0"
+UNTAGGED = "untagged upstream"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One row: a name that users type, and everything that follows from it."""
+
+    name: str
+    family: str
+    encoder: str
+    kind: str
+    licence: str
+    parameters_m: float
+    max_depth_m: Optional[float] = None
+    repo: Optional[str] = None  # on the Hugging Face Hub; None: upstream published no weights
+    file: Optional[str] = None
+
+
+HUB = "depth-anything/Depth-Anything-V2"
+SIZES = {"vits": "Small", "vitb": "Base", "vitl": "Large"}
+PARAMETERS_M = {"vits": 24.8, "vitb": 97.5, "vitl": 335.3}
+
+
+def _relative(encoder: str, licence: str) -> ModelSpec:
+    return ModelSpec(
+        name=encoder,
+        family="v2",
+        encoder=encoder,
+        kind="disparity",
+        licence=licence,
+        parameters_m=PARAMETERS_M[encoder],
+        repo=f"{HUB}-{SIZES[encoder]}",
+        file=f"depth_anything_v2_{encoder}.pth",
+    )
+
+
+def _metric(encoder: str, scene: str, dataset: str) -> ModelSpec:
+    return ModelSpec(
+        name=f"{encoder}-{scene}",
+        family="v2",
+        encoder=encoder,
+        kind="depth_m",
+        licence=UNTAGGED,
+        parameters_m=PARAMETERS_M[encoder],
+        max_depth_m=MAX_DEPTH_M[scene],
+        repo=f"{HUB}-Metric-{dataset}-{SIZES[encoder]}",
+        file=f"depth_anything_v2_metric_{dataset.lower()}_{encoder}.pth",
+    )
+
+
+ROWS = [
+    _relative("vits", "Apache-2.0"),
+    _relative("vitb", NON_COMMERCIAL),
+    _relative("vitl", NON_COMMERCIAL),
+    ModelSpec("vitg", "v2", "vitg", "disparity", NON_COMMERCIAL, parameters_m=1335.0),
+    *(_metric(encoder, "indoor", "Hypersim") for encoder in SIZES),
+    *(_metric(encoder, "outdoor", "VKITTI") for encoder in SIZES),
+]
+MODELS = {row.name: row for row in ROWS}
+
+
+def table() -> str:
+    """The table as Markdown, for the README and for ``python -m compile --list``."""
+    lines = [
+        "| model | parameters | output | weights' licence | weights |",
+        "|---|---|---|---|---|",
+    ]
+    for row in ROWS:
+        output = (
+            "disparity, relative"
+            if row.max_depth_m is None
+            else (f"depth in metres, up to {row.max_depth_m:.0f}")
+        )
+        where = "not published upstream" if row.repo is None else f"`{row.repo}`"
+        lines.append(
+            f"| `{row.name}` | {row.parameters_m:,.1f} M | {output} | {row.licence} | {where} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,21 @@
+"""TorchScript: traced by torch, for CPU and CUDA. Also the reference for other targets."""
+
+from pathlib import Path
+
+import torch
+
+TOLERANCE = 1e-4
+PRECISION = "f32"
+
+
+def build(form: torch.nn.Module, example: torch.Tensor, output_name: str, folder: Path) -> str:
+    """Trace and save. Returns the graph's file name."""
+    with torch.no_grad():
+        graph = torch.jit.trace(form, example, check_trace=False)  # parity checks it afterwards
+    graph.save(str(folder / "graph.pt"))
+    return "graph.pt"
+
+
+def versions() -> dict[str, str]:
+    """What made the graph."""
+    return {"torch": torch.__version__}

@@ -1,0 +1,238 @@
+"""The main job: photos in input_images/ to depth in output_depth/.
+
+A thin door to ``runtime``: picks artifacts, shows progress, counts. Where there is no artifact yet
+it runs the compile stage first.
+"""
+
+import argparse
+import importlib.util
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Optional
+
+from compile.registry import MODELS
+from runtime.artifact import Artifact, find_artifacts, read_artifact
+from runtime.depth_file import COLORMAPS, FORMATS
+from runtime.engines import ENGINES, available
+from runtime.errors import ArtifactError, DepthError, InputError
+from runtime.folder import FolderJob, Outcome, find_photos, run_folder
+from runtime.photo import MAX_PIXELS
+from runtime.predictor import Predictor
+
+ARTIFACTS = Path("artifacts")
+DEFAULT_MODEL = "vits"
+BUCKETS = ("518x518", "518x686", "686x518")
+LINE_EVERY_S = 30.0
+
+EXAMPLES = """examples:
+  python inference.py                                        input_images/ -> output_depth/
+  python inference.py --model vits-indoor --formats npz,png16
+  python inference.py --input holiday/ --recursive --output depth/ --side-by-side
+  python inference.py --artifact artifacts/vits-518x518-b1-onnx --input photo.jpg
+"""
+
+log = logging.getLogger("inference")
+
+
+def formats(text: str) -> tuple[str, ...]:
+    """Comma-separated output formats."""
+    wanted = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    unknown = [name for name in wanted if name not in FORMATS]
+    if unknown or not wanted:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give some of {','.join(FORMATS)}, separated by commas"
+        )
+    return wanted
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="inference.py",
+        description="Estimate the depth of photos. Each photo gets the files asked for, on its own "
+        "pixel grid, and a .json that says what they hold.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", choices=list(MODELS), help=f"default {DEFAULT_MODEL}")
+    parser.add_argument(
+        "--artifact",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="compiled artifacts to use, or a folder of them; default: the model's in artifacts/",
+    )
+    parser.add_argument("--input", type=Path, default=Path("input_images"), help="folder or file")
+    parser.add_argument("--output", type=Path, default=Path("output_depth"), help="folder")
+    parser.add_argument(
+        "--formats",
+        type=formats,
+        default=("png", "png16", "npz"),
+        metavar="LIST",
+        help=f"of {','.join(FORMATS)}; default png,png16,npz",
+    )
+    parser.add_argument("--colormap", choices=COLORMAPS, default="Spectral_r")
+    parser.add_argument("--side-by-side", action="store_true", help="also photo | colour map")
+    parser.add_argument("--recursive", action="store_true", help="folders in folders")
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"refuse larger photos; default {MAX_PIXELS:,}",
+    )
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of the engine")
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    args = build_parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    job = FolderJob(
+        args.input,
+        args.output,
+        args.formats,
+        args.colormap,
+        args.side_by_side,
+        args.recursive,
+        args.max_pixels,
+    )
+    try:
+        photos = find_photos(job)  # before a compile: nothing to do must not take a minute
+        if args.artifact:
+            artifacts = [
+                read_artifact(p) for root in args.artifact for p in find_artifacts(root) or [root]
+            ]
+            if args.model and any(a.manifest.model != args.model for a in artifacts):
+                raise InputError(
+                    f"--artifact holds {artifacts[0].manifest.model}, not {args.model}"
+                )
+        else:
+            model = args.model or (DEFAULT_MODEL if arguments else choose_model())
+            artifacts = artifacts_of(model)
+        predictor = Predictor(artifacts, args.device, args.threads)
+        announce(predictor)
+        started = time.perf_counter()
+        failed = report(run_folder(job, predictor), len(photos))
+        rate = len(photos) / (time.perf_counter() - started)
+    except DepthError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the photos done so far stay", file=sys.stderr)
+        return 130
+    print(f"{len(photos) - failed} done, {failed} failed, {rate:.2f} images/s -> {job.output}/")
+    return 1 if failed else 0
+
+
+def choose_model() -> str:
+    """Ask which model to use, on a terminal that offers several; else the default."""
+    from compile.checkpoint import local_checkpoint
+
+    compiled = {read_artifact(path).manifest.model for path in find_artifacts(ARTIFACTS)}
+    names = [name for name, row in MODELS.items() if name in compiled or local_checkpoint(row)]
+    if len(names) < 2 or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return names[0] if len(names) == 1 else DEFAULT_MODEL
+    for number, name in enumerate(names, start=1):
+        row = MODELS[name]
+        state = "compiled" if name in compiled else "to be compiled"
+        print(f"  {number}  {name:14} {row.kind:10} {row.licence:14} {state}", file=sys.stderr)
+    while True:
+        print(f"model [1-{len(names)}, Enter for 1]: ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
+        if answer.strip() in names:
+            return answer.strip()
+        if not answer.strip():
+            return names[0]
+        if answer.strip().isdigit() and 1 <= int(answer) <= len(names):
+            return names[int(answer) - 1]
+        print(f"{answer.strip()!r}: give a number or a name from the list", file=sys.stderr)
+
+
+def artifacts_of(model: str) -> list[Artifact]:
+    """The model's compiled artifacts, of one target and one set of weights; compiled if absent."""
+    found = usable_artifacts(model)
+    if not found:
+        log.info("no artifact of %s in %s/ yet: compiling it, once", model, ARTIFACTS)
+        compile_buckets(model)
+    elif found[0].manifest.weights.seeded and has_checkpoint(model):
+        log.info("%s was compiled without weights and has some now: compiling it again", model)
+        compile_buckets(model)
+    found = usable_artifacts(model)
+    if not found:
+        raise ArtifactError(f"no artifact of {model} can run here; see `python -m compile --help`")
+    return found
+
+
+def usable_artifacts(model: str) -> list[Artifact]:
+    """Artifacts of a model that can run here: real weights first, then the preferred engine."""
+    groups: dict[tuple[object, ...], list[Artifact]] = {}
+    for path in find_artifacts(ARTIFACTS):
+        try:
+            artifact = read_artifact(path)
+        except ArtifactError as error:
+            log.warning("skipped: %s", error)
+            continue
+        m = artifact.manifest
+        if m.model == model and available(m.target):
+            key = (m.weights.seeded, list(ENGINES).index(m.target), m.input.batch, m.weights.sha256)
+            groups.setdefault(key, []).append(artifact)
+    return groups[min(groups)] if groups else []
+
+
+def has_checkpoint(model: str) -> bool:
+    """True if the model's official weights are on this machine."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    from compile.checkpoint import local_checkpoint
+
+    return local_checkpoint(MODELS[model]) is not None
+
+
+def compile_buckets(model: str) -> None:
+    """Compile a model for the usual aspect ratios, in a process of its own."""
+    command = [sys.executable, "-m", "compile", "--model", model, "--seeded-fallback"]
+    command += ["--output", str(ARTIFACTS), "--sizes", *BUCKETS]
+    if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+        raise ArtifactError(f"compiling {model} failed; the lines above say why")
+
+
+def announce(predictor: Predictor) -> None:
+    """Say what is about to run, and loudly if its weights are random."""
+    m = predictor.artifacts[0].manifest
+    sizes = ", ".join("{}x{}".format(*a.manifest.input.size_hw) for a in predictor.artifacts)
+    log.info("%s on %s (%s), licence %s", m.model, m.target, sizes, m.weights.licence)
+    if m.weights.seeded:
+        log.warning(
+            "RANDOM WEIGHTS: the pipeline is real, the depth means nothing. "
+            "Get the real ones with: make checkpoints MODEL=%s",
+            m.model,
+        )
+
+
+def report(outcomes: Iterable[Outcome], total: int) -> int:
+    """Show progress and errors; returns the number of photos that failed."""
+    from tqdm import tqdm
+
+    failed, last_line = 0, time.monotonic()
+    with tqdm(total=total, unit="photo", disable=not sys.stderr.isatty()) as bar:
+        for number, outcome in enumerate(outcomes, start=1):
+            if outcome.error is not None:
+                failed += 1
+                tqdm.write(f"failed: {outcome.error}", file=sys.stderr)
+            bar.update()
+            if bar.disable and time.monotonic() - last_line > LINE_EVERY_S:
+                last_line = time.monotonic()
+                log.info("%d of %d photos, %d failed", number, total, failed)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""An artifact on disk: a folder with ``manifest.json`` and the files it names.
+
+Written whole or not at all; verified against its hashes before anything in it is used.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.errors import ArtifactError
+from runtime.manifest import FileSpec, Manifest, from_json, to_json
+
+MANIFEST = "manifest.json"
+MANIFEST_BYTES = 1 << 20
+PARTIAL = ".partial-"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder whose manifest has been read; ``digest`` is the manifest's sha256."""
+
+    path: Path
+    manifest: Manifest
+    digest: str
+
+    def verify(self) -> None:
+        """Compare every file with the manifest.
+
+        Raises:
+            ArtifactError: a file is missing, or its size or hash differs.
+        """
+        for spec in self.manifest.files:
+            file = self.path / spec.name
+            if file.is_symlink() or not file.is_file():
+                raise ArtifactError(f"{file}: missing; rebuild the artifact with `make compile`")
+            if file.stat().st_size != spec.bytes or sha256_of(file) != spec.sha256:
+                raise ArtifactError(
+                    f"{file}: its bytes are not those the manifest names (damaged, or edited "
+                    "after the compile); rebuild the artifact with `make compile`"
+                )
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file without holding it in memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def describe_files(folder: Path) -> tuple[FileSpec, ...]:
+    """Name, hash and size of every file in a folder, by name; the manifest itself left out."""
+    files = sorted(file for file in folder.iterdir() if file.name != MANIFEST)
+    return tuple(FileSpec(file.name, sha256_of(file), file.stat().st_size) for file in files)
+
+
+def read_artifact(path: Path) -> Artifact:
+    """Read an artifact's manifest; its files are not looked at yet.
+
+    Raises:
+        ArtifactError: no manifest there, or one that this package cannot use.
+    """
+    file = path / MANIFEST
+    try:
+        if file.stat().st_size > MANIFEST_BYTES:
+            raise ArtifactError(f"{file}: over {MANIFEST_BYTES} bytes, not a manifest of ours")
+        text = file.read_bytes()
+    except OSError:
+        raise ArtifactError(
+            f"{path}: no {MANIFEST} there, so it is no artifact; make one with `make compile`"
+        ) from None
+    try:
+        manifest = from_json(text.decode("utf-8"))
+    except (ArtifactError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: {error}") from None
+    return Artifact(path, manifest, hashlib.sha256(text).hexdigest())
+
+
+def find_artifacts(root: Path) -> list[Path]:
+    """Folders below ``root`` that hold a manifest, by name; ``root`` itself if it does."""
+    if (root / MANIFEST).is_file():
+        return [root]
+    return sorted(
+        file.parent for file in root.glob(f"*/{MANIFEST}") if not file.parent.name.startswith(".")
+    )
+
+
+@contextlib.contextmanager
+def partial_folder(root: Path) -> Iterator[Path]:
+    """A scratch folder in ``root`` that is gone afterwards, whatever happens."""
+    root.mkdir(parents=True, exist_ok=True)
+    _sweep(root)
+    folder = root / f"{PARTIAL}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def commit(folder: Path, manifest: Manifest, root: Path) -> Artifact:
+    """Write the manifest into a finished folder and move it to its name in ``root``.
+
+    An older artifact of that name is replaced.
+    """
+    text = to_json(manifest)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    target = root / manifest.name
+    with partial_folder(root) as aside:
+        if target.exists():
+            target.rename(aside / "old")
+        folder.rename(target)
+    return Artifact(target, manifest, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _sweep(root: Path) -> None:
+    """Remove scratch folders whose process was killed."""
+    for folder in root.glob(f"{PARTIAL}*"):
+        pid = folder.name[len(PARTIAL) :].partition("-")[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

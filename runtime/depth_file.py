@@ -1,0 +1,245 @@
+"""Depth to files that say what they hold.
+
+A prediction in; files on disk out, each written under a temporary name and renamed. The encoders
+are pure functions from arrays to bytes.
+"""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Optional
+
+# OpenCV reads this once, at its first image file: without it there is no EXR.
+os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")
+
+import cv2
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from runtime.manifest import OutputSpec
+from runtime.predictor import Prediction
+
+FORMATS = ("png", "png16", "npz", "exr", "pfm", "tiff")
+MILLIMETRES = 1000.0
+MAX_UINT16 = 65535
+PNG_LEVEL = 1  # larger levels cost several times the time for a few percent of the size
+TIFF_DESCRIPTION = 270
+
+# ColorBrewer's 11-class Spectral (Cynthia Brewer, Apache-2.0), reversed: violet far, red near.
+SPECTRAL_R = "5e4fa2 3288bd 66c2a5 abdda4 e6f598 ffffbf fee08b fdae61 f46d43 d53e4f 9e0142"
+OPENCV_MAPS = {
+    "inferno": cv2.COLORMAP_INFERNO,
+    "magma": cv2.COLORMAP_MAGMA,
+    "turbo": cv2.COLORMAP_TURBO,
+    "viridis": cv2.COLORMAP_VIRIDIS,
+}
+COLORMAPS = ("Spectral_r", *OPENCV_MAPS, "gray")
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding16:
+    """How a 16-bit PNG holds depth: ``value = offset + scale * stored``.
+
+    ``invalid`` is the stored value that stands for "no depth", None where there is none.
+    """
+
+    scale: float
+    offset: float
+    unit: str
+    invalid: Optional[int]
+    out_of_range: int
+
+
+def nearness(depth: np.ndarray, output: OutputSpec) -> np.ndarray:
+    """Scale a map to 0 (farthest) .. 1 (nearest): float32 (H, W), zeros if it is constant."""
+    low, high = float(depth.min()), float(depth.max())
+    if high == low:
+        return np.zeros_like(depth)
+    scaled = (depth - low) / (high - low)
+    return scaled if output.larger_is_nearer else 1.0 - scaled
+
+
+def colorize(depth: np.ndarray, output: OutputSpec, colormap: str = "Spectral_r") -> np.ndarray:
+    """Paint a map for people: uint8 (H, W, 3) RGB, near is the warm or bright end."""
+    return _lookup_table(colormap)[(nearness(depth, output) * 255).astype(np.uint8)]
+
+
+def _lookup_table(colormap: str) -> np.ndarray:
+    """256 RGB colours, farthest first."""
+    ramp = np.arange(256, dtype=np.uint8)
+    if colormap == "gray":
+        return np.stack([ramp] * 3, axis=1)
+    if colormap in OPENCV_MAPS:
+        return cv2.applyColorMap(ramp, OPENCV_MAPS[colormap])[:, 0, ::-1]
+    anchors = np.array([list(bytes.fromhex(color)) for color in SPECTRAL_R.split()])
+    at = np.linspace(0, len(anchors) - 1, 256)
+    channels = [np.interp(at, np.arange(len(anchors)), anchors[:, c]) for c in range(3)]
+    return np.stack(channels, axis=1).round().astype(np.uint8)
+
+
+def to_uint16(depth: np.ndarray, output: OutputSpec) -> tuple[np.ndarray, Encoding16]:
+    """Store a map in 16 bits.
+
+    Metres become millimetres, 0 where there is no depth or more than 65.535 m of it. Relative maps
+    are stretched from their minimum (0) to their maximum (65535).
+
+    Args:
+        depth: float32 (H, W), finite.
+    Returns:
+        uint16 (H, W), and how to read it.
+    """
+    if output.unit == "metre":
+        millimetres = np.round(depth * MILLIMETRES)
+        beyond = millimetres > MAX_UINT16
+        stored = np.where(beyond | (millimetres < 0), 0, millimetres).astype(np.uint16)
+        return stored, Encoding16(1 / MILLIMETRES, 0.0, "metre", 0, int(beyond.sum()))
+    low, high = float(depth.min()), float(depth.max())
+    step = (high - low) / MAX_UINT16
+    scaled = (depth - low) / step if step else np.zeros_like(depth)
+    stored = np.clip(np.round(scaled), 0, MAX_UINT16).astype(np.uint16)
+    return stored, Encoding16(step, low, "relative", None, 0)
+
+
+def describe(prediction: Prediction) -> dict[str, Any]:
+    """What a map is and where it came from: the part that every file of it shares."""
+    manifest, output = prediction.artifact.manifest, prediction.output
+    facts: dict[str, Any] = {
+        "kind": output.kind,
+        "unit": output.unit,
+        "larger_is_nearer": output.larger_is_nearer,
+        "max_depth_m": output.max_depth_m,
+        "min": float(prediction.depth.min()),
+        "max": float(prediction.depth.max()),
+        "size": {"height": prediction.depth.shape[0], "width": prediction.depth.shape[1]},
+        "model": manifest.model,
+        "artifact": {"name": manifest.name, "digest": prediction.artifact.digest},
+        "weights": dataclasses.asdict(manifest.weights),
+        "licence": manifest.weights.licence,
+    }
+    if manifest.weights.seeded:
+        facts["warning"] = "made with random weights: the numbers mean nothing"
+    return facts
+
+
+def sidecar(prediction: Prediction, photo: str, files: dict[str, str], **more: Any) -> str:
+    """The JSON that goes with a map's files."""
+    spec = prediction.artifact.manifest.input
+    height, width = prediction.depth.shape
+    facts = describe(prediction)
+    facts.update(
+        photo=photo,
+        files=files,
+        preprocessing={
+            "network_size": {"height": spec.size_hw[0], "width": spec.size_hw[1]},
+            "resize": "cubic to exactly the network's size; depth back bilinearly, corners aligned",
+            # 1: aspect ratio kept; 1.1: the network saw the photo 10 % wider than it is
+            "aspect_stretch": (spec.size_hw[1] / spec.size_hw[0]) / (width / height),
+            "mean": spec.mean,
+            "std": spec.std,
+            "pixel_grid": "the photo's own, after its EXIF orientation",
+        },
+        seconds={stage: round(took, 4) for stage, took in prediction.seconds.items()},
+        **more,
+    )
+    return json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def encode_png(pixels: np.ndarray, facts: dict[str, Any]) -> bytes:
+    """PNG of uint8 (H, W, 3) or uint16 (H, W), with its description in a text chunk."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Description", json.dumps(facts))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=PNG_LEVEL, pnginfo=info)
+    return buffer.getvalue()
+
+
+def encode_npz(depth: np.ndarray, output: OutputSpec) -> bytes:
+    """NPZ of one float32 (H, W) array, named after its kind."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{output.kind: depth})
+    return buffer.getvalue()
+
+
+def encode_tiff(depth: np.ndarray, facts: dict[str, Any]) -> bytes:
+    """TIFF of float32 (H, W), with its description in the usual tag."""
+    buffer = io.BytesIO()
+    tags = {TIFF_DESCRIPTION: json.dumps(facts)}
+    Image.fromarray(depth).save(buffer, "TIFF", tiffinfo=tags)
+    return buffer.getvalue()
+
+
+def encode_float(depth: np.ndarray, suffix: str) -> bytes:
+    """EXR or PFM of float32 (H, W)."""
+    done, data = cv2.imencode(suffix, depth)
+    if not done:
+        raise OSError(f"OpenCV cannot write {suffix} in this build")
+    return data.tobytes()
+
+
+def write_prediction(
+    prediction: Prediction,
+    rgb: np.ndarray,
+    base: Path,
+    photo: str,
+    formats: tuple[str, ...],
+    colormap: str = "Spectral_r",
+    side_by_side: bool = False,
+) -> list[Path]:
+    """Write a map in the formats asked for, and the sidecar last.
+
+    Args:
+        rgb: the photo, uint8 (H, W, 3), for ``side_by_side``.
+        base: path of the files without their last suffix.
+        photo: the photo's name, for the sidecar.
+        formats: of ``FORMATS``.
+        colormap: of ``COLORMAPS``.
+    Returns:
+        the files written.
+    Raises:
+        OSError: the disk refuses.
+    """
+    depth, output, facts = prediction.depth, prediction.output, describe(prediction)
+    encoders: dict[str, tuple[str, Callable[[], bytes]]] = {
+        "npz": (".npz", lambda: encode_npz(depth, output)),
+        "exr": (".exr", lambda: encode_float(depth, ".exr")),
+        "pfm": (".pfm", lambda: encode_float(depth, ".pfm")),
+        "tiff": (".tiff", lambda: encode_tiff(depth, facts)),
+    }
+    more: dict[str, Any] = {}
+    if "png16" in formats:
+        stored, encoding = to_uint16(depth, output)
+        more["png16"] = dataclasses.asdict(encoding)
+        png16_facts = {**facts, "png16": more["png16"]}
+        encoders["png16"] = (".depth16.png", lambda: encode_png(stored, png16_facts))
+    wanted = list(formats)
+    if "png" in formats or side_by_side:
+        painted = colorize(depth, output, colormap)
+        more["colormap"] = {"name": colormap, "near_is": "the last colour"}
+        encoders["png"] = (".color.png", lambda: encode_png(painted, facts))
+        encoders["side_by_side"] = (
+            ".side_by_side.png",
+            lambda: encode_png(np.concatenate((rgb, painted), axis=1), facts),
+        )
+        wanted += ["side_by_side"] if side_by_side else []
+    files = {name: base.with_name(base.name + encoders[name][0]) for name in wanted}
+    for name, file in files.items():
+        write_atomically(file, encoders[name][1]())
+    note = base.with_name(base.name + ".json")
+    text = sidecar(prediction, photo, {name: file.name for name, file in files.items()}, **more)
+    write_atomically(note, text.encode("utf-8"))
+    return [*files.values(), note]
+
+
+def write_atomically(file: Path, data: bytes) -> None:
+    """Write under a temporary name, then rename: a reader sees all of it or nothing."""
+    temporary = file.with_name(f".{file.name}.partial-{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(file)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()

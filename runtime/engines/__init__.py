@@ -1,0 +1,54 @@
+"""One module a target: ``load`` turns an artifact's graph into a function from arrays to arrays."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from runtime.errors import InputError
+from runtime.manifest import Manifest
+
+Engine = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+
+# target -> (module here, package it needs); in the order in which a runtime prefers them
+ENGINES = {
+    "neuron": ("runtime.engines.neuron", "torch_neuron"),
+    "openvino": ("runtime.engines.openvino", "openvino"),
+    "onnx": ("runtime.engines.onnxruntime", "onnxruntime"),
+    "torchscript": ("runtime.engines.torchscript", "torch"),
+}
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def available(target: str) -> bool:
+    """True if the package that runs this target's graphs is installed."""
+    return importlib.util.find_spec(ENGINES[target][1]) is not None
+
+
+def load_engine(
+    folder: Path, manifest: Manifest, device: str = "auto", threads: Optional[int] = None
+) -> Engine:
+    """Load a graph.
+
+    Args:
+        folder: where the artifact's files are, already verified.
+        device: auto, cpu or cuda; only torchscript graphs can run on either.
+        threads: CPU threads; None leaves the choice to the engine.
+    Returns:
+        a function from {input name: array} to {output kind: array}.
+    Raises:
+        InputError: the target cannot run on that device.
+        MissingDependency: the target's package is not installed.
+    """
+    if device not in DEVICES:
+        raise InputError(f"device={device!r}: use one of {', '.join(DEVICES)}")
+    if device == "cuda" and manifest.target != "torchscript":
+        raise InputError(
+            f"{manifest.name} cannot run on cuda; compile it with --target torchscript"
+        )
+    module = importlib.import_module(ENGINES[manifest.target][0])
+    engine: Engine = module.load(folder, manifest, device, threads)
+    return engine

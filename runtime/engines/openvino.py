@@ -1,0 +1,28 @@
+"""OpenVINO graphs, on the CPU."""
+
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from runtime.engines import Engine
+from runtime.manifest import Manifest
+from runtime.optional import require
+
+
+def load(folder: Path, manifest: Manifest, device: str, threads: Optional[int]) -> Engine:
+    """Load a graph in the manifest's precision."""
+    openvino = require("openvino", "openvino")
+    config = {
+        "PERFORMANCE_HINT": "LATENCY",
+        # Said aloud because OpenVINO's default is bfloat16 wherever the processor has it.
+        "INFERENCE_PRECISION_HINT": manifest.precision,
+    }
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = str(threads)
+    graph = openvino.Core().compile_model(str(folder / manifest.graph), "CPU", config)
+
+    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {manifest.output.kind: graph(inputs)[manifest.output.kind].copy()}
+
+    return run

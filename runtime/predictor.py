@@ -1,0 +1,171 @@
+"""Photo to depth: picks the graph whose shape fits, pads the batch, times each stage.
+
+RGB uint8 (H, W, 3) in; float32 (H, W) on the same pixels out. The three stages can be called apart,
+so that a job can overlap them: ``prepare`` and ``finish`` are pure and may run in any thread,
+``infer`` belongs to one thread at a time.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Optional
+
+import numpy as np
+
+from runtime.artifact import Artifact
+from runtime.engines import Engine, load_engine
+from runtime.errors import ArtifactError, InputError
+from runtime.manifest import OutputSpec
+from runtime.postprocess import resize_to_photo
+from runtime.preprocess import check_photo, photo_to_tensor
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A photo as one graph takes it."""
+
+    tensor: np.ndarray  # float32 (1, 3, h, w)
+    photo_hw: tuple[int, int]
+    bucket: int
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Depth of one photo, and what it is."""
+
+    depth: np.ndarray  # float32 (H, W), on the photo's own pixel grid
+    output: OutputSpec
+    artifact: Artifact
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def nearest_bucket(photo_hw: tuple[int, int], sizes_hw: Sequence[tuple[int, int]]) -> int:
+    """Index of the size whose aspect ratio is nearest, as a ratio; of equals, the largest."""
+
+    def distance(size_hw: tuple[int, int]) -> tuple[float, int]:
+        stretch = (size_hw[0] / size_hw[1]) / (photo_hw[0] / photo_hw[1])
+        return round(abs(math.log(stretch)), 9), -size_hw[0] * size_hw[1]
+
+    return min(range(len(sizes_hw)), key=lambda index: distance(sizes_hw[index]))
+
+
+class Predictor:
+    """Artifacts of one model in one or more shapes, used as one.
+
+    Args:
+        artifacts: at least one; all of the same model, weights, target and batch.
+        device: auto, cpu or cuda, as for ``load_engine``.
+        threads: CPU threads of the engine; None leaves the choice to it.
+    Raises:
+        ArtifactError: artifacts that do not belong together, or files that fail verification.
+    """
+
+    def __init__(
+        self, artifacts: Sequence[Artifact], device: str = "auto", threads: Optional[int] = None
+    ) -> None:
+        if not artifacts:
+            raise ArtifactError("no artifact given; make one with `make compile`")
+        for artifact in artifacts:
+            _check_same_model(artifacts[0], artifact)
+            artifact.verify()
+        self.artifacts = list(artifacts)
+        self.batch = artifacts[0].manifest.input.batch
+        self.output = artifacts[0].manifest.output
+        self._sizes_hw = [artifact.manifest.input.size_hw for artifact in artifacts]
+        self._engines: dict[int, Engine] = {}
+        self._device, self._threads = device, threads
+        self._lock = threading.Lock()
+
+    def __call__(self, rgb: np.ndarray) -> Prediction:
+        """Estimate the depth of one photo.
+
+        Args:
+            rgb: uint8 (H, W, 3).
+        Raises:
+            InputError: rgb has another shape or dtype.
+            ArtifactError: the graph returned something that cannot be depth.
+        """
+        prepared = self.prepare(rgb)
+        (result,) = self.infer([prepared])
+        return self.finish(prepared, *result)
+
+    def prepare(self, rgb: np.ndarray) -> Prepared:
+        """Pick a graph by aspect ratio and make its input: resized to fit it exactly."""
+        start = time.perf_counter()
+        check_photo(rgb)
+        photo_hw = (rgb.shape[0], rgb.shape[1])
+        bucket = nearest_bucket(photo_hw, self._sizes_hw)
+        spec = self.artifacts[bucket].manifest.input
+        tensor = photo_to_tensor(rgb, spec.size_hw, spec.mean, spec.std)
+        return Prepared(tensor, photo_hw, bucket, {"preprocess": time.perf_counter() - start})
+
+    def infer(self, group: Sequence[Prepared]) -> list[tuple[np.ndarray, float]]:
+        """Run one batch, padded to the compiled size.
+
+        Args:
+            group: one to ``batch`` photos prepared for the same graph.
+        Returns:
+            a float32 map (h, w) for each, and the seconds it took, shared equally.
+        Raises:
+            InputError: too many photos, or photos for different graphs.
+        """
+        buckets = {prepared.bucket for prepared in group}
+        if not group or len(group) > self.batch or len(buckets) > 1:
+            raise InputError(
+                f"{len(group)} photos for {len(buckets)} graphs: give 1 to {self.batch} for one"
+            )
+        engine = self._engine(group[0].bucket)
+        spec = self.artifacts[group[0].bucket].manifest.input
+        start = time.perf_counter()
+        tensors = [prepared.tensor for prepared in group]
+        tensors += tensors[-1:] * (self.batch - len(group))
+        maps = engine({spec.name: np.concatenate(tensors)})[self.output.kind]
+        seconds = (time.perf_counter() - start) / len(group)
+        if maps.shape != (self.batch, *spec.size_hw) or not np.isfinite(maps).all():
+            raise ArtifactError(
+                f"{self.artifacts[group[0].bucket].path}: the graph returned {maps.shape} with "
+                f"{int((~np.isfinite(maps)).sum())} values that are not finite, expected "
+                f"{(self.batch, *spec.size_hw)} finite ones; rebuild it with `make compile`"
+            )
+        return [(depth, seconds) for depth in maps[: len(group)]]
+
+    def finish(self, prepared: Prepared, depth: np.ndarray, infer_seconds: float) -> Prediction:
+        """Bring a map to the photo's own pixel grid."""
+        start = time.perf_counter()
+        depth = resize_to_photo(depth, prepared.photo_hw)
+        seconds = {
+            **prepared.seconds,
+            "inference": infer_seconds,
+            "postprocess": time.perf_counter() - start,
+        }
+        return Prediction(depth, self.output, self.artifacts[prepared.bucket], seconds)
+
+    def warm_up(self) -> None:
+        """Load every graph and run it once, so that the first photo is as fast as the next."""
+        for bucket, size_hw in enumerate(self._sizes_hw):
+            self.infer([Prepared(np.zeros((1, 3, *size_hw), np.float32), size_hw, bucket, {})])
+
+    def _engine(self, bucket: int) -> Engine:
+        """The graph's engine, loaded when first needed."""
+        with self._lock:
+            if bucket not in self._engines:
+                artifact = self.artifacts[bucket]
+                self._engines[bucket] = load_engine(
+                    artifact.path, artifact.manifest, self._device, self._threads
+                )
+            return self._engines[bucket]
+
+
+def _check_same_model(first: Artifact, other: Artifact) -> None:
+    a, b = first.manifest, other.manifest
+    for what in ("model", "target", "precision", "output", "weights"):
+        if getattr(a, what) != getattr(b, what):
+            raise ArtifactError(
+                f"{other.path} and {first.path} differ in {what}: {getattr(b, what)} and "
+                f"{getattr(a, what)}; give artifacts of one compile"
+            )
+    if a.input.batch != b.input.batch:
+        raise ArtifactError(f"{other.path} and {first.path} have different batches")
