@@ -1,4 +1,4 @@
-"""python -m compile: checkpoint to artifact, from the command line."""
+"""python -m compile: checkpoint to artifact, and the fetching of checkpoints."""
 
 import argparse
 import logging
@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   python -m compile --model vitl --target onnx --seeded-weights
   python -m compile --model vits --sizes 518x518 518x686 686x518
   python -m compile --model vits-indoor --checkpoint my.safetensors --output artifacts/
+  python -m compile fetch --model vitl                         official weights to checkpoints/
   python -m compile --list                                     models, outputs, licences
 """
 
@@ -44,6 +45,13 @@ def build_parser() -> argparse.ArgumentParser:
         "the eager model, and write one artifact a shape. Prints their folders.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "command",
+        nargs="?",
+        default="build",
+        choices=("build", "fetch"),
+        help="build artifacts (the default), or only fetch official weights",
     )
     parser.add_argument("--model", default="vits", choices=list(MODELS), help="default vits")
     parser.add_argument(
@@ -93,25 +101,44 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 0
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds: no half-made artifact stays
-    from compile.job import CompileJob, compile_model
-
     try:
-        job = CompileJob(
-            args.model,
-            args.target,
-            tuple(args.sizes),
-            args.batch,
-            args.output,
-            args.checkpoint,
-            args.seeded,
-            args.device,
-        )
-        for artifact in compile_model(job):
-            print(artifact.path, flush=True)
+        (fetch if args.command == "fetch" else build)(args)
     except DepthError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def build(args: argparse.Namespace) -> None:
+    """Compile every size; prints the artifacts' folders."""
+    from compile.job import CompileJob, compile_model
+
+    job = CompileJob(
+        args.model,
+        args.target,
+        tuple(args.sizes),
+        args.batch,
+        args.output,
+        args.checkpoint,
+        args.seeded,
+        args.device,
+    )
+    for artifact in compile_model(job):
+        print(artifact.path, flush=True)
+
+
+def fetch(args: argparse.Namespace) -> None:
+    """Fetch official weights unless they are here; prints their path, and the licence to stderr."""
+    from compile.checkpoint import fetch_checkpoint, local_checkpoint
+
+    spec = MODELS[args.model]
+    file = local_checkpoint(spec)
+    if file is None:
+        file = fetch_checkpoint(spec)
+    else:
+        logging.info("%s is here already", file)
+    logging.info("licence of the %s weights: %s", spec.name, spec.licence)
+    print(file)
 
 
 if __name__ == "__main__":

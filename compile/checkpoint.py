@@ -176,34 +176,30 @@ def _encoder_of(found: Mapping[str, tuple[int, ...]]) -> str:
     return f". The file looks like {names[0]}: use that model" if names else ""
 
 
-def build_model(spec: ModelSpec) -> torch.nn.Module:
+def build_model(spec: ModelSpec) -> DepthAnythingV2:
     """The eager model of a row, in eval mode, its weights not yet set."""
     return DepthAnythingV2(spec.encoder, max_depth=spec.max_depth_m).eval()
 
 
-def load_model(
-    spec: ModelSpec, checkpoint: Optional[Path] = None, seeded: bool = False
-) -> tuple[torch.nn.Module, WeightsSpec]:
+def load_model(spec: ModelSpec, checkpoint: Optional[Path]) -> tuple[DepthAnythingV2, WeightsSpec]:
     """Build a model and give it weights.
 
     Args:
-        checkpoint: a file; None looks for the official one, and fetches it if need be.
-        seeded: take reproducible random weights instead.
+        checkpoint: a file; None takes reproducible random weights instead.
     Returns:
         the float32 model in eval mode, and what its weights are.
     Raises:
-        CheckpointError: no weights to be had, or they do not fit.
+        CheckpointError: the file cannot be read, or does not fit.
     """
-    if seeded:
+    if checkpoint is None:
         model = build_model(spec)
         fill_seeded(model)
         return model, WeightsSpec("seeded", _state_digest(model), "none: random numbers")
-    file = checkpoint or local_checkpoint(spec) or fetch_checkpoint(spec)
-    log.info("weights: %s, licence %s", file, spec.licence)
-    state = read_state_dict(file)
+    log.info("weights: %s, licence %s", checkpoint, spec.licence)
+    state = read_state_dict(checkpoint)
     model = build_model(spec)
-    load_strictly(model, state, f"{file} as {spec.name}")
-    return model, WeightsSpec("checkpoint", sha256_of(file), spec.licence, file.name)
+    load_strictly(model, state, f"{checkpoint} as {spec.name}")
+    return model, WeightsSpec("checkpoint", sha256_of(checkpoint), spec.licence, checkpoint.name)
 
 
 def _state_digest(model: torch.nn.Module) -> str:

@@ -28,6 +28,7 @@ class DeploymentFormV2(nn.Module):
         self.blocks = ENCODERS[model.encoder].taps
         with torch.no_grad():
             pos_embed = resize_pos_embed(model.pretrained.pos_embed, self.grid_hw).clone()
+        self.pos_embed: torch.Tensor
         self.register_buffer("pos_embed", pos_embed)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

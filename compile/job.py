@@ -12,11 +12,12 @@ from typing import Optional
 import numpy as np
 import torch
 
-from compile.checkpoint import find_model, load_model
+from compile.checkpoint import fetch_checkpoint, find_model, load_model, local_checkpoint
 from compile.deploy import REWRITES, DeploymentFormV2
 from compile.parity import check_parity
 from compile.registry import ModelSpec
 from compile.targets import pick_target, target_module
+from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.artifact import Artifact, commit, describe_files, partial_folder
 from runtime.engines import load_engine
 from runtime.errors import CheckpointError, CompileError, InputError
@@ -66,17 +67,29 @@ def compile_model(job: CompileJob) -> Iterator[Artifact]:
         "python": platform.python_version(),
         **target_module(target).versions(),  # before the weights: a missing compiler fails at once
     }
-    model, weights = _load(job, spec)
+    model, weights = load_model(spec, find_weights(job, spec))
     for size_hw in job.sizes_hw:
         log.info("compiling %s for %s at %dx%d", spec.name, target, *size_hw)
         yield _compile_one(job, spec, target, model, weights, versions, size_hw)
 
 
-def _load(job: CompileJob, spec: ModelSpec) -> tuple[torch.nn.Module, WeightsSpec]:
+def find_weights(job: CompileJob, spec: ModelSpec) -> Optional[Path]:
+    """The checkpoint to load: given, found or fetched; None for random weights.
+
+    ``seeded="fallback"`` stands in for weights that are absent, never for weights that are bad.
+
+    Raises:
+        CheckpointError: there are none, and random ones were not asked for.
+    """
+    if job.seeded == "always":
+        return None
+    file = job.checkpoint or local_checkpoint(spec)
+    if file is not None:
+        return file
     try:
-        return load_model(spec, job.checkpoint, seeded=job.seeded == "always")
+        return fetch_checkpoint(spec)
     except CheckpointError as error:
-        if job.seeded != "fallback" or job.checkpoint is not None:
+        if job.seeded != "fallback":
             raise
         log.warning("%s", error)
     log.warning(
@@ -85,14 +98,14 @@ def _load(job: CompileJob, spec: ModelSpec) -> tuple[torch.nn.Module, WeightsSpe
         spec.name,
         spec.name,
     )
-    return load_model(spec, seeded=True)
+    return None
 
 
 def _compile_one(
     job: CompileJob,
     spec: ModelSpec,
     target: str,
-    model: torch.nn.Module,
+    model: DepthAnythingV2,
     weights: WeightsSpec,
     versions: dict[str, str],
     size_hw: tuple[int, int],

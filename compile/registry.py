@@ -29,7 +29,7 @@ class ModelSpec:
 
 HUB = "depth-anything/Depth-Anything-V2"
 SIZES = {"vits": "Small", "vitb": "Base", "vitl": "Large"}
-PARAMETERS_M = {"vits": 24.8, "vitb": 97.5, "vitl": 335.3}
+PARAMETERS_M = {"vits": 24.8, "vitb": 97.5, "vitl": 335.3, "vitg": 1258.1}
 
 
 def _relative(encoder: str, licence: str) -> ModelSpec:
@@ -63,7 +63,7 @@ ROWS = [
     _relative("vits", "Apache-2.0"),
     _relative("vitb", NON_COMMERCIAL),
     _relative("vitl", NON_COMMERCIAL),
-    ModelSpec("vitg", "v2", "vitg", "disparity", NON_COMMERCIAL, parameters_m=1335.0),
+    ModelSpec("vitg", "v2", "vitg", "disparity", NON_COMMERCIAL, PARAMETERS_M["vitg"]),
     *(_metric(encoder, "indoor", "Hypersim") for encoder in SIZES),
     *(_metric(encoder, "outdoor", "VKITTI") for encoder in SIZES),
 ]

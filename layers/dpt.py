@@ -66,6 +66,7 @@ class Scratch(nn.Module):
         for level, channels in enumerate(in_channels, start=1):
             entry = nn.Conv2d(channels, features, 3, padding=1, bias=False)
             setattr(self, f"layer{level}_rn", entry)
+        for level in range(1, len(in_channels) + 1):
             setattr(self, f"refinenet{level}", FeatureFusionBlock(features, use_bn))
 
     def fuse(self, levels: Sequence[torch.Tensor], grid_hw: tuple[int, int]) -> torch.Tensor:

@@ -99,9 +99,9 @@ def run_folder(job: FolderJob, predictor: Predictor) -> Iterator[Outcome]:
                     reading.append((photo, readers.submit(_read, job, predictor, photo)))
                 full: list[_Read] = []
                 if reading:
-                    photo, future = reading.popleft()
+                    photo, pending = reading.popleft()
                     try:
-                        read = future.result()
+                        read = pending.result()
                     except InputError as error:
                         yield Outcome(photo, error=str(error))
                         continue
@@ -122,8 +122,8 @@ def run_folder(job: FolderJob, predictor: Predictor) -> Iterator[Outcome]:
             while writing:
                 yield _outcome(*writing.popleft())
         finally:
-            for _, waiting in [*reading, *writing]:
-                waiting.cancel()
+            for _, future in reading:
+                future.cancel()  # what has been inferred is still written
 
 
 @dataclass(frozen=True)

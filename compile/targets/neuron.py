@@ -30,7 +30,7 @@ def build(form: torch.nn.Module, example: torch.Tensor, output_name: str, folder
     """
     _require_torch_neuron()
     with torch.no_grad():
-        graph = torch.neuron.trace(form, example, fallback=False)
+        graph = torch.neuron.trace(form, example, fallback=False)  # type: ignore[attr-defined]
     graph.save(str(folder / "graph.pt"))
     return "graph.pt"
 

@@ -1,0 +1,51 @@
+# The menu. `make` alone prints it; CI calls the same targets.
+.DEFAULT_GOAL := help
+.PHONY: help setup checkpoints compile inference test check bench serve clean
+
+MODEL  ?= vits
+TARGET ?= auto
+SIZES  ?= 518x518 518x686 686x518
+BATCH  ?= 1
+ARGS   ?=
+PY     := .venv/bin/python
+# The main job asks for a model itself when none is named here
+NAMED  := $(if $(filter command line environment,$(origin MODEL)),--model $(MODEL))
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@echo
+	@echo '  variables: MODEL=vits TARGET=auto SIZES="518x518 518x686" BATCH=1 ARGS="--side-by-side" PYTHON=python3.9'
+
+# Installed once, and again when a pin, the project file or the script changes
+.venv/installed: pyproject.toml setup.sh $(wildcard constraints/*.txt)
+	@./setup.sh
+
+setup: .venv/installed ## make .venv, install everything, create input_images/ and output_depth/
+	@mkdir -p input_images output_depth
+
+checkpoints: .venv/installed ## fetch official weights: MODEL=vits
+	@$(PY) -m compile fetch --model $(MODEL)
+
+compile: .venv/installed ## checkpoint to artifacts: MODEL= TARGET= SIZES= BATCH=
+	@$(PY) -m compile --model $(MODEL) --target $(TARGET) --sizes $(SIZES) --batch $(BATCH) \
+	    --seeded-fallback $(ARGS)
+
+inference: .venv/installed ## input_images/ to output_depth/, compiling first if need be: MODEL= ARGS=
+	@$(PY) inference.py $(NAMED) $(ARGS)
+
+test: .venv/installed ## run the tests
+	@$(PY) -m pytest $(ARGS)
+
+check: .venv/installed ## format, lint, types
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy runtime compile serve
+
+bench: .venv/installed ## measure, against an upstream-style loop, on this machine
+	@$(PY) -m benchmarks end2end $(ARGS)
+
+serve: .venv/installed ## the HTTP service (not in this version: says what to use instead)
+	@$(PY) -m serve $(ARGS)
+
+clean: ## remove output_depth/ and nothing else
+	@rm -rf output_depth

@@ -1,0 +1,1 @@
+"""Artifact to answers. The HTTP service is not part of this version."""

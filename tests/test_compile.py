@@ -1,0 +1,217 @@
+"""The compile stage: an artifact that equals the model, or no artifact and a reason."""
+
+import json
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+
+import compile.targets.neuron as neuron_target
+from compile.__main__ import main
+from compile.deploy import DeploymentFormV2
+from compile.job import CompileJob, compile_model
+from compile.parity import check_parity, compare, parity_inputs
+from compile.registry import ROWS, table
+from compile.seeded import fill_seeded
+from compile.targets import pick_target
+from depth_anything_v2.dpt import DepthAnythingV2
+from runtime.artifact import find_artifacts, read_artifact
+from runtime.errors import CompileError, InputError
+from runtime.manifest import InputSpec
+from runtime.predictor import Predictor
+
+SIZE = ["--sizes", "56x84"]  # small: every operator of the real size, in a second
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """One artifact a target, of the metric vits at a small size and a batch of two."""
+    root = tmp_path_factory.mktemp("artifacts")
+    made = {}
+    for target in ("torchscript", "onnx", "openvino"):
+        job = CompileJob("vits-indoor", target, ((56, 84),), 2, root, seeded="always")
+        (made[target],) = compile_model(job)
+    return made
+
+
+@pytest.mark.parametrize("target", ["torchscript", "onnx", "openvino"])
+def test_artifact_states_what_was_compiled_and_how_exact_it_is(compiled, target):
+    artifact = read_artifact(compiled[target].path)
+    artifact.verify()
+    m = artifact.manifest
+    assert artifact.path.name == m.name == f"vits-indoor-56x84-b2-{target}"
+    assert (m.output.kind, m.output.unit, m.output.max_depth_m) == ("depth_m", "metre", 20.0)
+    assert m.weights.source == "seeded" and m.weights.licence == "none: random numbers"
+    assert m.versions["torch"] == torch.__version__ and m.versions["python"]
+    assert m.parity.status == "passed" and "eager float32" in m.parity.reference
+    assert [case.input for case in m.parity.cases] == ["photo", "waves", "noise"]
+    assert all(case.max_rel_range <= m.parity.tolerance_rel_range for case in m.parity.cases)
+    assert all(case.pearson > 0.9999 for case in m.parity.cases)
+
+
+@pytest.mark.parametrize("target", ["torchscript", "onnx", "openvino"])
+def test_artifact_answers_as_the_eager_model_does(compiled, target):
+    model = DepthAnythingV2("vits", max_depth=20.0).eval()
+    fill_seeded(model)
+    rgb = np.random.RandomState(1).randint(0, 256, (60, 90, 3), dtype=np.uint8)
+    predictor = Predictor([compiled[target]])
+    prepared = predictor.prepare(rgb)
+    ((depth, _),) = predictor.infer([prepared])
+    with torch.no_grad():
+        expected = model(torch.from_numpy(prepared.tensor))[0].numpy()
+    np.testing.assert_allclose(depth, expected, atol=1e-4 * np.ptp(expected))
+
+
+@pytest.mark.parametrize("size_hw", [(518, 518), (56, 84)])
+def test_deployment_form_is_the_eager_model_in_double_precision(size_hw):
+    model = DepthAnythingV2("vits").eval()
+    fill_seeded(model)
+    model.double()
+    image = torch.randn(1, 3, *size_hw, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(DeploymentFormV2(model, size_hw)(image), model(image))
+
+
+def test_graph_that_differs_from_the_model_leaves_no_artifact(tmp_path, monkeypatch, capsys):
+    exact = DeploymentFormV2.forward
+    monkeypatch.setattr(DeploymentFormV2, "forward", lambda self, x: exact(self, x) * 1.001)
+    arguments = ["--target", "torchscript", "--seeded-weights", *SIZE, "--output", str(tmp_path)]
+    assert main(arguments) == 1
+    assert "does not equal the model" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parity_refuses_nan_and_wrong_shapes():
+    spec = InputSpec((28, 28))
+    good = np.random.RandomState(0).rand(1, 28, 28).astype(np.float32)
+    bad = good.copy()
+    bad[0, 3, 3] = np.nan
+    with pytest.raises(CompileError, match="off by inf"):
+        check_parity(lambda _: bad, lambda _: good, spec, "eager", 1e-4)
+    with pytest.raises(CompileError, match="returned, expected"):
+        compare("photo", good[0], good)
+
+
+def test_parity_measures_are_what_their_names_say():
+    expected = np.array([[0.0, 1.0], [2.0, 4.0]])
+    case = compare("photo", expected + 0.4, expected)
+    assert case.max_abs == pytest.approx(0.4) and case.max_rel_range == pytest.approx(0.1)
+    assert case.mean_rel == pytest.approx(0.4 / 1.75) and case.pearson == pytest.approx(1.0)
+
+
+def test_parity_inputs_are_fixed_and_differ_within_a_batch():
+    spec = InputSpec((56, 84), batch=2)
+    first, second = parity_inputs(spec), parity_inputs(spec)
+    assert list(first) == ["photo", "waves", "noise"]
+    for name, image in first.items():
+        assert image.shape == spec.shape and image.dtype == np.float32
+        np.testing.assert_array_equal(image, second[name])
+        assert not np.array_equal(image[0], image[1])
+
+
+def test_command_prints_one_folder_a_size_and_nothing_else(tmp_path):
+    arguments = ["--target", "torchscript", "--seeded-weights", "--output", str(tmp_path)]
+    command = [sys.executable, "-m", "compile", *arguments, "--sizes", "28x28", "28x42"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [
+        str(tmp_path / f"vits-{size}-b1-torchscript") for size in ("28x28", "28x42")
+    ]
+    assert len(find_artifacts(tmp_path)) == 2
+
+
+def test_same_compile_gives_the_same_manifest(tmp_path):
+    job = CompileJob("vits", "onnx", ((28, 28),), 1, tmp_path, seeded="always")
+    (first,) = compile_model(job)
+    (second,) = compile_model(job)
+    assert first.digest == second.digest
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        (["--sizes", "500x518"], "nearest is 504x518"),
+        (["--sizes", "518"], "HEIGHTxWIDTH"),
+        (["--model", "vitx"], "invalid choice"),
+        (["--target", "tpu"], "invalid choice"),
+        (["--seeded-weights", "--seeded-fallback"], "not allowed with"),
+    ],
+)
+def test_wrong_arguments_exit_2_and_say_what_is_right(arguments, text, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2 and text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "settings", [{"batch": 0}, {"sizes_hw": ((500, 518),)}, {"seeded": "maybe"}]
+)
+def test_a_job_that_cannot_work_is_refused_where_it_is_written(settings):
+    with pytest.raises(InputError):
+        CompileJob(**settings)
+
+
+def test_help_shows_examples(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "examples:" in capsys.readouterr().out
+
+
+def test_list_prints_every_model_with_its_licence(capsys):
+    assert main(["--list"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.strip() == table()
+    assert all(f"`{row.name}`" in printed and row.licence in printed for row in ROWS)
+
+
+def test_neuron_without_its_compiler_says_what_to_install_and_where(tmp_path, capsys):
+    if pick_target() == "neuron":
+        pytest.skip("torch-neuron is installed here")
+    arguments = ["--target", "neuron", "--seeded-weights", *SIZE, "--output", str(tmp_path)]
+    assert main(arguments) == 1
+    message = capsys.readouterr().err
+    assert "torch_neuron is not installed" in message and "neuron-cc" in message
+    assert "--target openvino" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_neuron_calls_trace_without_cpu_fallback_and_leaves_parity_pending(
+    tmp_path, monkeypatch, capsys
+):
+    """With a stand-in for torch_neuron: it records the call and traces for the CPU."""
+    if neuron_target.device_present():
+        pytest.skip("a real Inferentia device is here; the stand-in is for machines without")
+    calls = []
+
+    def trace(module, example, **options):
+        calls.append(options)
+        return torch.jit.trace(module, example, check_trace=False)
+
+    stand_in = types.ModuleType("torch_neuron")
+    stand_in.__version__ = "0 (stand-in)"
+    stand_in.__spec__ = types.SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "torch_neuron", stand_in)
+    monkeypatch.setattr(torch, "neuron", types.SimpleNamespace(trace=trace), raising=False)
+    arguments = ["--target", "auto", "--seeded-weights", *SIZE, "--output", str(tmp_path)]
+    assert main(arguments) == 0
+    assert calls == [{"fallback": False}]
+    manifest = json.loads((tmp_path / "vits-56x84-b1-neuron" / "manifest.json").read_text())
+    assert manifest["parity"]["status"] == "pending device" and manifest["parity"]["cases"] == []
+    assert manifest["versions"]["torch_neuron"] == "0 (stand-in)"
+
+
+def test_an_operator_neuron_cannot_run_is_an_error_not_a_fallback(tmp_path, monkeypatch, capsys):
+    def trace(module, example, **options):
+        raise AttributeError("aten::upsample_bicubic2d is not supported")
+
+    stand_in = types.ModuleType("torch_neuron")
+    stand_in.__version__ = "0 (stand-in)"
+    monkeypatch.setitem(sys.modules, "torch_neuron", stand_in)
+    monkeypatch.setattr(torch, "neuron", types.SimpleNamespace(trace=trace), raising=False)
+    arguments = ["--target", "neuron", "--seeded-weights", *SIZE, "--output", str(tmp_path)]
+    assert main(arguments) == 1
+    assert "aten::upsample_bicubic2d" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
