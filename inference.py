@@ -5,7 +5,6 @@ it runs the compile stage first.
 """
 
 import argparse
-import importlib.util
 import logging
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Optional
 
+from compile.fetch import local_checkpoint
 from compile.registry import MODELS
 from runtime.artifact import Artifact, find_artifacts, read_artifact
 from runtime.depth_file import COLORMAPS, FORMATS
@@ -134,9 +134,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def choose_model() -> str:
     """Ask which model to use, on a terminal that offers several; else the default."""
-    from compile.checkpoint import local_checkpoint
-
-    compiled = {read_artifact(path).manifest.model for path in find_artifacts(ARTIFACTS)}
+    compiled = {artifact.manifest.model for artifact in readable_artifacts()}
     names = [name for name, row in MODELS.items() if name in compiled or local_checkpoint(row)]
     if len(names) < 2 or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return names[0] if len(names) == 1 else DEFAULT_MODEL
@@ -162,7 +160,7 @@ def artifacts_of(model: str) -> list[Artifact]:
     if not found:
         log.info("no artifact of %s in %s/ yet: compiling it, once", model, ARTIFACTS)
         compile_buckets(model)
-    elif found[0].manifest.weights.seeded and has_checkpoint(model):
+    elif found[0].manifest.weights.seeded and local_checkpoint(MODELS[model]):
         log.info("%s was compiled without weights and has some now: compiling it again", model)
         compile_buckets(model)
     found = usable_artifacts(model)
@@ -171,29 +169,26 @@ def artifacts_of(model: str) -> list[Artifact]:
     return found
 
 
-def usable_artifacts(model: str) -> list[Artifact]:
-    """Artifacts of a model that can run here: real weights first, then the preferred engine."""
-    groups: dict[tuple[object, ...], list[Artifact]] = {}
+def readable_artifacts() -> list[Artifact]:
+    """What is in ``artifacts/``; what cannot be read is named and skipped."""
+    artifacts = []
     for path in find_artifacts(ARTIFACTS):
         try:
-            artifact = read_artifact(path)
+            artifacts.append(read_artifact(path))
         except ArtifactError as error:
             log.warning("skipped: %s", error)
-            continue
+    return artifacts
+
+
+def usable_artifacts(model: str) -> list[Artifact]:
+    """Artifacts of a model that can run here: real weights first, then the preferred engine."""
+    groups: dict[tuple[bool, int, int, str], list[Artifact]] = {}
+    for artifact in readable_artifacts():
         m = artifact.manifest
         if m.model == model and available(m.target):
             key = (m.weights.seeded, list(ENGINES).index(m.target), m.input.batch, m.weights.sha256)
             groups.setdefault(key, []).append(artifact)
     return groups[min(groups)] if groups else []
-
-
-def has_checkpoint(model: str) -> bool:
-    """True if the model's official weights are on this machine."""
-    if importlib.util.find_spec("torch") is None:
-        return False
-    from compile.checkpoint import local_checkpoint
-
-    return local_checkpoint(MODELS[model]) is not None
 
 
 def compile_buckets(model: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
+from compile.fetch import fetch_checkpoint, local_checkpoint
 from compile.registry import MODELS, table
 from compile.targets import CHOICES
 from runtime.errors import DepthError
@@ -129,8 +130,6 @@ def build(args: argparse.Namespace) -> None:
 
 def fetch(args: argparse.Namespace) -> None:
     """Fetch official weights unless they are here; prints their path, and the licence to stderr."""
-    from compile.checkpoint import fetch_checkpoint, local_checkpoint
-
     spec = MODELS[args.model]
     file = local_checkpoint(spec)
     if file is None:

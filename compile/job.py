@@ -12,8 +12,9 @@ from typing import Optional
 import numpy as np
 import torch
 
-from compile.checkpoint import fetch_checkpoint, find_model, load_model, local_checkpoint
+from compile.checkpoint import find_model, load_model
 from compile.deploy import REWRITES, DeploymentFormV2
+from compile.fetch import fetch_checkpoint, local_checkpoint
 from compile.parity import check_parity
 from compile.registry import ModelSpec
 from compile.targets import pick_target, target_module

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from compile import checkpoint
+from compile import checkpoint, fetch
 from compile.__main__ import main
 from compile.registry import MODELS
 from compile.seeded import fill_seeded
@@ -37,7 +37,7 @@ def state():
 def elsewhere(tmp_path, monkeypatch):
     """Run in an empty folder, with no checkpoint folder named by the environment."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(checkpoint.FOLDER_VARIABLE, raising=False)
+    monkeypatch.delenv(fetch.FOLDER_VARIABLE, raising=False)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -51,15 +51,15 @@ def test_a_checkpoint_is_loaded_and_its_hash_recorded(state, tmp_path, suffix):
 
 
 def test_weights_are_found_in_checkpoints_first_then_in_the_named_folder(tmp_path, monkeypatch):
-    assert checkpoint.local_checkpoint(VITS) is None
+    assert fetch.local_checkpoint(VITS) is None
     shelf = tmp_path / "shelf"
     shelf.mkdir()
     (shelf / VITS.file).write_bytes(b"a")
-    monkeypatch.setenv(checkpoint.FOLDER_VARIABLE, str(shelf))
-    assert checkpoint.local_checkpoint(VITS) == shelf / VITS.file
+    monkeypatch.setenv(fetch.FOLDER_VARIABLE, str(shelf))
+    assert fetch.local_checkpoint(VITS) == shelf / VITS.file
     Path("checkpoints").mkdir()
     (Path("checkpoints") / VITS.file).write_bytes(b"a")
-    assert checkpoint.local_checkpoint(VITS) == Path("checkpoints") / VITS.file
+    assert fetch.local_checkpoint(VITS) == Path("checkpoints") / VITS.file
 
 
 def test_half_precision_weights_become_float32(state, tmp_path):
@@ -165,7 +165,7 @@ def test_fallback_does_not_hide_a_checkpoint_that_does_not_fit(tmp_path, capsys)
 
 def test_unpublished_weights_are_not_looked_for():
     with pytest.raises(CheckpointError, match="published no weights"):
-        checkpoint.fetch_checkpoint(MODELS["vitg"])
+        fetch.fetch_checkpoint(MODELS["vitg"])
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -203,7 +203,7 @@ def hub(request):
     server.server_close()
 
 
-def fetch(hub):
+def fetch_from(hub):
     env = {**os.environ, "HF_ENDPOINT": hub, "HF_HUB_DISABLE_XET": "1"}
     return subprocess.run(
         [sys.executable, "-m", "compile", "fetch", "--model", "vits"],
@@ -214,7 +214,7 @@ def fetch(hub):
 
 
 def test_fetching_checks_the_file_and_writes_down_what_it_is(hub):
-    done = fetch(hub)
+    done = fetch_from(hub)
     assert done.returncode == 0, done.stderr
     file = Path("checkpoints") / VITS.file
     assert done.stdout.strip() == str(file) and file.read_bytes() == Hub.body
@@ -226,11 +226,11 @@ def test_fetching_checks_the_file_and_writes_down_what_it_is(hub):
         "sha256": Hub.etag,
         "licence": "Apache-2.0",
     }
-    assert "is here already" in fetch(hub).stderr
+    assert "is here already" in fetch_from(hub).stderr
 
 
 @pytest.mark.parametrize("hub", [{"etag": "0" * 64}], indirect=True)
 def test_a_file_that_arrives_damaged_is_removed(hub):
-    done = fetch(hub)
+    done = fetch_from(hub)
     assert done.returncode == 1 and "fetch it again" in done.stderr
     assert not (Path("checkpoints") / VITS.file).exists()

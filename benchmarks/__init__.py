@@ -1,0 +1,1 @@
+"""Measurements that the documentation quotes: each command makes its own table again."""

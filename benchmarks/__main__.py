@@ -1,0 +1,128 @@
+"""python -m benchmarks: measure, print a table, keep the numbers, rewrite the documentation."""
+
+import argparse
+import json
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from benchmarks.document import DOCS, RESULTS, update_page
+from benchmarks.machine import describe_machine, machine_line, slug
+from compile.registry import MODELS
+from runtime.errors import DepthError
+
+EXAMPLES = """examples:
+  python -m benchmarks end2end                        the main job against an eager loop
+  python -m benchmarks end2end --photos 4 --rounds 3 --artifacts my_artifacts/
+  python -m benchmarks end2end --doc                  and rewrite its part of docs/performance.md
+  python -m benchmarks buckets                        what fixed shapes cost in accuracy and time
+  python -m benchmarks buckets --checkpoint depth_anything_v2_vits.pth --doc
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure on this machine. The table goes to stdout, the numbers as JSON to "
+        "benchmarks/results/.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--input", type=Path, default=Path("input_images"), help="photos; default input_images/"
+    )
+    shared.add_argument("--json", type=Path, metavar="FILE", help="where the numbers go")
+    shared.add_argument("--doc", action="store_true", help="rewrite the table in docs/ too")
+
+    end2end = commands.add_parser(
+        "end2end",
+        parents=[shared],
+        help="images/s of the main job against an upstream-style eager loop",
+        description="Photos to files, vits at 518x518 with seeded weights: the main job on an "
+        "OpenVINO artifact against a loop of eager infer_image, in interleaved rounds.",
+        epilog="example: python -m benchmarks end2end --photos 4 --rounds 3",
+    )
+    end2end.add_argument(
+        "--artifacts",
+        type=Path,
+        metavar="FOLDER",
+        help="use, or compile into, this folder; default: a temporary one",
+    )
+    end2end.add_argument("--photos", type=int, default=8, metavar="N", help="a round; default 8")
+    end2end.add_argument("--rounds", type=int, default=5, metavar="R", help="default 5")
+    end2end.add_argument(
+        "--threads", type=int, metavar="N", help="of both sides; default: each side's own choice"
+    )
+
+    buckets = commands.add_parser(
+        "buckets",
+        parents=[shared],
+        help="depth through fixed shapes against the photo's own shape",
+        description="Compare depth through one, three and five fixed shapes with depth at the "
+        "photo's own aspect ratio, and time each shape. Eager; nothing is compiled.",
+        epilog="example: python -m benchmarks buckets --checkpoint depth_anything_v2_vits.pth",
+    )
+    buckets.add_argument("--model", default="vits", choices=list(MODELS), help="default vits")
+    buckets.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="real weights; default: seeded ones"
+    )
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    args = build_parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    machine = describe_machine()  # before the run: its load average must not be our own
+    try:
+        if args.command == "end2end":
+            page, section, numbers, table = _end2end(args, machine)
+        else:
+            page, section, numbers, table = _buckets(args)
+        command = shlex.join(["python", "-m", "benchmarks", *arguments])
+        text = f"{table}\n\n{machine_line(machine, command)}\n"
+        print(text)
+        file = args.json or RESULTS / f"{args.command}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        facts = {"command": command, "machine": machine, **numbers}
+        file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        print(file)
+        if args.doc:
+            update_page(page, section, text)
+            print(page)
+    except DepthError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+Report = tuple[Path, str, dict[str, Any], str]
+
+
+def _end2end(args: argparse.Namespace, machine: dict[str, Any]) -> Report:
+    from benchmarks.end2end import End2EndJob, measure, table
+
+    job = End2EndJob(args.input, args.artifacts, args.photos, args.rounds, args.threads)
+    numbers = measure(job)
+    # one section a torch version: the eager side differs more between them than anything else
+    section = f"end2end {slug(machine)}"
+    return DOCS / "performance.md", section, numbers, table(numbers)
+
+
+def _buckets(args: argparse.Namespace) -> Report:
+    from benchmarks.buckets import study, table
+
+    numbers = study(args.model, args.checkpoint, args.input)
+    return DOCS / "buckets.md", "buckets", numbers, table(numbers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

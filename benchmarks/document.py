@@ -1,0 +1,49 @@
+"""Generated tables inside hand-written pages.
+
+A page, a section's name and its text in; the page with that section replaced out. What stands
+outside the markers is never touched.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from runtime.errors import InputError
+
+DOCS = Path("docs")
+RESULTS = Path("benchmarks/results")
+
+
+def put_section(page: str, name: str, body: str) -> str:
+    """Replace what stands between a section's markers.
+
+    Raises:
+        InputError: the page does not hold exactly one pair of markers of this name.
+    """
+    begin, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
+    head, found_begin, rest = page.partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not (found_begin and found_end) or begin in tail or end in tail:
+        raise InputError(f"the page needs one pair of lines {begin} and {end}")
+    return f"{head}{begin}\n\n{body.strip()}\n\n{end}{tail}"
+
+
+def update_page(file: Path, name: str, body: str) -> None:
+    """The same for a file.
+
+    Raises:
+        InputError: no such file, or no such section in it.
+    """
+    try:
+        page = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}; run this from the repository's root") from None
+    try:
+        file.write_text(put_section(page, name, body), encoding="utf-8")
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; the first column is text, the others are numbers."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

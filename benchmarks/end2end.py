@@ -1,0 +1,231 @@
+"""Images per second, photos to files: the main job against an upstream-style eager loop.
+
+Both sides get the same square photos and the same seeded weights and compute 518x518: the eager
+loop keeps a photo's aspect ratio and would compute more pixels on any other photo. The sides take
+turns, round after round; a first round, the warm-up, does not count. Neither does a round in which
+other processes took much of the processor: it is run again. The times themselves choose nothing.
+"""
+
+import logging
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks.crops import center_crop
+from benchmarks.document import markdown_table
+from benchmarks.eager_loop import INPUT_SIZE, eager_loop
+from benchmarks.machine import OthersMeter, wait_until_quiet
+from compile.checkpoint import find_model, load_model
+from compile.parity import compare
+from depth_anything_v2.dpt import DepthAnythingV2
+from runtime.artifact import Artifact, read_artifact
+from runtime.errors import ArtifactError, InputError
+from runtime.folder import FolderJob, find_photos, run_folder
+from runtime.photo import read_photo
+from runtime.predictor import Predictor
+
+log = logging.getLogger(__name__)
+
+MODEL = "vits"
+ARTIFACT = f"{MODEL}-{INPUT_SIZE}x{INPUT_SIZE}-b1-openvino"
+MODEL_CALLS = 4  # of the network alone, a round
+QUIET = 0.05  # share of the processor that others may take in a round that counts
+WAIT_S = 60.0  # for quiet, before a round, at most
+TRIES = 4  # times as many rounds as asked for, at most
+
+EAGER, PNG, ALL = "eager loop, colour PNG", "main job, `png`", "main job, `png,png16,npz`"
+EAGER_MODEL, COMPILED_MODEL = "network alone, eager", "network alone, compiled"
+BASELINE = {PNG: EAGER, ALL: EAGER, COMPILED_MODEL: EAGER_MODEL}
+
+
+@dataclass(frozen=True)
+class End2EndJob:
+    """What to measure. ``artifacts`` None: compile into a temporary folder."""
+
+    source: Path = Path("input_images")
+    artifacts: Optional[Path] = None
+    photos: int = 8
+    rounds: int = 5
+    threads: Optional[int] = None
+
+    def __post_init__(self) -> None:
+        if self.photos < 1 or self.rounds < 1 or (self.threads or 1) < 1:
+            raise InputError(f"photos={self.photos}, rounds={self.rounds}: all must be positive")
+
+
+def measure(job: End2EndJob) -> dict[str, Any]:
+    """Run every side in turn, round after round.
+
+    Returns:
+        seconds an image of each side and round, thread counts, and how equal the depth is.
+    Raises:
+        InputError: no photos.
+        ArtifactError: the artifact cannot be made, or holds other weights.
+    """
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    with tempfile.TemporaryDirectory(prefix="end2end-") as scratch:
+        root = Path(scratch)
+        artifact = _artifact(job.artifacts or root / "artifacts")
+        model, weights = load_model(find_model(MODEL), None)
+        if artifact.manifest.weights.sha256 != weights.sha256:
+            raise ArtifactError(
+                f"{artifact.path}: holds other weights than the eager side; give another "
+                "--artifacts folder"
+            )
+        predictor = Predictor([artifact], threads=job.threads)
+        photos = _square_photos(job, root / "photos")
+        sides = _sides(model, predictor, photos, root)
+        seconds, others, rounds_run = _interleave(sides, job.rounds)
+        worst_rel_range, lowest_pearson = _agreement(model, predictor, photos)
+    return {
+        "model": MODEL,
+        "size_hw": [INPUT_SIZE, INPUT_SIZE],
+        "photos": job.photos,
+        "rounds": job.rounds,
+        "rounds_run": rounds_run,
+        "others_share": others,
+        "threads": {"torch": torch.get_num_threads(), "openvino": job.threads or "its own choice"},
+        "artifact_versions": artifact.manifest.versions,
+        "seconds_an_image": seconds,
+        "agreement": {"max_rel_range": worst_rel_range, "min_pearson": lowest_pearson},
+    }
+
+
+def table(numbers: dict[str, Any]) -> str:
+    """The numbers of ``measure`` as Markdown."""
+    seconds = numbers["seconds_an_image"]
+    rows = []
+    for name, took in seconds.items():
+        median = statistics.median(took)
+        cells = [name, f"{median * 1000:,.0f}", f"{1 / median:.2f}", "1", ""]
+        if name in BASELINE:
+            base = seconds[BASELINE[name]]
+            ratios = [eager / ours for eager, ours in zip(base, took)]
+            cells[3] = f"**{statistics.median(base) / median:.2f}**"
+            cells[4] = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        rows.append(cells)
+    header = ["side", "ms an image", "images/s", "times eager", "single rounds"]
+    agreement, threads = numbers["agreement"], numbers["threads"]
+    return (
+        f"{markdown_table(header, rows)}\n\n"
+        f"`{numbers['model']}`, {numbers['photos']} square photos a round, medians of "
+        f"{numbers['rounds']} interleaved rounds after a warm-up. {numbers['rounds_run']} rounds "
+        "were run; in those that count, other processes took at most "
+        f"{max(numbers['others_share']):.0%} of the processor. "
+        f"Threads: torch {threads['torch']}, OpenVINO {threads['openvino']}. "
+        f"Depth of both sides differs by at most {agreement['max_rel_range']:.1e} of its range "
+        f"(Pearson at least {agreement['min_pearson']:.8f})."
+    )
+
+
+def _artifact(folder: Path) -> Artifact:
+    """The artifact in a folder, compiled if it is not there."""
+    if not (folder / ARTIFACT).exists():
+        log.info("compiling %s", ARTIFACT)
+        command = [sys.executable, "-m", "compile", "--model", MODEL, "--target", "openvino"]
+        command += ["--sizes", f"{INPUT_SIZE}x{INPUT_SIZE}", "--seeded-weights"]
+        done = subprocess.run([*command, "--output", str(folder)], stdout=subprocess.DEVNULL)
+        if done.returncode:
+            raise ArtifactError("the compile failed; the lines above say why")
+    return read_artifact(folder / ARTIFACT)
+
+
+def _square_photos(job: End2EndJob, folder: Path) -> list[Path]:
+    """Square crops of the photos as PNG files, repeated until there are enough."""
+    folder.mkdir()
+    originals = find_photos(FolderJob(job.source, folder))
+    files = []
+    for number in range(job.photos):
+        original = originals[number % len(originals)]
+        square = center_crop(read_photo(original), (1, 1))
+        files.append(folder / f"{number:03d}-{original.stem}.png")
+        cv2.imwrite(str(files[-1]), square[..., ::-1])
+    return files
+
+
+def _sides(
+    model: DepthAnythingV2, predictor: Predictor, photos: list[Path], root: Path
+) -> dict[str, tuple[int, Callable[[], None]]]:
+    """Each side: how many images a call is worth, and the call."""
+    prepared = predictor.prepare(read_photo(photos[0]))
+    tensor = torch.from_numpy(prepared.tensor)
+
+    def main_job(formats: tuple[str, ...]) -> Callable[[], None]:
+        job = FolderJob(photos[0].parent, root / "-".join(formats), formats)
+
+        def run() -> None:
+            for outcome in run_folder(job, predictor):
+                if outcome.error is not None:
+                    raise ArtifactError(outcome.error)
+
+        return run
+
+    def eager_model() -> None:
+        with torch.no_grad():
+            for _ in range(MODEL_CALLS):
+                model(tensor)
+
+    def compiled_model() -> None:
+        for _ in range(MODEL_CALLS):
+            predictor.infer([prepared])
+
+    (root / "eager").mkdir()
+    return {
+        EAGER: (len(photos), lambda: eager_loop(model, photos, root / "eager")),
+        PNG: (len(photos), main_job(("png",))),
+        ALL: (len(photos), main_job(("png", "png16", "npz"))),
+        EAGER_MODEL: (MODEL_CALLS, eager_model),
+        COMPILED_MODEL: (MODEL_CALLS, compiled_model),
+    }
+
+
+def _interleave(
+    sides: dict[str, tuple[int, Callable[[], None]]], rounds: int
+) -> tuple[dict[str, list[float]], list[float], int]:
+    """Take turns until enough rounds were quiet.
+
+    Returns:
+        seconds an image of each side in each round that counts, the share of the processor that
+        others took in these rounds, and how many rounds were run. If too few were quiet, the
+        quietest count.
+    """
+    done: list[tuple[float, dict[str, float]]] = []
+    for number in range(rounds * TRIES + 1):
+        wait_until_quiet(QUIET, WAIT_S)
+        took, others = {}, 0.0
+        for name, (images, run) in sides.items():
+            meter, start = OthersMeter(), time.perf_counter()
+            run()
+            took[name] = (time.perf_counter() - start) / images
+            others = max(others, meter.share())
+        each = ", ".join(f"{name} {seconds:.3f}" for name, seconds in took.items())
+        log.info("%s: %s s; others %.0f %%", number or "warm-up", each, others * 100)
+        if number:
+            done.append((others, took))
+        if sum(others <= QUIET for others, _ in done) == rounds:
+            break
+    counted = sorted(done, key=lambda item: item[0])[:rounds]
+    seconds = {name: [took[name] for _, took in counted] for name in sides}
+    return seconds, [round(others, 3) for others, _ in counted], len(done)
+
+
+def _agreement(
+    model: DepthAnythingV2, predictor: Predictor, photos: list[Path]
+) -> tuple[float, float]:
+    """Largest difference over the range, and lowest correlation, of the two sides' depth."""
+    cases = []
+    for name, rgb in {photo.stem[4:]: read_photo(photo) for photo in photos}.items():
+        expected = model.infer_image(np.ascontiguousarray(rgb[..., ::-1]), INPUT_SIZE)
+        cases.append(compare(name, predictor(rgb).depth, expected))
+    return max(case.max_rel_range for case in cases), min(case.pearson for case in cases)

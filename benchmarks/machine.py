@@ -1,0 +1,101 @@
+"""What a measurement ran on: processor, versions, settings, date. Reads, never changes."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "openvino", "numpy", "opencv-python-headless")
+# Environment variables that change how fast the same code runs.
+SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Facts for the JSON beside each table; ``load_1min`` is the load average just now."""
+    import torch
+
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "torch_threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def machine_line(machine: dict[str, Any], command: str) -> str:
+    """The same for people: one paragraph under a table."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    settings = "".join(f"{name}={value} " for name, value in machine["settings"].items())
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, torch uses {machine['torch_threads']} "
+        f"threads; load average {machine['load_1min']} at the start; "
+        f"Python {machine['python']}, {versions}; {machine['date']}.\n"
+        f"Command: `{settings}{command}`"
+    )
+
+
+def slug(machine: dict[str, Any]) -> str:
+    """A short name for versions and settings: ``torch 1.13``, and the settings if there are any."""
+    version = ".".join(machine["versions"]["torch"].split(".")[:2])
+    settings = [f"{name}={value}" for name, value in machine["settings"].items()]
+    return " ".join([f"torch {version}", *settings])
+
+
+class OthersMeter:
+    """How much of the processor everybody else took, since it was made: 0 to 1, steal included.
+
+    A busy neighbour slows two sides of a comparison by different amounts, so it must be seen.
+    0 where the system has no /proc/stat.
+    """
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    def share(self) -> float:
+        """Other processes' processor time over all that there was."""
+        busy, total, own = (now - then for now, then in zip(self._now(), self._start))
+        return max(0.0, busy - own) / total if total > 0 else 0.0
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        own = time.process_time()
+        try:
+            ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+        except OSError:
+            return 0.0, 0.0, own
+        idle, waiting = ticks[3], ticks[4]
+        second = os.sysconf("SC_CLK_TCK")
+        return (sum(ticks) - idle - waiting) / second, sum(ticks) / second, own
+
+
+def wait_until_quiet(share: float, limit_s: float) -> None:
+    """Sleep until other processes take less than this share of the processor for two seconds."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        meter = OthersMeter()
+        time.sleep(2)
+        if meter.share() < share:
+            return
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,115 @@
+"""Fixtures: the smallest real things a test can hold, a traced graph and a photo.
+
+No model and no weights: the graph is the mean over the channels, scaled and shifted, so a test can
+compute the answer by hand.
+"""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from PIL import Image
+
+from runtime.artifact import Artifact, commit, describe_files, partial_folder
+from runtime.manifest import InputSpec, Manifest, OutputSpec, ParityReport, WeightsSpec
+
+# The same examples every time: a red run stays red until the code changes.
+settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("repeatable")
+
+
+class ChannelMean(torch.nn.Module):
+    """(B, 3, H, W) to (B, H, W): ``mean over channels * factor + shift``."""
+
+    def __init__(self, factor: float, shift: float) -> None:
+        super().__init__()
+        self.factor, self.shift = factor, shift
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image.mean(dim=1) * self.factor + self.shift
+
+
+ArtifactFactory = Callable[..., Artifact]
+PhotoFactory = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope="session")
+def make_artifact(tmp_path_factory: pytest.TempPathFactory) -> ArtifactFactory:
+    """Build a torchscript artifact whose graph is ``mean over channels * factor + shift``."""
+
+    def build(
+        size_hw: tuple[int, int] = (28, 28),
+        batch: int = 1,
+        kind: str = "disparity",
+        seeded: bool = False,
+        model: str = "vits",
+        factor: float = 2.0,
+        shift: float = 10.0,
+        weights_sha256: str = "0" * 64,
+        root: Optional[Path] = None,
+    ) -> Artifact:
+        root = root or tmp_path_factory.mktemp("artifacts")
+        with partial_folder(root) as folder:
+            module = ChannelMean(factor, shift).eval()
+            example = torch.zeros(batch, 3, *size_hw)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # newer torch: use export
+                graph = torch.jit.trace(module, example, check_trace=False)
+            graph.save(str(folder / "graph.pt"))
+            manifest = Manifest(
+                model=model,
+                family="v2",
+                target="torchscript",
+                precision="f32",
+                graph="graph.pt",
+                input=InputSpec(size_hw, batch),
+                output=OutputSpec(kind, 20.0 if kind == "depth_m" else None),
+                weights=WeightsSpec(
+                    "seeded" if seeded else "checkpoint", weights_sha256, "Apache-2.0"
+                ),
+                rewrites=(),
+                versions={"torch": torch.__version__},
+                parity=ParityReport("passed", "by construction", 1e-4),
+                files=describe_files(folder),
+            )
+            return commit(folder, manifest, root)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(make_artifact: ArtifactFactory) -> Artifact:
+    """One 28x28 disparity artifact of batch 1. Shared: copy it before changing it."""
+    return make_artifact()
+
+
+@pytest.fixture(scope="session")
+def make_photo() -> PhotoFactory:
+    """Make a photo: uint8 (H, W, 3), smooth, no two alike unless they share size and seed."""
+
+    def build(height: int = 20, width: int = 30, seed: int = 0) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        y, x = np.mgrid[0:height, 0:width]
+        waves = [
+            np.sin(x * fx + y * fy + phase) for fx, fy, phase in rng.uniform(0.02, 0.15, (3, 3))
+        ]
+        return (127.5 + 127.5 * np.stack(waves, axis=-1)).astype(np.uint8)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def save_photo(make_photo: PhotoFactory) -> Callable[..., Path]:
+    """Write such a photo to a file, in the format its suffix names."""
+
+    def save(path: Path, height: int = 20, width: int = 30, seed: int = 0) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(make_photo(height, width, seed)).save(path)
+        return path
+
+    return save

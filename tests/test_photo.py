@@ -1,0 +1,369 @@
+"""What becomes of the bytes a user calls a photo: upright RGB of 8 bits, or one sentence why not."""
+
+import errno
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageCms, ImageOps
+
+from runtime.errors import InputError
+from runtime.photo import FORMATS, SUFFIXES, read_photo
+
+ORIENTATION = 0x0112
+
+
+def encode(image: Image.Image, file_format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def png_chunk(name: bytes, data: bytes) -> bytes:
+    checksum = struct.pack(">I", zlib.crc32(name + data))
+    return struct.pack(">I", len(data)) + name + data + checksum
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that says how large it is and then stops: RGB of 8 bits, no pixel."""
+    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", size) + png_chunk(b"IDAT", b"")
+
+
+def exif(*entries: tuple[int, int, int, bytes]) -> bytes:
+    """EXIF of (tag, type, count, four bytes of value), written by hand: Pillow corrects types."""
+    directory = struct.pack("<H", len(entries))
+    for tag, kind, count, value in entries:
+        directory += struct.pack("<HHI4s", tag, kind, count, value)
+    return b"Exif\0\0II*\0\x08\0\0\0" + directory + b"\0\0\0\0"
+
+
+@pytest.fixture(scope="module")
+def photo(make_photo) -> np.ndarray:
+    return make_photo(24, 37)
+
+
+@pytest.fixture(scope="module")
+def encoded(photo) -> dict[str, bytes]:
+    """The same photo in each format."""
+    image = Image.fromarray(photo)
+    tags = Image.Exif()
+    tags[ORIENTATION] = 1
+    return {
+        "JPEG": encode(image, "JPEG", quality=95, exif=tags),
+        "PNG": encode(image, "PNG", exif=tags),
+        "WEBP": encode(image, "WEBP", quality=95, exif=tags),
+        "BMP": encode(image, "BMP"),
+        "TIFF": encode(image, "TIFF"),
+    }
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_every_format_decodes_to_rgb_of_8_bits(file_format, encoded, photo):
+    rgb = read_photo(encoded[file_format])
+    assert rgb.dtype == np.uint8 and rgb.shape == photo.shape
+    lossy = file_format in ("JPEG", "WEBP")
+    assert np.abs(rgb.astype(int) - photo).mean() <= (4 if lossy else 0)
+
+
+def test_the_channels_are_red_green_blue():
+    red, green, blue = np.eye(3, dtype=np.uint8) * 255
+    pixels = np.stack([red, green, blue])[None]  # (1, 3, 3)
+    np.testing.assert_array_equal(read_photo(encode(Image.fromarray(pixels), "PNG")), pixels)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_with_any_known_suffix_is_read(suffix, tmp_path, save_photo):
+    file = save_photo(tmp_path / f"photo{suffix}", 9, 12)
+    assert read_photo(file).shape == (9, 12, 3)
+    assert read_photo(str(file)).shape == (9, 12, 3)
+
+
+def test_the_format_is_told_by_the_bytes_not_by_the_name(tmp_path, encoded, photo):
+    file = tmp_path / "really-a-png.jpg"
+    file.write_bytes(encoded["PNG"])
+    np.testing.assert_array_equal(read_photo(file), photo)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_turned_upright(orientation, file_format, photo):
+    # what a camera held that way stores: the inverse of what its tag asks the reader to do
+    stored = {
+        1: photo,
+        2: photo[:, ::-1],
+        3: photo[::-1, ::-1],
+        4: photo[::-1],
+        5: photo.transpose(1, 0, 2),
+        6: np.rot90(photo, 1),
+        7: photo[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(photo, -1),
+    }[orientation]
+    tags = Image.Exif()
+    tags[ORIENTATION] = orientation
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    image = Image.fromarray(np.ascontiguousarray(stored))
+    rgb = read_photo(encode(image, file_format, exif=tags, **options))
+    assert rgb.shape == photo.shape
+    tolerance = 8 if file_format == "JPEG" else 0
+    assert np.abs(rgb.astype(int) - photo).mean() <= tolerance
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_is_ignored(orientation, photo):
+    data = encode(
+        Image.fromarray(photo),
+        "PNG",
+        exif=exif((ORIENTATION, 3, 1, struct.pack("<HH", orientation, 0))),
+    )
+    np.testing.assert_array_equal(read_photo(data), photo)
+
+
+@pytest.mark.xfail(strict=True, reason="exif_transpose writes the EXIF back: struct.error escapes")
+@pytest.mark.parametrize(
+    "entry",
+    [(0x0100, 2, 4, b"odd\0"), (0x011A, 2, 4, b"odd\0")],
+    ids=["text-for-an-integer", "text-for-a-fraction"],
+)
+def test_a_strange_exif_tag_does_not_keep_a_photo_from_being_turned(entry, photo):
+    tags = exif((ORIENTATION, 3, 1, struct.pack("<HH", 6, 0)), entry)
+    image = Image.fromarray(np.ascontiguousarray(np.rot90(photo, 1)))
+    np.testing.assert_array_equal(read_photo(encode(image, "PNG", exif=tags)), photo)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
+def test_grey_becomes_three_equal_channels(file_format, photo):
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    rgb = read_photo(encode(Image.fromarray(photo[..., 0]), file_format, **options))
+    assert rgb.shape == photo.shape
+    np.testing.assert_array_equal(rgb[..., 0], rgb[..., 1])
+    np.testing.assert_array_equal(rgb[..., 0], rgb[..., 2])
+    assert np.abs(rgb[..., 0].astype(int) - photo[..., 0]).mean() < 4
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
+def test_transparency_is_dropped_not_blended(file_format, photo):
+    alpha = np.full(photo.shape[:2], 3, np.uint8)  # nearly clear: blending would show
+    options = {"lossless": True, "exact": True} if file_format == "WEBP" else {}
+    image = Image.fromarray(np.dstack([photo, alpha]))
+    np.testing.assert_array_equal(read_photo(encode(image, file_format, **options)), photo)
+
+
+def test_grey_with_transparency_is_grey(photo):
+    image = Image.fromarray(photo[..., 0]).convert("LA")
+    image.putalpha(3)
+    np.testing.assert_array_equal(read_photo(encode(image, "PNG"))[..., 2], photo[..., 0])
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF"])
+def test_a_palette_is_looked_up(file_format, photo):
+    image = Image.fromarray(photo).quantize(16)
+    expected = np.array(image.convert("RGB"))
+    np.testing.assert_array_equal(read_photo(encode(image, file_format)), expected)
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+def test_a_transparent_palette_is_looked_up(photo):
+    image = Image.fromarray(photo).quantize(16)
+    expected = np.array(image.convert("RGB"))
+    data = encode(image, "PNG", transparency=b"\x00\x80")
+    np.testing.assert_array_equal(read_photo(data), expected)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF"])
+def test_one_bit_a_pixel_is_black_and_white(file_format):
+    bits = np.array([[0, 255, 0], [255, 255, 0]], np.uint8)
+    image = Image.fromarray(bits).convert("1", dither=Image.Dither.NONE)
+    np.testing.assert_array_equal(read_photo(encode(image, file_format))[..., 1], bits)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "TIFF"])
+def test_printers_colours_become_rgb(file_format):
+    red = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    rgb = read_photo(encode(red, file_format))
+    assert rgb.shape == (8, 8, 3)
+    assert rgb[4, 4, 0] > 240 and rgb[4, 4, 1] < 15 and rgb[4, 4, 2] < 15
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_grey_of_16_bits_keeps_its_upper_8(file_format):
+    values = np.array([[0, 255, 256], [40000, 65279, 65535]], np.uint16)
+    rgb = read_photo(encode(Image.fromarray(values), file_format))
+    np.testing.assert_array_equal(rgb, np.dstack([(values >> 8).astype(np.uint8)] * 3))
+
+
+def test_grey_of_16_bits_is_turned_upright_too():
+    values = (np.arange(12, dtype=np.uint16) * 5000).reshape(3, 4)
+    tags = Image.Exif()
+    tags[ORIENTATION] = 6
+    rgb = read_photo(encode(Image.fromarray(values), "PNG", exif=tags))
+    np.testing.assert_array_equal(rgb[..., 0], np.rot90((values >> 8).astype(np.uint8), -1))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colour_of_16_bits_keeps_its_upper_8(suffix, channels):
+    values = np.random.default_rng(0).integers(0, 65536, (5, 7, channels), np.uint16)
+    done, data = cv2.imencode(suffix, values)  # takes BGR
+    assert done
+    expected = (values[..., 2::-1] >> 8).astype(np.uint8)
+    np.testing.assert_array_equal(read_photo(data.tobytes()), expected)
+
+
+@pytest.mark.parametrize("value", [-1, 65536])
+def test_integers_beyond_16_bits_are_refused(value):
+    data = encode(Image.fromarray(np.full((4, 4), value, np.int32)), "TIFF")
+    with pytest.raises(InputError, match="32-bit pixels, expected 8 or 16 bits a channel"):
+        read_photo(data)
+
+
+def test_float_pixels_are_refused():
+    data = encode(Image.fromarray(np.full((4, 4), 0.5, np.float32)), "TIFF")
+    with pytest.raises(InputError, match="float pixels, expected 8 or 16 bits a channel"):
+        read_photo(data)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_single_pixel_is_a_photo(file_format):
+    image = Image.new("RGB", (1, 1), (200, 200, 200))
+    rgb = read_photo(encode(image, file_format))
+    assert rgb.shape == (1, 1, 3) and np.abs(rgb.astype(int) - 200).max() <= 3
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "TIFF"])
+def test_of_several_frames_the_first_is_taken(file_format, photo):
+    first, second = Image.fromarray(photo), Image.fromarray(255 - photo)
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    data = encode(first, file_format, save_all=True, append_images=[second], **options)
+    np.testing.assert_array_equal(read_photo(data), photo)
+
+
+def test_the_result_can_be_written_to(encoded):
+    rgb = read_photo(encoded["JPEG"])
+    rgb[0, 0] = 7
+    assert rgb.flags.c_contiguous and (rgb[0, 0] == 7).all()
+
+
+def test_an_embedded_colour_profile_is_not_applied(photo):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = encode(Image.fromarray(photo), "PNG", icc_profile=profile)
+    np.testing.assert_array_equal(read_photo(data), photo)
+
+
+def test_a_photo_of_exactly_the_limit_is_read(encoded, photo):
+    pixels = photo.shape[0] * photo.shape[1]
+    assert read_photo(encoded["PNG"], max_pixels=pixels).shape == photo.shape
+    with pytest.raises(InputError, match=f"37 x 24 = {pixels} pixels, limit {pixels - 1}; shrink"):
+        read_photo(encoded["PNG"], max_pixels=pixels - 1)
+
+
+def test_a_huge_photo_is_refused_by_its_header_alone(monkeypatch):
+    def decoded(*_: Any) -> None:
+        raise AssertionError("a pixel was decoded")
+
+    monkeypatch.setattr(Image.Image, "load", decoded)
+    monkeypatch.setattr(ImageOps, "exif_transpose", decoded)
+    with pytest.raises(InputError, match="30000 x 30000 = 900,000,000 pixels, limit 100,000,000"):
+        read_photo(png_header(30000, 30000))
+
+
+def test_a_header_within_the_limit_and_no_pixels_is_an_incomplete_photo():
+    with pytest.raises(InputError, match="damaged or incomplete"):
+        read_photo(png_header(300, 300))
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("kept", [0.5, 0.9])
+def test_a_truncated_photo_is_refused(file_format, kept, encoded, tmp_path):
+    file = tmp_path / "half.jpg"
+    file.write_bytes(encoded[file_format][: int(len(encoded[file_format]) * kept)])
+    with pytest.raises(InputError, match=r"half\.jpg: (damaged or incomplete|not an image)"):
+        read_photo(file)
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(InputError, match=r"empty\.jpg: empty, 0 bytes"):
+        read_photo(tmp_path / "empty.jpg")
+    with pytest.raises(InputError, match="photo: empty, 0 bytes"):
+        read_photo(b"")
+
+
+def test_text_named_like_a_photo_is_refused(tmp_path):
+    (tmp_path / "notes.jpg").write_text("dear diary")
+    with pytest.raises(InputError, match=r"notes\.jpg: not an image in a known format \(JPEG, PNG"):
+        read_photo(tmp_path / "notes.jpg")
+
+
+def test_a_format_we_do_not_name_is_refused(photo):
+    with pytest.raises(InputError, match="not an image in a known format"):
+        read_photo(encode(Image.fromarray(photo), "GIF"))
+
+
+def test_a_folder_named_like_a_photo_is_refused(tmp_path):
+    (tmp_path / "folder.jpg").mkdir()
+    with pytest.raises(InputError, match=r"folder\.jpg: a folder, expected an image file"):
+        read_photo(tmp_path / "folder.jpg")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no\.jpg: cannot be read \(No such file or directory\)"):
+        read_photo(tmp_path / "no.jpg")
+
+
+def test_a_file_without_permission_is_refused(tmp_path, save_photo, monkeypatch):
+    def forbidden(_: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    file = save_photo(tmp_path / "secret.png")
+    monkeypatch.setattr(Path, "read_bytes", forbidden)  # chmod would not stop root
+    with pytest.raises(InputError, match=r"secret\.png: cannot be read \(Permission denied\)"):
+        read_photo(file)
+
+
+@pytest.mark.xfail(strict=True, reason="Path.read_bytes raises a bare ValueError for such a name")
+def test_a_name_that_no_file_can_have_is_refused():
+    with pytest.raises(InputError, match="cannot be read"):
+        read_photo("a\0b.jpg")
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_are_refused(data):
+    with pytest.raises(InputError):
+        read_photo(data)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("file_format", FORMATS)
+@given(tail=st.binary(max_size=200))
+def test_random_bytes_after_a_magic_number_are_refused(file_format, encoded, tail):
+    with pytest.raises(InputError):
+        read_photo(encoded[file_format][:12] + tail, max_pixels=10**6)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # it says which tags it skipped
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_mutated_photo_decodes_or_is_refused_and_nothing_else(file_format, encoded):
+    rng = np.random.default_rng(2024)
+    decoded = 0
+    for _ in range(400):
+        data = bytearray(encoded[file_format])
+        where = len(data) if rng.random() < 0.5 else 64  # headers break in more ways than pixels
+        for at in rng.integers(0, where, rng.integers(1, 5)):
+            data[at] = rng.integers(0, 256)
+        if rng.random() < 0.2:
+            del data[rng.integers(0, len(data)) :]
+        try:
+            rgb = read_photo(bytes(data), max_pixels=10**6)
+        except InputError:
+            continue
+        assert rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.size
+        decoded += 1
+    assert 0 < decoded < 400  # else the mutations test only one of the two ways

@@ -1,0 +1,136 @@
+"""Photo to tensor: the size a network sees and the numbers in it.
+
+``golden/v2_resize.npz`` holds rows of (photo width, photo height, input_size, network width, network
+height), recorded from Depth Anything V2's own ``Resize`` with ``lower_bound`` and multiples of 14.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.errors import InputError
+from runtime.preprocess import MEAN, STD, check_photo, network_size, photo_to_tensor
+
+GOLDEN = Path(__file__).parent / "golden" / "v2_resize.npz"
+RESIZES = np.load(GOLDEN)["v2_resize"].tolist()
+
+sides = st.integers(1, 5000)
+short_sides = st.integers(1, 100).map(lambda n: n * 14)
+
+
+@pytest.mark.parametrize(("width", "height", "short_side", "net_width", "net_height"), RESIZES)
+def test_network_size_is_upstreams(width, height, short_side, net_width, net_height):
+    assert network_size((height, width), short_side) == (net_height, net_width)
+
+
+@given(sides, sides, short_sides)
+def test_network_size_is_a_multiple_of_the_patch_size(height, width, short_side):
+    size_hw = network_size((height, width), short_side)
+    assert all(side % 14 == 0 for side in size_hw)
+
+
+@given(sides, sides, st.integers(1, 1400))
+def test_network_size_is_never_below_the_short_side(height, width, short_side):
+    assert min(network_size((height, width), short_side)) >= short_side
+
+
+@given(sides, sides, short_sides)
+def test_the_shorter_side_becomes_the_short_side(height, width, short_side):
+    assert min(network_size((height, width), short_side)) == short_side
+
+
+@given(sides, sides, short_sides)
+def test_network_size_keeps_the_aspect_ratio_to_within_half_a_patch(height, width, short_side):
+    scale = short_side / min(height, width)
+    size_hw = network_size((height, width), short_side)
+    for side, photo_side in zip(size_hw, (height, width)):
+        assert abs(side - scale * photo_side) <= 7 * (1 + 1e-9)
+
+
+@given(sides, sides, short_sides, st.sampled_from([14, 16]))
+def test_network_size_of_a_turned_photo_is_the_turned_size(height, width, short_side, patch_size):
+    turned = network_size((width, height), short_side, patch_size)
+    assert network_size((height, width), short_side, patch_size) == turned[::-1]
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "short_side"), [((0, 5), 518), ((5, 0), 518), ((-1, 5), 518), ((5, 5), 0)]
+)
+def test_a_size_that_is_not_positive_is_refused(size_hw, short_side):
+    with pytest.raises(InputError, match="all must be positive"):
+        network_size(size_hw, short_side)
+
+
+@pytest.mark.parametrize("photo_hw", [(20, 30), (300, 200), (28, 42), (1, 1), (1, 500)])
+@pytest.mark.parametrize("size_hw", [(28, 42), (70, 28)])
+def test_the_tensor_is_the_whole_photo_in_float64_resized_then_normalised(
+    photo_hw, size_hw, make_photo
+):
+    rgb = make_photo(*photo_hw)
+    resized = cv2.resize(
+        rgb.astype(np.float64) / 255, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_CUBIC
+    )
+    expected = ((resized - np.array(MEAN)) / np.array(STD)).transpose(2, 0, 1)[None]
+    tensor = photo_to_tensor(rgb, size_hw)
+    assert tensor.dtype == np.float32 and tensor.shape == (1, 3, *size_hw)
+    np.testing.assert_allclose(tensor, expected, rtol=0, atol=1e-6)
+
+
+def test_a_photo_already_of_that_size_is_only_normalised(make_photo):
+    rgb = make_photo(28, 42)
+    expected = (rgb / 255 - MEAN) / STD
+    np.testing.assert_allclose(
+        photo_to_tensor(rgb, (28, 42))[0], expected.transpose(2, 0, 1), rtol=0, atol=1e-6
+    )
+
+
+def test_the_channels_stay_red_green_blue():
+    red = np.zeros((14, 14, 3), np.uint8)
+    red[..., 0] = 255
+    tensor = photo_to_tensor(red, (14, 14), mean=(0.0, 0.0, 0.0), std=(1.0, 2.0, 4.0))
+    assert tensor[0].reshape(3, -1).max(axis=1).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_mean_and_deviation_are_those_given():
+    grey = np.full((14, 14, 3), 255, np.uint8)
+    tensor = photo_to_tensor(grey, (14, 14), mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 2.0))
+    np.testing.assert_allclose(tensor[0, :, 0, 0], [1.0, 1.0, 0.0])
+
+
+def test_a_view_that_is_not_contiguous_gives_the_same_tensor(make_photo):
+    rgb = make_photo(40, 60)[::-1, ::2]
+    np.testing.assert_array_equal(
+        photo_to_tensor(rgb, (28, 28)), photo_to_tensor(np.ascontiguousarray(rgb), (28, 28))
+    )
+
+
+def test_the_photo_is_not_changed(make_photo):
+    rgb = make_photo(30, 30)
+    photo_to_tensor(rgb, (28, 28))
+    np.testing.assert_array_equal(rgb, make_photo(30, 30))
+
+
+def test_a_photo_is_accepted(make_photo):
+    check_photo(make_photo(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("photo", "message"),
+    [
+        ([[[0, 0, 0]]], "photo is list, expected a numpy array"),
+        (None, "photo is NoneType, expected a numpy array"),
+        (np.zeros((4, 5), np.uint8), r"photo is uint8 \(4, 5\), expected uint8 \(H, W, 3\)"),
+        (np.zeros((4, 5, 4), np.uint8), r"\(4, 5, 4\).*convert grey or transparent images"),
+        (np.zeros((3, 4, 5), np.uint8), r"\(3, 4, 5\), expected uint8"),
+        (np.zeros((1, 4, 5, 3), np.uint8), r"\(1, 4, 5, 3\), expected uint8"),
+        (np.zeros((4, 5, 3), np.float32), r"photo is float32 \(4, 5, 3\), expected uint8"),
+        (np.zeros((0, 5, 3), np.uint8), r"photo is uint8 \(0, 5, 3\), expected"),
+    ],
+)
+def test_an_array_that_is_not_a_photo_is_refused(photo, message):
+    with pytest.raises(InputError, match=message):
+        check_photo(photo)
