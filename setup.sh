@@ -8,6 +8,8 @@ cd "$(dirname "$0")"
 export UV_CACHE_DIR="${UV_CACHE_DIR:-$PWD/.cache/uv}"
 export UV_PYTHON_INSTALL_DIR="${UV_PYTHON_INSTALL_DIR:-$PWD/.cache/python}"
 export PIP_CACHE_DIR="${PIP_CACHE_DIR:-$PWD/.cache/pip}"
+# Trust what the system trusts, as pip does: company networks need it (older and newer name)
+export UV_NATIVE_TLS="${UV_NATIVE_TLS:-1}" UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}"
 # uv does not read pip's setting for local wheels; a machine that has it set means it for us too
 [ -z "${PIP_FIND_LINKS:-}" ] || export UV_FIND_LINKS="${UV_FIND_LINKS:-$PIP_FIND_LINKS}"
 
@@ -30,7 +32,7 @@ find_uv() {
         base=${1:-$(any_python)}
         [ -n "$base" ] || { say "error: no Python 3.9 or newer found; install one, or set PYTHON=/path/to/python"; exit 1; }
         say "uv not found: installing it into .uv/"
-        "$base" -m venv .uv >&2 && .uv/bin/python -m pip install --quiet uv >&2
+        "$base" -m venv .uv >&2 && .uv/bin/python -m pip install --quiet --disable-pip-version-check uv >&2
     fi
     echo "$PWD/.uv/bin/uv"
 }

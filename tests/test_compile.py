@@ -123,6 +123,26 @@ def test_command_prints_one_folder_a_size_and_nothing_else(tmp_path):
     assert len(find_artifacts(tmp_path)) == 2
 
 
+@pytest.mark.parametrize("target", ["torchscript", "onnx", "openvino"])
+def test_nothing_outside_the_output_folder_is_written(compiled, tmp_path, target):
+    """Import, compile-side and run-side, with a home folder that can be looked at."""
+    code = (
+        "import sys, numpy\n"
+        "from pathlib import Path\n"
+        "from runtime.artifact import read_artifact\n"
+        "from runtime.predictor import Predictor\n"
+        "from compile.targets import target_module\n"
+        "target_module(sys.argv[2]).versions()\n"
+        "Predictor([read_artifact(Path(sys.argv[1]))]).warm_up()\n"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    command = [sys.executable, "-c", code, str(compiled[target].path), target]
+    done = subprocess.run(command, capture_output=True, text=True, env={"HOME": str(home)})
+    assert done.returncode == 0, done.stderr
+    assert list(home.iterdir()) == []
+
+
 def test_same_compile_gives_the_same_manifest(tmp_path):
     job = CompileJob("vits", "onnx", ((28, 28),), 1, tmp_path, seeded="always")
     (first,) = compile_model(job)

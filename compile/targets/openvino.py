@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from compile.targets import onnx as onnx_target
-from runtime.optional import require
+from runtime.engines.openvino import import_openvino
 
 TOLERANCE = 1e-4
 PRECISION = "f32"
@@ -14,7 +14,7 @@ PRECISION = "f32"
 
 def build(form: torch.nn.Module, example: torch.Tensor, output_name: str, folder: Path) -> str:
     """Export, convert, save in float32. Returns the graph's file name."""
-    openvino = require("openvino", "openvino")
+    openvino = import_openvino()
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name) as scratch:
         file = onnx_target.build(form, example, output_name, Path(scratch))
         graph = openvino.Core().read_model(str(Path(scratch) / file))
@@ -25,5 +25,5 @@ def build(form: torch.nn.Module, example: torch.Tensor, output_name: str, folder
 
 def versions() -> dict[str, str]:
     """What made the graph."""
-    openvino = require("openvino", "openvino")
+    openvino = import_openvino()
     return {**onnx_target.versions(), "openvino": openvino.__version__}

@@ -1,6 +1,8 @@
 """OpenVINO graphs, on the CPU."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Optional
 
 import numpy as np
@@ -10,9 +12,19 @@ from runtime.manifest import Manifest
 from runtime.optional import require
 
 
+def import_openvino() -> ModuleType:
+    """Import OpenVINO without its telemetry.
+
+    On import it would write an identifier into the user's home folder and report to its makers;
+    with that package out of reach it falls back to a stub that does neither.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return require("openvino", "openvino")
+
+
 def load(folder: Path, manifest: Manifest, device: str, threads: Optional[int]) -> Engine:
     """Load a graph in the manifest's precision."""
-    openvino = require("openvino", "openvino")
+    openvino = import_openvino()
     config = {
         "PERFORMANCE_HINT": "LATENCY",
         # Said aloud because OpenVINO's default is bfloat16 wherever the processor has it.
