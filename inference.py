@@ -49,6 +49,13 @@ def formats(text: str) -> tuple[str, ...]:
     return wanted
 
 
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of at least 1")
+    return int(text)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -80,13 +87,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--recursive", action="store_true", help="folders in folders")
     parser.add_argument(
         "--max-pixels",
-        type=int,
+        type=positive,
         default=MAX_PIXELS,
         metavar="N",
         help=f"refuse larger photos; default {MAX_PIXELS:,}",
     )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of the engine")
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads of the engine")
     return parser
 
 
@@ -149,7 +156,7 @@ def choose_model() -> str:
             return answer.strip()
         if not answer.strip():
             return names[0]
-        if answer.strip().isdigit() and 1 <= int(answer) <= len(names):
+        if answer.strip().isdecimal() and 1 <= int(answer) <= len(names):
             return names[int(answer) - 1]
         print(f"{answer.strip()!r}: give a number or a name from the list", file=sys.stderr)
 
@@ -182,11 +189,12 @@ def readable_artifacts() -> list[Artifact]:
 
 def usable_artifacts(model: str) -> list[Artifact]:
     """Artifacts of a model that can run here: real weights first, then the preferred engine."""
-    groups: dict[tuple[bool, int, int, str], list[Artifact]] = {}
+    groups: dict[tuple[bool, int, int, str, str], list[Artifact]] = {}
     for artifact in readable_artifacts():
         m = artifact.manifest
         if m.model == model and available(m.target):
-            key = (m.weights.seeded, list(ENGINES).index(m.target), m.input.batch, m.weights.sha256)
+            rank = list(ENGINES).index(m.target)
+            key = (m.weights.seeded, rank, m.input.batch, m.precision, repr(m.weights))
             groups.setdefault(key, []).append(artifact)
     return groups[min(groups)] if groups else []
 

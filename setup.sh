@@ -65,6 +65,6 @@ fi
 say "installing into .venv with Python $VERSION ($FOUND), pinned by $pins"
 rm -rf .venv
 "$UV" venv --quiet --python "$FOUND" .venv
-"$UV" pip install --quiet --python .venv/bin/python --constraint "$pins" --editable '.[torch,onnx,openvino,dev]'
+"$UV" pip install --quiet --python .venv/bin/python --constraint "$pins" --editable '.[torch,onnx,openvino,exr,dev]'
 mkdir -p input_images output_depth
 touch .venv/installed

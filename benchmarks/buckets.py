@@ -21,8 +21,9 @@ from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
 from benchmarks.flops import count_flops
 from benchmarks.machine import OthersMeter
-from compile.checkpoint import find_model, load_model
+from compile.checkpoint import load_model
 from compile.parity import compare
+from compile.registry import find_model
 from inference import BUCKETS
 from layers.patch_embed import PATCH_SIZE
 from runtime.folder import FolderJob, find_photos

@@ -25,8 +25,9 @@ from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
 from benchmarks.eager_loop import INPUT_SIZE, eager_loop
 from benchmarks.machine import OthersMeter, wait_until_quiet
-from compile.checkpoint import find_model, load_model
+from compile.checkpoint import load_model
 from compile.parity import compare
+from compile.registry import find_model
 from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.artifact import Artifact, read_artifact
 from runtime.errors import ArtifactError, InputError
@@ -41,7 +42,7 @@ ARTIFACT = f"{MODEL}-{INPUT_SIZE}x{INPUT_SIZE}-b1-openvino"
 MODEL_CALLS = 4  # of the network alone, a round
 QUIET = 0.05  # share of the processor that others may take in a round that counts
 WAIT_S = 60.0  # for quiet, before a round, at most
-TRIES = 4  # times as many rounds as asked for, at most
+TRIES = 3  # times as many rounds as asked for, at most
 
 EAGER, PNG, ALL = "eager loop, colour PNG", "main job, `png`", "main job, `png,png16,npz`"
 EAGER_MODEL, COMPILED_MODEL = "network alone, eager", "network alone, compiled"

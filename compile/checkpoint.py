@@ -14,7 +14,7 @@ from typing import Any, Optional
 import torch
 
 from compile.fetch import first_line
-from compile.registry import MODELS, ModelSpec
+from compile.registry import ModelSpec
 from compile.seeded import fill_seeded
 from depth_anything_v2.dpt import DepthAnythingV2
 from layers.vit import VITS
@@ -148,14 +148,3 @@ def _state_digest(model: torch.nn.Module) -> str:
         digest.update(key.encode())
         digest.update(value.numpy().tobytes())
     return digest.hexdigest()
-
-
-def find_model(name: str) -> ModelSpec:
-    """The row of this name.
-
-    Raises:
-        CheckpointError: there is none; the text lists those there are.
-    """
-    if name not in MODELS:
-        raise CheckpointError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}")
-    return MODELS[name]

@@ -12,11 +12,11 @@ from typing import Optional
 import numpy as np
 import torch
 
-from compile.checkpoint import find_model, load_model
+from compile.checkpoint import load_model
 from compile.deploy import REWRITES, DeploymentFormV2
 from compile.fetch import fetch_checkpoint, local_checkpoint
 from compile.parity import check_parity
-from compile.registry import ModelSpec
+from compile.registry import ModelSpec, find_model
 from compile.targets import pick_target, target_module
 from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.artifact import Artifact, commit, describe_files, partial_folder

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from depth_anything_v2.config import MAX_DEPTH_M
+from runtime.errors import InputError
 
 NON_COMMERCIAL = "CC-BY-NC-4.0"
 UNTAGGED = "untagged upstream"
@@ -68,6 +69,17 @@ ROWS = [
     *(_metric(encoder, "outdoor", "VKITTI") for encoder in SIZES),
 ]
 MODELS = {row.name: row for row in ROWS}
+
+
+def find_model(name: str) -> ModelSpec:
+    """The row of this name.
+
+    Raises:
+        InputError: there is none; the text lists those there are.
+    """
+    if name not in MODELS:
+        raise InputError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}")
+    return MODELS[name]
 
 
 def table() -> str:

@@ -113,9 +113,15 @@ def commit(folder: Path, manifest: Manifest, root: Path) -> Artifact:
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     target = root / manifest.name
     with partial_folder(root) as aside:
-        if target.exists():
+        older = target.exists()
+        if older:
             target.rename(aside / "old")
-        folder.rename(target)
+        try:
+            folder.rename(target)
+        except OSError:
+            if older:
+                (aside / "old").rename(target)
+            raise
     return Artifact(target, manifest, hashlib.sha256(text.encode()).hexdigest())
 
 

@@ -9,18 +9,17 @@ import dataclasses
 import io
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
-
-# OpenCV reads this once, at its first image file: without it there is no EXR.
-os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")
 
 import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from runtime.manifest import OutputSpec
+from runtime.optional import require
 from runtime.predictor import Prediction
 
 FORMATS = ("png", "png16", "npz", "exr", "pfm", "tiff")
@@ -68,13 +67,25 @@ def colorize(depth: np.ndarray, output: OutputSpec, colormap: str = "Spectral_r"
     return _lookup_table(colormap)[(nearness(depth, output) * 255).astype(np.uint8)]
 
 
+def stamp(pixels: np.ndarray, text: str) -> None:
+    """Write over the top of a picture, uint8 (H, W, 3), in place, as wide as most of it."""
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 2)
+    scale = 0.8 * pixels.shape[1] / width
+    at = (int(0.1 * pixels.shape[1]), int(1.5 * scale * height))
+    for color, weight in (((0, 0, 0), 6), ((255, 255, 255), 2)):
+        thickness = max(1, round(scale * weight))
+        cv2.putText(
+            pixels, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, color, thickness, cv2.LINE_AA
+        )
+
+
 def _lookup_table(colormap: str) -> np.ndarray:
     """256 RGB colours, farthest first."""
     ramp = np.arange(256, dtype=np.uint8)
     if colormap == "gray":
         return np.stack([ramp] * 3, axis=1)
     if colormap in OPENCV_MAPS:
-        return cv2.applyColorMap(ramp, OPENCV_MAPS[colormap])[:, 0, ::-1]
+        return cv2.applyColorMap(ramp[:, None], OPENCV_MAPS[colormap])[:, 0, ::-1]
     anchors = np.array([list(bytes.fromhex(color)) for color in SPECTRAL_R.split()])
     at = np.linspace(0, len(anchors) - 1, 256)
     channels = [np.interp(at, np.arange(len(anchors)), anchors[:, c]) for c in range(3)]
@@ -98,10 +109,9 @@ def to_uint16(depth: np.ndarray, output: OutputSpec) -> tuple[np.ndarray, Encodi
         stored = np.where(beyond | (millimetres < 0), 0, millimetres).astype(np.uint16)
         return stored, Encoding16(1 / MILLIMETRES, 0.0, "metre", 0, int(beyond.sum()))
     low, high = float(depth.min()), float(depth.max())
-    step = (high - low) / MAX_UINT16
-    scaled = (depth - low) / step if step else np.zeros_like(depth)
-    stored = np.clip(np.round(scaled), 0, MAX_UINT16).astype(np.uint16)
-    return stored, Encoding16(step, low, "relative", None, 0)
+    scaled = (depth - low) / (high - low) if high > low else np.zeros_like(depth)
+    stored = np.round(scaled * MAX_UINT16).astype(np.uint16)
+    return stored, Encoding16((high - low) / MAX_UINT16, low, "relative", None, 0)
 
 
 def describe(prediction: Prediction) -> dict[str, Any]:
@@ -157,10 +167,13 @@ def encode_png(pixels: np.ndarray, facts: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def encode_npz(depth: np.ndarray, output: OutputSpec) -> bytes:
-    """NPZ of one float32 (H, W) array, named after its kind."""
+def encode_npz(depth: np.ndarray, facts: dict[str, Any]) -> bytes:
+    """NPZ of one float32 (H, W) array named after its kind, and ``meta``, its description.
+
+    ``meta`` is JSON text; neither needs pickles to be read.
+    """
     buffer = io.BytesIO()
-    np.savez(buffer, **{output.kind: depth})
+    np.savez(buffer, **{facts["kind"]: depth, "meta": np.array(json.dumps(facts))})
     return buffer.getvalue()
 
 
@@ -172,11 +185,22 @@ def encode_tiff(depth: np.ndarray, facts: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def encode_float(depth: np.ndarray, suffix: str) -> bytes:
-    """EXR or PFM of float32 (H, W)."""
-    done, data = cv2.imencode(suffix, depth)
-    if not done:
-        raise OSError(f"OpenCV cannot write {suffix} in this build")
+def encode_exr(depth: np.ndarray, facts: dict[str, Any]) -> bytes:
+    """OpenEXR of one float32 channel (H, W) named after its kind, described in ``comments``."""
+    openexr = require("OpenEXR", "exr")
+    header = {"compression": openexr.ZIP_COMPRESSION, "comments": json.dumps(facts)}
+    with tempfile.TemporaryDirectory() as folder:  # the library writes to named files only
+        file = Path(folder) / "depth.exr"
+        openexr.File(header, {facts["kind"]: np.ascontiguousarray(depth)}).write(str(file))
+        return file.read_bytes()
+
+
+def encode_pfm(depth: np.ndarray) -> bytes:
+    """PFM of float32 (H, W). The format has no room for a description."""
+    try:
+        _, data = cv2.imencode(".pfm", depth)
+    except cv2.error as error:
+        raise OSError(f"OpenCV cannot write .pfm in this build: {error}") from error
     return data.tobytes()
 
 
@@ -204,9 +228,9 @@ def write_prediction(
     """
     depth, output, facts = prediction.depth, prediction.output, describe(prediction)
     encoders: dict[str, tuple[str, Callable[[], bytes]]] = {
-        "npz": (".npz", lambda: encode_npz(depth, output)),
-        "exr": (".exr", lambda: encode_float(depth, ".exr")),
-        "pfm": (".pfm", lambda: encode_float(depth, ".pfm")),
+        "npz": (".npz", lambda: encode_npz(depth, facts)),
+        "exr": (".exr", lambda: encode_exr(depth, facts)),
+        "pfm": (".pfm", lambda: encode_pfm(depth)),
         "tiff": (".tiff", lambda: encode_tiff(depth, facts)),
     }
     more: dict[str, Any] = {}
@@ -218,6 +242,8 @@ def write_prediction(
     wanted = list(formats)
     if "png" in formats or side_by_side:
         painted = colorize(depth, output, colormap)
+        if prediction.artifact.manifest.weights.seeded:
+            stamp(painted, "RANDOM WEIGHTS: NOT DEPTH")
         more["colormap"] = {"name": colormap, "near_is": "the last colour"}
         encoders["png"] = (".color.png", lambda: encode_png(painted, facts))
         encoders["side_by_side"] = (
@@ -230,7 +256,7 @@ def write_prediction(
         write_atomically(file, encoders[name][1]())
     note = base.with_name(base.name + ".json")
     text = sidecar(prediction, photo, {name: file.name for name, file in files.items()}, **more)
-    write_atomically(note, text.encode("utf-8"))
+    write_atomically(note, text.encode("utf-8", "backslashreplace"))
     return [*files.values(), note]
 
 

@@ -56,6 +56,7 @@ def find_photos(job: FolderJob) -> list[Path]:
     if not job.source.is_dir():
         raise InputError(f"{job.source}: no such file or folder")
     output = job.output.resolve()
+    inside = job.source.resolve().parents
     if job.source.resolve() == output:
         raise InputError(f"{job.source}: is both input and output; name another folder")
     found = job.source.rglob("*") if job.recursive else job.source.glob("*")
@@ -65,7 +66,7 @@ def find_photos(job: FolderJob) -> list[Path]:
         if path.suffix.lower() in SUFFIXES
         and not path.name.startswith(".")
         and path.is_file()
-        and output not in path.resolve().parents
+        and (output in inside or output not in path.resolve().parents)
     )
     if not photos:
         raise InputError(f"{job.source}: no photo there ({', '.join(SUFFIXES)})")

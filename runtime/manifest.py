@@ -15,6 +15,7 @@ from runtime.errors import ArtifactError, InputError
 from runtime.preprocess import MEAN, STD
 
 SCHEMA_VERSION = 1
+PLAIN = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 TARGETS = ("neuron", "torchscript", "onnx", "openvino")
 
 # kind -> (unit, larger is nearer). "relative" is known up to scale and, for disparity, shift.
@@ -39,6 +40,8 @@ class InputSpec:
     def __post_init__(self) -> None:
         if self.patch_size <= 0 or any(s <= 0 or s % self.patch_size for s in self.size_hw):
             raise InputError(f"size {self.size_hw}: use positive multiples of {self.patch_size}")
+        if any(deviation <= 0 for deviation in self.std):
+            raise InputError(f"std={self.std}: all must be positive")
         if self.batch < 1:
             raise InputError(f"batch={self.batch}: use 1 or more")
 
@@ -60,6 +63,8 @@ class OutputSpec:
             raise InputError(f"kind={self.kind!r}: use one of {', '.join(KINDS)}")
         if (self.kind == "depth_m") != (self.max_depth_m is not None):
             raise InputError(f"max_depth_m={self.max_depth_m} does not go with {self.kind}")
+        if self.max_depth_m is not None and self.max_depth_m <= 0:
+            raise InputError(f"max_depth_m={self.max_depth_m}: give metres above 0")
 
     @property
     def unit(self) -> str:
@@ -125,7 +130,7 @@ class FileSpec:
     bytes: int
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", self.name):
+        if not re.fullmatch(PLAIN, self.name):
             raise InputError(f"file name {self.name!r}: must be a plain name without folders")
 
 
@@ -148,9 +153,14 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(PLAIN, self.model):
+            raise InputError(f"model {self.model!r}: must be a plain name without folders")
         if self.target not in TARGETS:
             raise InputError(f"target={self.target!r}: use one of {', '.join(TARGETS)}")
-        if self.graph not in [file.name for file in self.files]:
+        names = [file.name for file in self.files]
+        if len(set(names)) < len(names):
+            raise InputError(f"files {names}: one is named twice")
+        if self.graph not in names:
             raise InputError(f"graph {self.graph!r} is not among the files")
 
     @property
@@ -195,10 +205,7 @@ def from_json(text: str) -> Manifest:
         manifest = _build(Manifest, facts, "manifest")
     except InputError as error:
         raise ArtifactError(f"manifest: {error}; rebuild with `make compile`") from None
-    if claims != {
-        "unit": manifest.output.unit,
-        "larger_is_nearer": manifest.output.larger_is_nearer,
-    }:
+    if (claims.get("unit"), claims.get("larger_is_nearer")) != KINDS[manifest.output.kind]:
         raise ArtifactError(
             f"manifest: output claims {claims}, which is not what {manifest.output.kind} means; "
             "rebuild with `make compile`"
@@ -231,7 +238,10 @@ def _build(hint: Any, value: Any, where: str) -> Any:
             raise InputError(f"{where} is {value!r}, expected an object")
         return {key: _build(arguments[1], v, f"{where}.{key}") for key, v in value.items()}
     if hint is float and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"{where} is too large for a float") from None
     if type(value) is not hint or (hint is float and not math.isfinite(value)):
         raise InputError(f"{where} is {value!r}, expected {hint.__name__}")
     return value

@@ -9,13 +9,25 @@ from pathlib import Path
 from typing import Union
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from runtime.errors import InputError
 
 MAX_PIXELS = 100_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+# EXIF orientation -> what turns the picture upright
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # Pillow's own limit is one number for the whole process; ours is checked for each photo, earlier.
 Image.MAX_IMAGE_PIXELS = None
@@ -44,13 +56,13 @@ def read_photo(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) ->
                     f"{name}: {image.width} x {image.height} = {image.width * image.height:,} "
                     f"pixels, limit {max_pixels:,}; shrink it or raise --max-pixels"
                 )
-            image = ImageOps.exif_transpose(image)
+            image = _upright(image)
             rgb = np.array(_to_rgb(image, name))
     except UnidentifiedImageError:
         raise InputError(f"{name}: not an image in a known format ({', '.join(FORMATS)})") from None
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except Exception as error:  # decoders fed with damaged bytes raise whatever they trip over
         raise InputError(f"{name}: damaged or incomplete image ({error})") from None
     return rgb
 
@@ -60,17 +72,22 @@ def _read_bytes(path: Path) -> bytes:
         raise InputError(f"{path}: a folder, expected an image file")
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason})") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn as EXIF says. Not by ``exif_transpose``: it writes EXIF back and fails on odd tags."""
+    image.load()  # TIFF turns itself here, and drops the tag
+    turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     """Any Pillow mode to RGB; 16-bit grey keeps its upper 8 bits, as colour of 16 bits does."""
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise InputError(f"{name}: 32-bit pixels, expected 8 or 16 bits a channel")
-        image = Image.fromarray((values >> 8).astype(np.uint8))
-    if image.mode == "F":
-        raise InputError(f"{name}: float pixels, expected 8 or 16 bits a channel")
+    if image.mode in ("I", "F"):
+        raise InputError(f"{name}: 32-bit pixels, expected 8 or 16 bits a channel")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image.convert("RGB")

@@ -33,12 +33,14 @@ def resize_to_photo(depth: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     top, below, weight_y = _neighbours(depth.shape[0], size_hw[0])
     left, right, weight_x = _neighbours(depth.shape[1], size_hw[1])
     # Widen once, row by row of the small map; then blend pairs of those rows into the result.
-    wide = depth[:, left] * (1 - weight_x) + depth[:, right] * weight_x  # (h, W)
+    # a + (b - a) w, not a (1 - w) + b w: a flat map stays exactly flat.
+    wide = depth[:, left]  # (h, W)
+    wide += (depth[:, right] - wide) * weight_x
     result = np.empty(size_hw, np.float32)
     for start in range(0, size_hw[0], ROWS):
         rows = slice(start, start + ROWS)
-        weight = weight_y[rows, None]
-        result[rows] = wide[top[rows]] * (1 - weight) + wide[below[rows]] * weight
+        above = wide[top[rows]]
+        result[rows] = above + (wide[below[rows]] - above) * weight_y[rows, None]
     return result
 
 

@@ -1,7 +1,7 @@
 """Photo to tensor: the size a network sees and the numbers in it.
 
-``golden/v2_resize.npz`` holds rows of (photo width, photo height, input_size, network width, network
-height), recorded from Depth Anything V2's own ``Resize`` with ``lower_bound`` and multiples of 14.
+``golden/v2_resize.npz`` holds rows of (photo width, photo height, input_size, network width,
+network height), recorded from Depth Anything V2's ``Resize`` (``lower_bound``, multiples of 14).
 """
 
 from pathlib import Path

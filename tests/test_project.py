@@ -18,7 +18,8 @@ ARROWS = {
     "compile": {"depth_anything_v2", "layers", "runtime"},
     "serve": {"runtime"},
 }
-TARGETS = "setup checkpoints compile inference test check bench serve clean".split()
+MENU = "setup checkpoints compile inference test check bench serve clean"
+TARGETS = set(MENU.split(" "))
 
 
 def tracked():
@@ -61,7 +62,7 @@ def test_readme_prints_the_registrys_table():
 
 def test_readme_names_only_targets_that_exist():
     named = set(re.findall(r"\bmake ([a-z]+)\b", (ROOT / "README.md").read_text()))
-    assert {"inference", "test", "compile"} <= named <= set(TARGETS)
+    assert {"inference", "test", "compile"} <= named <= TARGETS
 
 
 def test_every_link_between_documents_leads_somewhere():
@@ -72,7 +73,11 @@ def test_every_link_between_documents_leads_somewhere():
 
 def test_no_package_registry_and_no_machines_path_is_written_down():
     forbidden = re.compile(
-        r"index-" + r"url|pypi\." + r"org|pythonhosted|/simple\b|[\"'= (]/(?:root|home|work)/"
+        r"index-"
+        + r"url|pypi\."
+        + r"org|python"
+        + r"hosted|/sim"
+        + r"ple\b|[\"'= (]/(?:root|home|work)/"
     )
     for file in tracked():
         if file.suffix in {".png", ".jpg", ".npz"} or not file.is_file():

@@ -8,7 +8,7 @@ from typing import Optional
 
 import numpy as np
 
-from runtime.errors import InputError
+from runtime.errors import ArtifactError, DepthError, InputError
 from runtime.manifest import Manifest
 
 Engine = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
@@ -41,6 +41,7 @@ def load_engine(
         a function from {input name: array} to {output kind: array}.
     Raises:
         InputError: the target cannot run on that device.
+        ArtifactError: the engine refuses the graph.
         MissingDependency: the target's package is not installed.
     """
     if device not in DEVICES:
@@ -50,5 +51,14 @@ def load_engine(
             f"{manifest.name} cannot run on cuda; compile it with --target torchscript"
         )
     module = importlib.import_module(ENGINES[manifest.target][0])
-    engine: Engine = module.load(folder, manifest, device, threads)
+    try:
+        engine: Engine = module.load(folder, manifest, device, threads)
+    except DepthError:
+        raise
+    except Exception as error:  # every engine has its own; all mean that this graph is not for it
+        raise ArtifactError(
+            f"{folder}: {manifest.target} cannot load {manifest.graph} here "
+            f"({type(error).__name__}: {error}); it was made with {manifest.versions}, "
+            "rebuild it with `make compile`"
+        ) from error
     return engine

@@ -6,6 +6,7 @@ from typing import Optional
 import numpy as np
 
 from runtime.engines import Engine
+from runtime.errors import InputError
 from runtime.manifest import Manifest
 from runtime.optional import require
 
@@ -17,6 +18,8 @@ def load(folder: Path, manifest: Manifest, device: str, threads: Optional[int]) 
         torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device here; use --device cpu")
     graph = torch.jit.load(str(folder / manifest.graph), map_location=device).eval()
 
     def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
