@@ -82,12 +82,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     machine = describe_machine()  # before the run: its load average must not be our own
+    command = shlex.join(["python", "-m", "benchmarks", *arguments])
+    page, section = _place(args.command, machine)
     try:
-        if args.command == "end2end":
-            page, section, numbers, table = _end2end(args, machine)
-        else:
-            page, section, numbers, table = _buckets(args)
-        command = shlex.join(["python", "-m", "benchmarks", *arguments])
+        if args.doc:
+            update_page(page, section)  # minutes before it is needed: fails now if it must
+        numbers, table = _end2end(args) if args.command == "end2end" else _buckets(args)
         text = f"{table}\n\n{machine_line(machine, command)}\n"
         print(text)
         file = args.json or RESULTS / f"{args.command}-{time.strftime('%Y%m%d-%H%M%S')}.json"
@@ -104,24 +104,27 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
-Report = tuple[Path, str, dict[str, Any], str]
+def _place(command: str, machine: dict[str, Any]) -> tuple[Path, str]:
+    """The page and the section that a command's table belongs to."""
+    if command == "buckets":
+        return DOCS / "buckets.md", "buckets"
+    # one section a torch version: the eager side differs more between them than anything else
+    return DOCS / "performance.md", f"end2end {slug(machine)}"
 
 
-def _end2end(args: argparse.Namespace, machine: dict[str, Any]) -> Report:
+def _end2end(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from benchmarks.end2end import End2EndJob, measure, table
 
     job = End2EndJob(args.input, args.artifacts, args.photos, args.rounds, args.threads)
     numbers = measure(job)
-    # one section a torch version: the eager side differs more between them than anything else
-    section = f"end2end {slug(machine)}"
-    return DOCS / "performance.md", section, numbers, table(numbers)
+    return numbers, table(numbers)
 
 
-def _buckets(args: argparse.Namespace) -> Report:
+def _buckets(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from benchmarks.buckets import study, table
 
     numbers = study(args.model, args.checkpoint, args.input)
-    return DOCS / "buckets.md", "buckets", numbers, table(numbers)
+    return numbers, table(numbers)
 
 
 if __name__ == "__main__":

@@ -60,9 +60,9 @@ def study(model_name: str, checkpoint: Optional[Path], source: Path) -> dict[str
     Raises:
         InputError: no photos. CheckpointError: weights that do not fit.
     """
+    photos = find_photos(FolderJob(source, source / "none"))
     model, weights = load_model(find_model(model_name), checkpoint)
     cost = _cost(model, sorted({size for sizes in SETS.values() for size in sizes}))
-    photos = find_photos(FolderJob(source, source / "none"))
     rows: list[dict[str, Any]] = []
     for number, (photo, aspect_wh) in enumerate(itertools.product(photos, ASPECTS_WH), start=1):
         rgb = center_crop(read_photo(photo), aspect_wh)

@@ -6,6 +6,7 @@ outside the markers is never touched.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Optional
 
 from runtime.errors import InputError
 
@@ -27,8 +28,8 @@ def put_section(page: str, name: str, body: str) -> str:
     return f"{head}{begin}\n\n{body.strip()}\n\n{end}{tail}"
 
 
-def update_page(file: Path, name: str, body: str) -> None:
-    """The same for a file.
+def update_page(file: Path, name: str, body: Optional[str] = None) -> None:
+    """The same for a file; without a body, only check that it could be done.
 
     Raises:
         InputError: no such file, or no such section in it.
@@ -38,9 +39,11 @@ def update_page(file: Path, name: str, body: str) -> None:
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; run this from the repository's root") from None
     try:
-        file.write_text(put_section(page, name, body), encoding="utf-8")
+        page = put_section(page, name, body or "")
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
+    if body is not None:
+        file.write_text(page, encoding="utf-8")
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -77,6 +77,7 @@ def measure(job: End2EndJob) -> dict[str, Any]:
         torch.set_num_threads(job.threads)
     with tempfile.TemporaryDirectory(prefix="end2end-") as scratch:
         root = Path(scratch)
+        photos = _square_photos(job, root / "photos")
         artifact = _artifact(job.artifacts or root / "artifacts")
         model, weights = load_model(find_model(MODEL), None)
         if artifact.manifest.weights.sha256 != weights.sha256:
@@ -85,7 +86,6 @@ def measure(job: End2EndJob) -> dict[str, Any]:
                 "--artifacts folder"
             )
         predictor = Predictor([artifact], threads=job.threads)
-        photos = _square_photos(job, root / "photos")
         sides = _sides(model, predictor, photos, root)
         seconds, others, rounds_run = _interleave(sides, job.rounds)
         worst_rel_range, lowest_pearson = _agreement(model, predictor, photos)
