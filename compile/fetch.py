@@ -44,13 +44,14 @@ def fetch_checkpoint(spec: ModelSpec, folder: Path = FOLDER) -> Path:
     hub = require("huggingface_hub", "torch")
     try:
         told = hub.get_hf_file_metadata(hub.hf_hub_url(spec.repo, spec.file))
-        file = Path(hub.hf_hub_download(spec.repo, spec.file, local_dir=folder))
+        hub.hf_hub_download(spec.repo, spec.file, local_dir=folder)
     except Exception as error:  # the hub raises a dozen unrelated classes; the message names it
         raise CheckpointError(
             f"{spec.name}: cannot fetch {spec.file} from {spec.repo} "
             f"({type(error).__name__}: {first_line(error)}); put the file into {FOLDER}/ or a "
             f"folder named by {FOLDER_VARIABLE}, or run with --seeded-weights"
         ) from error
+    file = folder / spec.file
     size, digest = file.stat().st_size, sha256_of(file)
     expected = told.etag if told.etag and len(told.etag) == 64 else digest
     if (told.size or size) != size or expected != digest:

@@ -1,6 +1,8 @@
 """ONNX graphs, run by ONNX Runtime on the CPU."""
 
+import os
 from pathlib import Path
+from types import ModuleType
 from typing import Optional
 
 import numpy as np
@@ -10,9 +12,19 @@ from runtime.manifest import Manifest
 from runtime.optional import require
 
 
+def import_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime without its telemetry.
+
+    Newer Linux builds write an identifier into the user's home folder and report to their makers
+    from the import on, unless this variable is set before.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return require("onnxruntime", "onnx")
+
+
 def load(folder: Path, manifest: Manifest, device: str, threads: Optional[int]) -> Engine:
     """Load a graph in float32."""
-    onnxruntime = require("onnxruntime", "onnx")
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = threads
