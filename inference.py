@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Optional
 
 from compile.fetch import local_checkpoint
-from compile.registry import MODELS
+from compile.registry import DEMO, MODELS
 from runtime.artifact import Artifact, find_artifacts, read_artifact
 from runtime.depth_file import COLORMAPS, FORMATS
 from runtime.engines import ENGINES, available
@@ -24,7 +24,6 @@ from runtime.photo import MAX_PIXELS
 from runtime.predictor import Predictor
 
 ARTIFACTS = Path("artifacts")
-DEFAULT_MODEL = "vits"
 BUCKETS = ("518x518", "518x686", "686x518")
 LINE_EVERY_S = 30.0
 
@@ -65,7 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", choices=list(MODELS), help=f"default {DEFAULT_MODEL}")
+    parser.add_argument(
+        "--model", choices=list(MODELS), help=f"default: the first with real weights, else {DEMO}"
+    )
     parser.add_argument(
         "--artifact",
         type=Path,
@@ -122,8 +123,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                     f"--artifact holds {artifacts[0].manifest.model}, not {args.model}"
                 )
         else:
-            model = args.model or (DEFAULT_MODEL if arguments else choose_model())
-            artifacts = artifacts_of(model)
+            artifacts = artifacts_of(args.model or choose_model(ask=not arguments))
         predictor = Predictor(artifacts, args.device, args.threads)
         announce(predictor)
         started = time.perf_counter()
@@ -139,23 +139,29 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 1 if failed else 0
 
 
-def choose_model() -> str:
-    """Ask which model to use, on a terminal that offers several; else the default."""
-    compiled = {artifact.manifest.model for artifact in readable_artifacts()}
+def choose_model(ask: bool) -> str:
+    """The model to use when none is named: the first with real weights, by the registry's order.
+
+    On a terminal that offers several it asks, if it may.
+    """
+    compiled = {a.manifest.model: a.manifest.weights.seeded for a in readable_artifacts()}
     names = [name for name, row in MODELS.items() if name in compiled or local_checkpoint(row)]
-    if len(names) < 2 or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return names[0] if len(names) == 1 else DEFAULT_MODEL
+    real = [n for n in names if local_checkpoint(MODELS[n]) or not compiled[n]]
+    default = next(iter(real), DEMO)
+    if not (ask and len(names) > 1 and sys.stdin.isatty() and sys.stderr.isatty()):
+        return default
     for number, name in enumerate(names, start=1):
         row = MODELS[name]
         state = "compiled" if name in compiled else "to be compiled"
         print(f"  {number}  {name:14} {row.kind:10} {row.licence:14} {state}", file=sys.stderr)
     while True:
-        print(f"model [1-{len(names)}, Enter for 1]: ", end="", file=sys.stderr, flush=True)
+        offer = f"model [1-{len(names)}, Enter for {default}]: "
+        print(offer, end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
         if answer.strip() in names:
             return answer.strip()
         if not answer.strip():
-            return names[0]
+            return default
         if answer.strip().isdecimal() and 1 <= int(answer) <= len(names):
             return names[int(answer) - 1]
         print(f"{answer.strip()!r}: give a number or a name from the list", file=sys.stderr)
@@ -212,6 +218,11 @@ def announce(predictor: Predictor) -> None:
     m = predictor.artifacts[0].manifest
     sizes = ", ".join("{}x{}".format(*a.manifest.input.size_hw) for a in predictor.artifacts)
     log.info("%s on %s (%s), licence %s", m.model, m.target, sizes, m.weights.licence)
+    if m.model == DEMO:
+        log.info(
+            "demo is our own small model, trained on generated scenes only; "
+            "get the official weights with: make checkpoints MODEL=vits"
+        )
     if m.weights.seeded:
         log.warning(
             "RANDOM WEIGHTS: the pipeline is real, the depth means nothing. "

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Optional
 
-from compile.registry import ModelSpec
+from compile.registry import DEMO, ModelSpec
 from runtime.artifact import sha256_of
 from runtime.errors import CheckpointError
 from runtime.optional import require
@@ -36,6 +36,11 @@ def fetch_checkpoint(spec: ModelSpec, folder: Path = FOLDER) -> Path:
         CheckpointError: upstream has published none, they cannot be reached, or they arrive
             damaged.
     """
+    if spec.name == DEMO:
+        raise CheckpointError(
+            f"{FOLDER}/{spec.file} is missing: it belongs to this repository; bring it back with "
+            f"`git checkout {FOLDER}/demo`, or make it again with `make train-demo`"
+        )
     if spec.repo is None or spec.file is None:
         raise CheckpointError(
             f"{spec.name}: upstream has published no weights; give a file with --checkpoint, or "

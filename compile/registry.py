@@ -24,10 +24,11 @@ class ModelSpec:
     licence: str
     parameters_m: float
     max_depth_m: Optional[float] = None
-    repo: Optional[str] = None  # on the Hugging Face Hub; None: upstream published no weights
-    file: Optional[str] = None
+    repo: Optional[str] = None  # on the Hugging Face Hub; None: there is nothing to fetch
+    file: Optional[str] = None  # within checkpoints/
 
 
+DEMO = "demo"  # ours, trained on generated scenes; its weights are in this repository
 HUB = "depth-anything/Depth-Anything-V2"
 SIZES = {"vits": "Small", "vitb": "Base", "vitl": "Large"}
 PARAMETERS_M = {"vits": 24.8, "vitb": 97.5, "vitl": 335.3, "vitg": 1258.1}
@@ -67,6 +68,7 @@ ROWS = [
     ModelSpec("vitg", "v2", "vitg", "disparity", NON_COMMERCIAL, PARAMETERS_M["vitg"]),
     *(_metric(encoder, "indoor", "Hypersim") for encoder in SIZES),
     *(_metric(encoder, "outdoor", "VKITTI") for encoder in SIZES),
+    ModelSpec(DEMO, "v2", "vitt", "disparity", "Apache-2.0", 6.4, file="demo/model.safetensors"),
 ]
 MODELS = {row.name: row for row in ROWS}
 
@@ -94,7 +96,9 @@ def table() -> str:
             if row.max_depth_m is None
             else (f"depth in metres, up to {row.max_depth_m:.0f}")
         )
-        where = "not published upstream" if row.repo is None else f"`{row.repo}`"
+        where = f"`{row.repo}`" if row.repo else "not published upstream"
+        if row.name == DEMO:
+            where = f"in this repository, `checkpoints/{row.file}`"
         lines.append(
             f"| `{row.name}` | {row.parameters_m:,.1f} M | {output} | {row.licence} | {where} |"
         )

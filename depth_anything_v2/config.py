@@ -13,6 +13,7 @@ class V2Spec:
 
 
 ENCODERS = {
+    "vitt": V2Spec(features=32, out_channels=(24, 48, 96, 192), taps=(2, 5, 8, 11)),  # ours
     "vits": V2Spec(features=64, out_channels=(48, 96, 192, 384), taps=(2, 5, 8, 11)),
     "vitb": V2Spec(features=128, out_channels=(96, 192, 384, 768), taps=(2, 5, 8, 11)),
     "vitl": V2Spec(features=256, out_channels=(256, 512, 1024, 1024), taps=(4, 11, 17, 23)),

@@ -11,15 +11,16 @@ import pytest
 from compile.registry import table
 
 ROOT = Path(__file__).parent.parent
-ROOMS = {"layers", "depth_anything_v2", "runtime", "compile", "serve"}
+ROOMS = {"layers", "depth_anything_v2", "runtime", "compile", "serve", "metric_depth"}
 ARROWS = {
     "layers": set(),
     "depth_anything_v2": {"layers", "runtime"},
     "runtime": set(),
     "compile": {"depth_anything_v2", "layers", "runtime"},
     "serve": {"runtime"},
+    "metric_depth": {"compile", "depth_anything_v2", "layers", "runtime", "benchmarks"},
 }
-MENU = "setup checkpoints compile inference test check bench serve clean"
+MENU = "setup checkpoints compile inference test check bench evaluate train-demo serve clean"
 TARGETS = set(MENU.split(" "))
 # `make test` inside another make hands that one's flags down, and they change what make prints
 OUTSIDE_MAKE = {
@@ -68,7 +69,7 @@ def test_readme_prints_the_registrys_table():
 
 
 def test_readme_names_only_targets_that_exist():
-    named = set(re.findall(r"\bmake ([a-z]+)\b", (ROOT / "README.md").read_text()))
+    named = set(re.findall(r"\bmake ([a-z-]+)\b", (ROOT / "README.md").read_text()))
     assert {"inference", "test", "compile"} <= named <= TARGETS
 
 

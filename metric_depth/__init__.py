@@ -1,0 +1,1 @@
+"""The demo checkpoint: scenes that are generated, a training that uses them, and its judge."""

@@ -1,0 +1,205 @@
+"""python -m metric_depth.evaluate: a model or artifacts against datasets, to JSON and a page."""
+
+import argparse
+import dataclasses
+import datetime
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from benchmarks.machine import describe_machine
+from compile.registry import DEMO, MODELS
+from metric_depth.datasets import KINDS, Dataset, DatasetName, open_dataset, parse_name
+from metric_depth.estimators import artifact_estimator, eager_estimator
+from metric_depth.judge import Outcome, judge_all, summarise
+from metric_depth.report import SCHEMA, picture_path, plain_name, table, write_page, write_run
+from runtime.errors import DepthError, InputError
+
+SHORT_SIDE = 518
+LINE_EVERY_S = 60.0
+
+EXAMPLES = """datasets:
+  generated            scenes that training never saw, made as they are needed
+  motorcycle[:FOLDER]  Middlebury's motorcycle from scikit-image 0.19.3, if that is installed
+  da2k:FOLDER          annotations.json and its photos, as DA-2K has them
+  nyu:FOLDER           rgb_N.jpg and sync_depth_N.png (16 bits, millimetres); also N.jpg and N.png
+  kitti:FOLDER         DRIVE/image_02/data/N.png, DRIVE/proj_depth/groundtruth/image_02/N.png
+
+examples:
+  python -m metric_depth.evaluate                                the demo model, generated scenes
+  python -m metric_depth.evaluate --model vits --dataset generated motorcycle da2k:DA-2K
+  python -m metric_depth.evaluate --artifact artifacts/vits-518x518-b1-onnx --count 20
+  python -m metric_depth.evaluate --model vits --checkpoint my.safetensors --dataset nyu:nyu_test
+"""
+
+log = logging.getLogger("evaluate")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of at least 1")
+    return int(text)
+
+
+def dataset_name(text: str) -> DatasetName:
+    """``KIND`` or ``KIND:FOLDER``."""
+    try:
+        return parse_name(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m metric_depth.evaluate",
+        description="Score a model's depth against true depth and ordered point pairs. Prints a "
+        "table; writes a JSON file a dataset and one page with pictures over all that the output "
+        "folder holds.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", choices=list(MODELS), help=f"of the registry; default {DEMO}")
+    parser.add_argument(
+        "--artifact", type=Path, nargs="+", metavar="FOLDER", help="compiled artifacts instead"
+    )
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument("--checkpoint", type=Path, metavar="FILE", help="the model's weights")
+    weights.add_argument(
+        "--seeded-weights", action="store_true", help="random weights: what no training scores"
+    )
+    parser.add_argument(
+        "--dataset",
+        type=dataset_name,
+        nargs="+",
+        default=[DatasetName("generated")],
+        metavar="D",
+        help=f"of {', '.join(KINDS)}, see below; default generated",
+    )
+    parser.add_argument("--output", type=Path, default=Path("evaluation"), help="folder")
+    parser.add_argument(
+        "--count", type=positive, metavar="N", help="photos of each dataset, evenly spaced"
+    )
+    parser.add_argument(
+        "--size",
+        type=positive,
+        metavar="N",
+        help=f"a model's input: the photo's shorter side in pixels; default {SHORT_SIDE}",
+    )
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    if args.artifact and (args.checkpoint or args.seeded_weights or args.size):
+        parser.error("--checkpoint, --seeded-weights and --size do not go with --artifact")
+    if len({plain_name(name.title) for name in args.dataset}) < len(args.dataset):
+        parser.error("--dataset: two of them would write the same files; rename a folder")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        failed = run(args, shlex.join(["python", "-m", "metric_depth.evaluate", *arguments]))
+    except (DepthError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the datasets done so far stay", file=sys.stderr)
+        return 130
+    return 1 if failed else 0
+
+
+def run(args: argparse.Namespace, command: str) -> int:
+    """Evaluate as the command line says; returns how many photos failed."""
+    datasets = [open_dataset(name, args.count) for name in args.dataset]  # before minutes of work
+    args.output.mkdir(parents=True, exist_ok=True)
+    machine = describe_machine()  # before the run: its load average must not be our own
+    if args.artifact:
+        estimator = artifact_estimator(args.artifact, args.device)
+        if args.model and args.model != estimator.model:
+            raise InputError(f"--artifact holds {estimator.model}, not {args.model}")
+    else:
+        estimator = eager_estimator(
+            args.model or DEMO,
+            args.checkpoint,
+            args.seeded_weights,
+            args.size or SHORT_SIDE,
+            args.device,
+        )
+    log.info("%s, %s", estimator.label, estimator.facts["how"])
+    if estimator.weights.seeded:
+        log.warning("RANDOM WEIGHTS: these scores are those of noise, not of %s", estimator.model)
+    runs, files = [], []
+    for dataset in datasets:
+        outcomes = list(watch(judge_all(estimator, dataset), dataset))
+        facts: dict[str, Any] = {
+            "evaluation": SCHEMA,
+            "model": estimator.model,
+            "label": plain_name(estimator.label),
+            "dataset": plain_name(dataset.title),
+            "about": dataset.about,
+            "command": command,
+            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "machine": machine,
+            "output_kind": estimator.kind,
+            "weights": dataclasses.asdict(estimator.weights),
+            "estimator": estimator.facts,
+            **summarise(outcomes),
+        }
+        files.append(save(args.output, facts, outcomes))
+        runs.append(facts)
+        page = write_page(args.output)
+    print(table(runs))
+    for file in [*files, page]:
+        print(file)
+    return sum(len(facts["failed"]) for facts in runs)
+
+
+def save(folder: Path, facts: dict[str, Any], outcomes: Sequence[Outcome]) -> Path:
+    """Write a run with its photos' scores and pictures; returns the JSON file."""
+    samples, pictures = [], {}
+    for index, outcome in enumerate(outcomes):
+        if outcome.error is not None:
+            continue
+        path = picture_path(facts, index) if outcome.picture else None
+        if path and outcome.picture:
+            pictures[path] = outcome.picture
+        sample = {
+            "name": outcome.name,
+            "scores": outcome.scores,
+            "unaligned": outcome.unaligned,
+            "pairs": dataclasses.asdict(outcome.pairs),
+            "seconds": round(outcome.seconds, 4),
+            "picture": path,
+        }
+        samples.append(sample)
+    return write_run(folder, {**facts, "samples": samples}, pictures)
+
+
+def watch(outcomes: Iterable[Outcome], dataset: Dataset) -> Iterator[Outcome]:
+    """Pass outcomes on, with progress on a terminal or a line a minute, and errors at once."""
+    from tqdm import tqdm
+
+    failed, last_line, total = 0, time.monotonic(), len(dataset.entries)
+    terminal = sys.stderr.isatty() and total > 1
+    with tqdm(total=total, desc=dataset.title, unit="photo", disable=not terminal) as bar:
+        for number, outcome in enumerate(outcomes, start=1):
+            if outcome.error is not None:
+                failed += 1
+                tqdm.write(f"failed: {outcome.name}: {outcome.error}", file=sys.stderr)
+            bar.update()
+            if not terminal and time.monotonic() - last_line > LINE_EVERY_S:
+                last_line = time.monotonic()
+                log.info("%s: %d of %d photos, %d failed", dataset.title, number, total, failed)
+            yield outcome
+
+
+if __name__ == "__main__":
+    sys.exit(main())

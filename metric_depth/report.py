@@ -1,0 +1,262 @@
+"""What an evaluation writes: a JSON file a run, a table, and one HTML page over all of a folder.
+
+Runs, as plain dictionaries, in; text out, every name in it escaped. The page needs nothing but the
+pictures beside it: no script, no font and no host.
+"""
+
+import html
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional
+from urllib.parse import quote
+
+from runtime.depth_file import write_atomically
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+PAGE = "index.html"
+PICTURES = "pictures"
+
+# score -> (heading, which way is better, what it is)
+COLUMNS = {
+    "abs_rel": ("AbsRel", "lower", "mean of |d - t| / t"),
+    "rmse": ("RMSE m", "lower", "root of the mean squared error, in metres"),
+    "log10": ("log10", "lower", "mean of |log10 d - log10 t|"),
+    "delta1": ("delta1", "higher", "share of pixels with max(d / t, t / d) < 1.25"),
+    "delta2": ("delta2", "higher", "the same, below 1.25²"),
+    "delta3": ("delta3", "higher", "the same, below 1.25³"),
+    "pearson": ("Pearson", "higher", "correlation of predicted and true disparity"),
+    "ordinal_accuracy": ("ordinal", "higher", "point pairs put in the right order; a tie is wrong"),
+    "contradicting_accuracy": (
+        "contradicting",
+        "higher",
+        "the same, of pairs whose nearer point is higher in the picture",
+    ),
+    "lower_is_nearer": (
+        "rule alone",
+        "",
+        'what "lower in the picture is nearer" would score without a model, level pairs left out',
+    ),
+}
+REQUIRED = {"evaluation", "label", "dataset", "about", "scores", "pairs", "photos", "failed"}
+REQUIRED |= {"samples", "weights", "command", "date", "machine", "estimator", "output_kind"}
+
+
+def plain_name(text: str) -> str:
+    """A name for a file: letters, digits, dot, dash and underscore, not hidden."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._") or "unnamed"
+
+
+def write_run(folder: Path, run: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Path:
+    """Write a run's JSON and its pictures, which replace those of its last time.
+
+    Args:
+        pictures: path below ``folder`` -> JPEG, as ``picture_path`` names them.
+    Returns:
+        the JSON file.
+    Raises:
+        OSError: the disk refuses.
+    """
+    place = folder / PICTURES / _stem(run)
+    place.mkdir(parents=True, exist_ok=True)
+    for old in place.glob("*.jpg"):
+        old.unlink()
+    for name, data in pictures.items():
+        write_atomically(folder / name, data)
+    file = folder / f"{_stem(run)}.json"
+    text = json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(file, text.encode("utf-8", "backslashreplace"))
+    return file
+
+
+def picture_path(run: Mapping[str, Any], index: int) -> str:
+    """Where the picture of a run's sample goes, below the report's folder."""
+    return f"{PICTURES}/{_stem(run)}/{index:05d}.jpg"
+
+
+def _stem(run: Mapping[str, Any]) -> str:
+    return f"{plain_name(run['label'])}-{plain_name(run['dataset'])}"
+
+
+def write_page(folder: Path) -> Path:
+    """Write the page over every run in a folder, older ones too; returns the file."""
+    file = folder / PAGE
+    write_atomically(file, page(read_runs(folder)).encode("utf-8", "backslashreplace"))
+    return file
+
+
+def read_runs(folder: Path) -> list[dict[str, Any]]:
+    """The runs in a folder, by dataset and model; other JSON is left alone."""
+    runs = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            run = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            log.warning("%s is not on the page: %s", file, error)
+            continue
+        if isinstance(run, dict) and run.keys() >= REQUIRED and run["evaluation"] == SCHEMA:
+            runs.append(run)
+    return sorted(runs, key=lambda run: (run["dataset"], run["label"]))
+
+
+def table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Runs as a table of plain text."""
+    rows = [
+        ["model", "dataset", "photos", "pairs", *(heading for heading, _, _ in COLUMNS.values())]
+    ]
+    for run in runs:
+        scores = [number(run["scores"].get(name)) for name in COLUMNS]
+        counts = [str(run["photos"]), str(run["pairs"]["total"])]
+        rows.append([run["label"], run["dataset"], *counts, *scores])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        text = [cell.ljust(width) for cell, width in zip(row[:2], widths)]
+        text += [cell.rjust(width) for cell, width in zip(row[2:], widths[2:])]
+        lines.append("  ".join(text).rstrip())
+    return "\n".join(lines)
+
+
+def number(value: Optional[float]) -> str:
+    """Three digits after the point, or a dash."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+FIT = (
+    "d is the predicted depth, t the true one. Every prediction is turned into disparity (1 / "
+    "depth for models that give depth), a scale of at least 0 and a shift are fitted to the true "
+    "disparity by least squares, a photo at a time, the result is cut at 1 / the dataset's largest "
+    "depth, and d is 1 over it. Sky and unknown depth do not count. Scores of depth are means over "
+    "photos; pairs are pooled. Pictures: the photo with its first ten pairs (disc nearer, ring "
+    "farther; red with a cross is wrong), the truth where there is one (grey is not known), the "
+    "prediction; near is red."
+)
+
+HEAD = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Depth, evaluated</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+:root { color-scheme: light dark; --line: #8884; --bad: #c22; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 0; }
+main { max-width: 1500px; margin: auto; padding: 1rem 1.5rem 4rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; }
+p { max-width: 75em; margin: .3em 0; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .92em; font-variant-numeric: tabular-nums; }
+th, td { padding: .3em .5em; text-align: right; border-bottom: 1px solid var(--line); }
+th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; white-space: nowrap; }
+th { font-weight: 600; white-space: nowrap; }
+summary { cursor: pointer; margin: .6em 0; opacity: .8; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .1em 1em; margin: .3em 0; }
+dt { font-weight: 600; } dd { margin: 0; overflow-wrap: anywhere; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr));
+ gap: 1rem; margin-top: 1rem; }
+figure { margin: 0; }
+img { max-width: 100%; max-height: 300px; border-radius: 4px; display: block; }
+figcaption { font-size: .85em; overflow-wrap: anywhere; }
+.bad { color: var(--bad); }
+</style></head><body><main>
+"""
+
+
+def page(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The HTML page: a table of all runs, what the scores are, and each run's pictures."""
+    heads = "".join(
+        f'<th title="{html.escape(what)}">{html.escape(heading)}</th>'
+        for heading, _, what in COLUMNS.values()
+    )
+    rows = "".join(_row(run, index) for index, run in enumerate(runs))
+    meanings = "".join(
+        f"<dt>{html.escape(heading)}</dt>"
+        f"<dd>{html.escape(what)}{f'; {way} is better' if way else ''}</dd>"
+        for heading, way, what in COLUMNS.values()
+    )
+    return (
+        f'{HEAD}<h1>Depth, evaluated</h1><div class="wide"><table><thead><tr><th>dataset</th>'
+        f"<th>model</th><th>photos</th><th>pairs</th>{heads}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div><details><summary>What the scores are</summary>"
+        f"<p>{html.escape(FIT)}</p><dl>{meanings}</dl></details>"
+        f"{''.join(_section(run, index) for index, run in enumerate(runs))}</main></body></html>\n"
+    )
+
+
+def _row(run: Mapping[str, Any], index: int) -> str:
+    scores = "".join(f"<td>{number(run['scores'].get(name))}</td>" for name in COLUMNS)
+    return (
+        f'<tr><td>{html.escape(run["dataset"])}</td><td><a href="#run{index}">'
+        f"{html.escape(run['label'])}</a></td><td>{int(run['photos'])}</td>"
+        f"<td>{int(run['pairs']['total'])}</td>{scores}</tr>"
+    )
+
+
+def _badge(run: Mapping[str, Any]) -> str:
+    seeded = run["weights"].get("source") == "seeded"
+    return ' <strong class="bad">random weights</strong>' if seeded else ""
+
+
+def _section(run: Mapping[str, Any], index: int) -> str:
+    weights, facts = run["weights"], run["estimator"]
+    pairs = run["pairs"]
+    lines = [
+        run["about"],
+        f"{run['photos']} photos scored, {len(run['failed'])} failed; output {run['output_kind']}; "
+        f"{facts.get('how', '')}.",
+        f"Pairs: {pairs['right']} of {pairs['total']} right; {pairs['contradicting_right']} of "
+        f"{pairs['contradicting']} that contradict the rule, {pairs['following_right']} of "
+        f"{pairs['following']} that follow it.",
+    ]
+    if run.get("unaligned"):
+        metres = run["unaligned"]
+        lines.append(
+            f"Metres as the model gave them, no fit: AbsRel {number(metres.get('abs_rel'))}, RMSE "
+            f"{number(metres.get('rmse'))} m, delta1 {number(metres.get('delta1'))}."
+        )
+    told = {
+        "weights": weights.get("file") or weights.get("source"),
+        "sha256": weights.get("sha256"),
+        "licence": weights.get("licence"),
+        "command": run["command"],
+        "date": run["date"],
+        "machine": json.dumps(run["machine"], ensure_ascii=False),
+    }
+    details = "".join(
+        f"<dt>{html.escape(name)}</dt><dd><code>{html.escape(str(value))}</code></dd>"
+        for name, value in told.items()
+    )
+    failed = "".join(
+        f"<li>{html.escape(item['name'])}: {html.escape(item['error'])}</li>"
+        for item in run["failed"]
+    )
+    return (
+        f'<section id="run{index}"><h2>{html.escape(run["label"])} on '
+        f"{html.escape(run['dataset'])}{_badge(run)}</h2>"
+        + "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+        + (f'<ul class="bad">{failed}</ul>' if failed else "")
+        + f"<details><summary>Weights, command, machine</summary><dl>{details}</dl></details>"
+        + f'<div class="grid">{"".join(_figure(item) for item in run["samples"])}</div></section>'
+    )
+
+
+def _figure(item: Mapping[str, Any]) -> str:
+    if not item.get("picture"):
+        return ""
+    source = html.escape(quote(item["picture"]))
+    name = html.escape(item["name"])
+    told = []
+    scores = item.get("scores", {})
+    for key in ("abs_rel", "delta1", "pearson"):
+        if scores.get(key) is not None:
+            told.append(f"{COLUMNS[key][0]} {number(scores[key])}")
+    pairs = item.get("pairs", {})
+    if pairs.get("total"):
+        told.append(f"{pairs['right']} of {pairs['total']} pairs")
+        told.append(f"{pairs['contradicting_right']} of {pairs['contradicting']} contradicting")
+    return (
+        f'<figure><img src="{source}" alt="photo, truth if known, prediction: {name}" '
+        f'loading="lazy"><figcaption><b>{name}</b> {html.escape(" · ".join(told))}'
+        "</figcaption></figure>"
+    )

@@ -1,0 +1,67 @@
+"""The recipe of the demo checkpoint: stages, learning rate, weight average.
+
+Steps in, numbers out; no tensors.
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training at one resolution; a picture's area is about its side squared."""
+
+    side_px: int
+    render_px: int
+    batch: int
+    steps: int
+    reuse: float  # how often a rendered scene is drawn
+    pool: int  # scenes held at once
+
+
+STAGES = {
+    "cpu": (
+        Stage(126, 168, batch=16, steps=6000, reuse=8, pool=1024),
+        Stage(252, 308, batch=8, steps=1800, reuse=8, pool=256),
+        Stage(518, 560, batch=2, steps=500, reuse=3, pool=64),
+    ),
+    "cuda": (
+        Stage(126, 168, batch=128, steps=6000, reuse=2, pool=4096),
+        Stage(252, 308, batch=64, steps=4000, reuse=2, pool=2048),
+        Stage(518, 560, batch=16, steps=2000, reuse=2, pool=512),
+    ),
+}
+SHAPES = ((1.0, 1.0), (1.0, 1.0), (0.86, 1.17), (1.17, 0.86), (0.75, 1.33))  # of the sides
+PEAK_RATE = 6e-4
+WARM_UP_STEPS = 300
+WEIGHT_DECAY = 0.05
+CLIP_NORM = 1.0
+AVERAGE = 0.999
+
+
+def learning_rate(step: int, total: int, peak: float = PEAK_RATE) -> float:
+    """Linear warm-up, then a cosine down to a hundredth of the peak."""
+    if step < WARM_UP_STEPS:
+        return peak * (step + 1) / WARM_UP_STEPS
+    done = (step - WARM_UP_STEPS) / max(1, total - WARM_UP_STEPS)
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+def average_share(step: int) -> float:
+    """How much of the weight average is kept at a step: less at first, when weights move fast."""
+    return min(AVERAGE, (1 + step) / (10 + step))
+
+
+def stage_at(stages: tuple[Stage, ...], step: int) -> int:
+    """Which stage a step belongs to."""
+    for index, stage in enumerate(stages):
+        if step < stage.steps:
+            return index
+        step -= stage.steps
+    return len(stages) - 1
+
+
+def batch_size_hw(side_px: int, shape: tuple[float, float], patch: int = 14) -> tuple[int, int]:
+    """Height and width of a batch: the shape's sides times the stage's, in whole patches."""
+    height, width = (max(1, round(side_px * share / patch)) * patch for share in shape)
+    return height, width
