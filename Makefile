@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup checkpoints compile inference test check bench evaluate train-demo serve clean
 
-MODEL  ?= demo
+MODEL  ?= vits
 TARGET ?= auto
 SIZES  ?= 518x518 518x686 686x518
 BATCH  ?= 1
@@ -14,7 +14,7 @@ NAMED  := $(if $(filter command line environment,$(origin MODEL)),--model $(MODE
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 	@echo
-	@echo '  variables: MODEL=demo TARGET=auto SIZES="518x518 518x686" BATCH=1 ARGS="--side-by-side" PYTHON=python3.9'
+	@echo '  variables: MODEL=vits TARGET=auto SIZES="518x518 518x686" BATCH=1 ARGS="--side-by-side" PYTHON=python3.9'
 
 # Installed once, and again when a pin, the project file or the script changes
 .venv/installed: pyproject.toml setup.sh $(wildcard constraints/*.txt)
@@ -44,7 +44,7 @@ check: .venv/installed ## format, lint, types
 bench: .venv/installed ## measure, against an upstream-style loop, on this machine
 	@$(PY) -m benchmarks end2end $(ARGS)
 
-evaluate: .venv/installed ## depth against ground truth: MODEL= ARGS="--dataset generated da2k:FOLDER"
+evaluate: .venv/installed ## depth against ground truth: MODEL= ARGS="--dataset motorcycle"
 	@$(PY) -m metric_depth.evaluate $(NAMED) $(ARGS)
 
 train-demo: .venv/installed ## make the demo checkpoint again: ARGS="--resume"

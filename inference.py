@@ -24,6 +24,7 @@ from runtime.photo import MAX_PIXELS
 from runtime.predictor import Predictor
 
 ARTIFACTS = Path("artifacts")
+WITHOUT_WEIGHTS = "vits"  # run with random weights where there are none at all
 BUCKETS = ("518x518", "518x686", "686x518")
 LINE_EVERY_S = 30.0
 
@@ -65,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--model", choices=list(MODELS), help=f"default: the first with real weights, else {DEMO}"
+        "--model", choices=list(MODELS), help="default: the first that has weights here"
     )
     parser.add_argument(
         "--artifact",
@@ -147,7 +148,7 @@ def choose_model(ask: bool) -> str:
     compiled = {a.manifest.model: a.manifest.weights.seeded for a in readable_artifacts()}
     names = [name for name, row in MODELS.items() if name in compiled or local_checkpoint(row)]
     real = [n for n in names if local_checkpoint(MODELS[n]) or not compiled[n]]
-    default = next(iter(real), DEMO)
+    default = next(iter(real), WITHOUT_WEIGHTS)
     if not (ask and len(names) > 1 and sys.stdin.isatty() and sys.stderr.isatty()):
         return default
     for number, name in enumerate(names, start=1):

@@ -28,7 +28,7 @@ class ModelSpec:
     file: Optional[str] = None  # within checkpoints/
 
 
-DEMO = "demo"  # ours, trained on generated scenes; its weights are in this repository
+DEMO = "demo"  # ours, trained on generated scenes
 HUB = "depth-anything/Depth-Anything-V2"
 SIZES = {"vits": "Small", "vitb": "Base", "vitl": "Large"}
 PARAMETERS_M = {"vits": 24.8, "vitb": 97.5, "vitl": 335.3, "vitg": 1258.1}
@@ -98,7 +98,7 @@ def table() -> str:
         )
         where = f"`{row.repo}`" if row.repo else "not published upstream"
         if row.name == DEMO:
-            where = f"in this repository, `checkpoints/{row.file}`"
+            where = "made by `make train-demo`"
         lines.append(
             f"| `{row.name}` | {row.parameters_m:,.1f} M | {output} | {row.licence} | {where} |"
         )

@@ -21,18 +21,21 @@ class Stage:
 
 STAGES = {
     "cpu": (
-        Stage(126, 168, batch=16, steps=6000, reuse=8, pool=1024),
-        Stage(252, 308, batch=8, steps=1800, reuse=8, pool=256),
-        Stage(518, 560, batch=2, steps=500, reuse=3, pool=64),
+        Stage(84, 112, batch=32, steps=5000, reuse=8, pool=1024),
+        Stage(126, 168, batch=16, steps=4000, reuse=8, pool=512),
+        Stage(252, 308, batch=8, steps=2200, reuse=8, pool=256),
+        Stage(518, 560, batch=2, steps=700, reuse=3, pool=64),
     ),
     "cuda": (
+        Stage(84, 112, batch=256, steps=5000, reuse=2, pool=8192),
         Stage(126, 168, batch=128, steps=6000, reuse=2, pool=4096),
         Stage(252, 308, batch=64, steps=4000, reuse=2, pool=2048),
         Stage(518, 560, batch=16, steps=2000, reuse=2, pool=512),
     ),
 }
 SHAPES = ((1.0, 1.0), (1.0, 1.0), (0.86, 1.17), (1.17, 0.86), (0.75, 1.33))  # of the sides
-PEAK_RATE = 6e-4
+PEAK_RATE = 3e-4
+HEAD_RATE = 3.0  # times the encoder's, as convolutions bear it
 WARM_UP_STEPS = 300
 WEIGHT_DECAY = 0.05
 CLIP_NORM = 1.0

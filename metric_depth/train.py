@@ -25,7 +25,7 @@ from metric_depth.pool import ScenePool
 from metric_depth.scenes import HELD_OUT_SEED, render_scenes
 from metric_depth.schedule import (
     CLIP_NORM,
-    PEAK_RATE,
+    HEAD_RATE,
     SHAPES,
     STAGES,
     WEIGHT_DECAY,
@@ -94,14 +94,15 @@ def fresh_model(seed: int) -> DepthAnythingV2:
     model = DepthAnythingV2(ENCODER)
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
+            nn.init.normal_(module.weight, std=0.05)
             nn.init.zeros_(module.bias)
         elif "patch_embed" in name and isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, std=0.02)
+            nn.init.normal_(module.weight, std=0.06)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("gamma"):
-                parameter.fill_(1.0)
+                # small: or the first steps drown what the patches show in one mean map
+                parameter.fill_(0.1)
             elif "refinenet4.resConfUnit1" in name:
                 parameter.zero_()  # never used; zeros compress
         model.pretrained.cls_token.normal_(std=0.02)
@@ -111,6 +112,20 @@ def fresh_model(seed: int) -> DepthAnythingV2:
     model.pretrained.pos_embed.requires_grad_(False)
     model.pretrained.mask_token.requires_grad_(False)
     return model
+
+
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """What is trained, by learning rate (``share`` of the schedule's) and weight decay."""
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        head, decays = name.startswith("depth_head"), parameter.ndim > 1
+        settings = {"params": [], "share": HEAD_RATE if head else 1.0}
+        if not decays:
+            settings["weight_decay"] = 0.0
+        groups.setdefault((head, decays), settings)["params"].append(parameter)
+    return list(groups.values())
 
 
 class Training:
@@ -130,22 +145,21 @@ class Training:
         self.step, self.seconds, self.next_seed = 0, 0.0, job.seed * 2_000_000
         self.model = fresh_model(job.seed).to(self.device).train()
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        decayed = [p for p in self.model.parameters() if p.requires_grad and p.ndim > 1]
-        others = [p for p in self.model.parameters() if p.requires_grad and p.ndim <= 1]
-        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(
-            groups, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY
+            parameter_groups(self.model), betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY
         )
         if job.resume:
             self._load()
 
-    def advance(self, image: torch.Tensor, disparity: torch.Tensor) -> float:
+    def advance(
+        self, image: torch.Tensor, disparity: torch.Tensor, generator: torch.Generator
+    ) -> float:
         """One step down the loss; returns the loss before it."""
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, self.total)
+            group["lr"] = group["share"] * learning_rate(self.step, self.total)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             predicted = self.model(image)
-        loss = depth_loss(predicted.float(), disparity)
+        loss = depth_loss(predicted.float(), disparity, generator)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
@@ -230,7 +244,7 @@ def train(job: TrainJob) -> bool:
             generator = torch.Generator().manual_seed(job.seed * 1_000_003 + training.step)
             shape = SHAPES[int(torch.randint(len(SHAPES), (), generator=generator))]
             size_hw = batch_size_hw(stage.side_px, shape)
-            loss = training.advance(*pool.draw(stage.batch, size_hw, generator))
+            loss = training.advance(*pool.draw(stage.batch, size_hw, generator), generator)
             training.next_seed = pool.next_seed
             smooth = loss if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss
             bar.update()

@@ -279,7 +279,7 @@ def choose(workplace, make_artifact, monkeypatch):
         screen = Terminal()
         monkeypatch.setattr(sys, "stdin", keyboard)
         monkeypatch.setattr(sys, "stderr", screen)
-        return inference.choose_model(), screen.getvalue()
+        return inference.choose_model(ask=True), screen.getvalue()
 
     return choose
 
@@ -300,7 +300,7 @@ def test_on_a_terminal_with_several_models_one_is_asked_for(typed, model, choose
     chosen, shown = choose(Terminal(typed))
     assert chosen == model
     assert "  1  vits " in shown and "  2  vits-indoor " in shown
-    assert "model [1-2, Enter for 1]: " in shown
+    assert "model [1-2, Enter for vits]: " in shown
 
 
 def test_a_wrong_answer_is_named_before_asking_again(choose):
@@ -320,14 +320,32 @@ def test_an_unreadable_artifact_does_not_keep_one_from_choosing(choose, workplac
 
 
 def test_without_a_terminal_nothing_is_asked(choose):
-    assert choose(io.StringIO("2\n")) == (inference.DEFAULT_MODEL, "")
+    assert choose(io.StringIO("2\n")) == ("vits", "")
+
+
+def test_flags_alone_ask_nothing_either(workplace, make_artifact, monkeypatch):
+    make_artifact(root=workplace / "artifacts", model="vits-indoor", kind="depth_m")
+    monkeypatch.setattr(sys, "stdin", Terminal("2\n"))
+    assert inference.choose_model(ask=False) == "vits-indoor"
+
+
+def test_real_weights_come_before_random_ones_and_official_before_demo(
+    workplace, make_artifact, monkeypatch
+):
+    monkeypatch.setattr(inference, "local_checkpoint", lambda row: None)
+    assert inference.choose_model(ask=False) == inference.WITHOUT_WEIGHTS
+    make_artifact(root=workplace / "artifacts", seeded=True)
+    make_artifact(root=workplace / "artifacts", model="demo")
+    assert inference.choose_model(ask=False) == "demo"
+    make_artifact(root=workplace / "artifacts", model="vits-indoor", kind="depth_m")
+    assert inference.choose_model(ask=False) == "vits-indoor"
 
 
 def test_the_only_model_there_is_is_not_asked_for(workplace, make_artifact, monkeypatch):
     make_artifact(root=workplace / "artifacts", model="vitl")
     monkeypatch.setattr(sys, "stdin", Terminal("1\n"))
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert inference.choose_model() == "vitl"
+    assert inference.choose_model(ask=True) == "vitl"
 
 
 def test_the_depth_on_disk_is_that_of_the_graph(workplace, make_artifact, capsys):
