@@ -26,11 +26,11 @@ class VitSpec:
 
 
 VITS = {
-    "vitt": VitSpec(dim=192, depth=12, num_heads=3),  # ours: the demo checkpoint
     "vits": VitSpec(dim=384, depth=12, num_heads=6),
     "vitb": VitSpec(dim=768, depth=12, num_heads=12),
     "vitl": VitSpec(dim=1024, depth=24, num_heads=16),
     "vitg": VitSpec(dim=1536, depth=40, num_heads=24, swiglu=True),
+    "vitt": VitSpec(dim=192, depth=12, num_heads=3),  # ours: the demo checkpoint
 }
 
 Tap = tuple[torch.Tensor, torch.Tensor]
