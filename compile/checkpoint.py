@@ -14,7 +14,7 @@ from typing import Any, Optional
 import torch
 
 from compile.fetch import first_line
-from compile.registry import ModelSpec
+from compile.registry import ROWS, ModelSpec
 from compile.seeded import fill_seeded
 from depth_anything_v2.dpt import DepthAnythingV2
 from layers.vit import VITS
@@ -95,7 +95,7 @@ def load_strictly(model: torch.nn.Module, state: Mapping[str, torch.Tensor], wha
         ),
     ]
     if any(differences):
-        hint = _encoder_of(found)
+        hint = _model_of(found)
         raise CheckpointError(
             f"{what} does not fit: {'; '.join(d for d in differences if d)}{hint}"
         )
@@ -109,10 +109,10 @@ def _listed(label: str, items: list[str]) -> str:
     return f"{len(items)} {label}: {', '.join(items[:SHOWN])}{more}"
 
 
-def _encoder_of(found: Mapping[str, tuple[int, ...]]) -> str:
-    """Name the encoder that a state dict looks like, if it does."""
+def _model_of(found: Mapping[str, tuple[int, ...]]) -> str:
+    """Name the model that a state dict looks like, if it does."""
     width = found.get("pretrained.cls_token", (0,))[-1]
-    names = [name for name, vit in VITS.items() if vit.dim == width]
+    names = [row.name for row in ROWS if VITS[row.encoder].dim == width]
     return f". The file looks like {names[0]}: use that model" if names else ""
 
 
