@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from metric_depth.effects import gaussian_blur
 from metric_depth.scenes import Scenes, render_scenes
+from metric_depth.world import PLAIN_SHARE
 from runtime.preprocess import MEAN, STD
 
 RENDER_BATCH = 8
@@ -77,6 +78,7 @@ class ScenePool:
         capacity: scenes held at once; a multiple of ``RENDER_BATCH``.
         reuse: how often each is drawn, on average, before it is replaced.
         first_seed: scenes are numbered upward from here.
+        plain: share of plain scenes.
     """
 
     def __init__(
@@ -86,8 +88,10 @@ class ScenePool:
         reuse: float,
         first_seed: int,
         device: torch.device,
+        plain: float = PLAIN_SHARE,
     ) -> None:
-        self.reuse, self.device, self._render_hw = reuse, device, render_hw
+        self.reuse, self.device = reuse, device
+        self._render_hw, self._plain = render_hw, plain
         self.next_seed = first_seed
         self.drawn = 0.0
         self._rgb = torch.zeros((capacity, 3, *render_hw), dtype=torch.uint8)
@@ -102,7 +106,7 @@ class ScenePool:
 
     def _renew(self) -> None:
         seeds = range(self.next_seed, self.next_seed + RENDER_BATCH)
-        scenes: Scenes = render_scenes(list(seeds), self._render_hw, self.device)
+        scenes: Scenes = render_scenes(list(seeds), self._render_hw, self.device, self._plain)
         self.next_seed += RENDER_BATCH
         place = slice(self._slot, self._slot + RENDER_BATCH)
         self._rgb[place] = scenes.rgb.cpu()

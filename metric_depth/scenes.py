@@ -25,7 +25,7 @@ from metric_depth.raycast import (
     occluded,
 )
 from metric_depth.textures import VARIANTS, Atlas, make_atlas, texture_index
-from metric_depth.world import World, random_world
+from metric_depth.world import PLAIN_SHARE, World, random_world
 from runtime.errors import InputError
 
 HELD_OUT_SEED = 2**31
@@ -47,12 +47,18 @@ class Scenes:
         return 1 / self.depth_m
 
 
-def render_scenes(seeds: Sequence[int], size_hw: tuple[int, int], device: Device = "cpu") -> Scenes:
+def render_scenes(
+    seeds: Sequence[int],
+    size_hw: tuple[int, int],
+    device: Device = "cpu",
+    plain: float = PLAIN_SHARE,
+) -> Scenes:
     """Render one scene a seed.
 
     Args:
         seeds: any whole numbers from 0.
         size_hw: height and width in pixels, at least 16 each.
+        plain: how likely each is one of the plain layouts, from 0 to 1.
     Raises:
         InputError: a negative seed, no seed, or a size too small.
     """
@@ -60,7 +66,7 @@ def render_scenes(seeds: Sequence[int], size_hw: tuple[int, int], device: Device
         raise InputError(
             f"{len(seeds)} seeds, size {size_hw}: give at least one seed from 0 and sides from 16"
         )
-    return render_worlds([random_world(seed) for seed in seeds], seeds, size_hw, device)
+    return render_worlds([random_world(seed, plain) for seed in seeds], seeds, size_hw, device)
 
 
 @torch.no_grad()

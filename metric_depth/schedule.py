@@ -17,20 +17,23 @@ class Stage:
     steps: int
     reuse: float  # how often a rendered scene is drawn
     pool: int  # scenes held at once
+    plain: float  # share of plain scenes: all at first, few in the end
 
 
 STAGES = {
     "cpu": (
-        Stage(84, 112, batch=32, steps=5000, reuse=8, pool=1024),
-        Stage(126, 168, batch=16, steps=4000, reuse=8, pool=512),
-        Stage(252, 308, batch=8, steps=2200, reuse=8, pool=256),
-        Stage(518, 560, batch=2, steps=700, reuse=3, pool=64),
+        Stage(84, 112, batch=32, steps=1500, reuse=8, pool=1024, plain=1.0),
+        Stage(84, 112, batch=32, steps=3500, reuse=8, pool=1024, plain=0.3),
+        Stage(126, 168, batch=16, steps=4000, reuse=8, pool=512, plain=0.1),
+        Stage(252, 308, batch=8, steps=2200, reuse=8, pool=256, plain=0.1),
+        Stage(518, 560, batch=2, steps=700, reuse=3, pool=64, plain=0.1),
     ),
     "cuda": (
-        Stage(84, 112, batch=256, steps=5000, reuse=2, pool=8192),
-        Stage(126, 168, batch=128, steps=6000, reuse=2, pool=4096),
-        Stage(252, 308, batch=64, steps=4000, reuse=2, pool=2048),
-        Stage(518, 560, batch=16, steps=2000, reuse=2, pool=512),
+        Stage(84, 112, batch=256, steps=1500, reuse=2, pool=8192, plain=1.0),
+        Stage(84, 112, batch=256, steps=4000, reuse=2, pool=8192, plain=0.3),
+        Stage(126, 168, batch=128, steps=6000, reuse=2, pool=4096, plain=0.1),
+        Stage(252, 308, batch=64, steps=4000, reuse=2, pool=2048, plain=0.1),
+        Stage(518, 560, batch=16, steps=2000, reuse=2, pool=512, plain=0.1),
     ),
 }
 SHAPES = ((1.0, 1.0), (1.0, 1.0), (0.86, 1.17), (1.17, 0.86), (0.75, 1.33))  # of the sides

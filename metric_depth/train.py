@@ -4,6 +4,7 @@ Nothing in; ``checkpoints/demo/`` out. ``python -m metric_depth.train --help``.
 """
 
 import argparse
+import dataclasses
 import json
 import logging
 import math
@@ -134,12 +135,9 @@ class Training:
     def __init__(self, job: TrainJob) -> None:
         self.job = job
         self.device = torch.device(job.device)
-        scaled = [
-            (stage, max(1, round(stage.steps * job.steps_scale)))
-            for stage in STAGES[self.device.type]
-        ]
         self.stages = tuple(
-            Stage(s.side_px, s.render_px, s.batch, steps, s.reuse, s.pool) for s, steps in scaled
+            dataclasses.replace(stage, steps=max(1, round(stage.steps * job.steps_scale)))
+            for stage in STAGES[self.device.type]
         )
         self.total = sum(stage.steps for stage in self.stages)
         self.step, self.seconds, self.next_seed = 0, 0.0, job.seed * 2_000_000
@@ -281,7 +279,8 @@ def train(job: TrainJob) -> bool:
 
 def _fill(training: Training, stage: Stage) -> ScenePool:
     side = stage.render_px
-    pool = ScenePool((side, side), stage.pool, stage.reuse, training.next_seed, training.device)
+    seed, device = training.next_seed, training.device
+    pool = ScenePool((side, side), stage.pool, stage.reuse, seed, device, stage.plain)
     log.info("rendering %d scenes at %dx%d to begin with", stage.pool, side, side)
     for _ in pool.fill():
         pass

@@ -1,8 +1,9 @@
 """Random worlds: where the camera stands, what is around it, how it is lit and photographed.
 
-A seed in; a ``World`` of plain arrays out. The eight layouts differ in what tells near from far, so
+A seed in; a ``World`` of plain arrays out. The rich layouts differ in what tells near from far, so
 that no single habit ("lower is nearer") explains them all: streets and rooms, but also ceilings,
-facades from below, tables from above, portraits and things that hang in the air.
+facades from below, tables from above, portraits and things that hang in the air. The two plain ones
+(solids in a room, solids on the ground) are what a network can start from.
 """
 
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from metric_depth.builder import MATERIAL_NUMBERS, Builder, rotation
 from metric_depth.raycast import BOX, CYLINDER, ELLIPSOID, ROOM
 
 MAX_SOLIDS = 160
+PLAIN_SHARE = 0.1
 
 
 @dataclass
@@ -42,17 +44,26 @@ class Stage:
     fog: float = 0.0
 
 
-def random_world(seed: int) -> World:
-    """Make one world: the same seed gives the same world on every machine."""
+def random_world(seed: int, plain: float = PLAIN_SHARE) -> World:
+    """Make one world: the same seed gives the same world on every machine.
+
+    Args:
+        plain: how likely it is one of the plain layouts, by a camera held straight.
+    """
     rng = np.random.default_rng([seed, 20])
     b = Builder(rng)
-    layout = LAYOUTS[int(rng.choice(len(LAYOUTS), p=CHANCES))]
+    simple = rng.uniform() < plain
+    layout = (
+        PLAIN[int(rng.integers(len(PLAIN)))]
+        if simple
+        else LAYOUTS[int(rng.choice(len(LAYOUTS), p=CHANCES))]
+    )
     stage = layout(b)
-    stage.roll += _heavy(rng, 0.05, 0.35, 0.12)
-    stage.pitch += _heavy(rng, 0.06, 0.3, 0.15)
+    stage.roll += _heavy(rng, 0.05, 0.35, 0.0 if simple else 0.12)
+    stage.pitch += _heavy(rng, 0.06, 0.3, 0.0 if simple else 0.15)
     fov = np.radians(rng.uniform(28, 95))
     turn = rotation(stage.yaw, stage.pitch, stage.roll)
-    if rng.uniform() < 0.18:
+    if rng.uniform() < (0.0 if simple else 0.18):
         _overhang(b, stage.position_m, turn, fov)
     world = World(position_m=stage.position_m, rotation=turn, fov_rad=fov)
     world.solids, world.materials = _pack(b, stage.position_m)
@@ -321,8 +332,42 @@ def floating(b: Builder) -> Stage:
     return Stage(np.zeros(3), focus_m=far / 3, blur=blur, indoor=bool(rng.uniform() < 0.4))
 
 
+def plain_room(b: Builder) -> Stage:
+    """Balls, boxes and cylinders that stand in a room or hang below its ceiling."""
+    rng = b.rng
+    wide, high, far = rng.uniform(1.3, 4), rng.uniform(1.15, 2.1), rng.uniform(2.5, 9)
+    _shell(b, wide, high, 1.0, far)
+    for _ in range(int(rng.integers(2, 10))):
+        _stand(b, rng.uniform(-0.9, 0.9) * wide, rng.uniform(1, far), rng.uniform(0.15, 0.6))
+    _ceiling(b, wide, high, far)
+    eye = np.array([rng.uniform(-0.5, 0.5) * wide, rng.uniform(0.6, 1.7), 0])
+    return Stage(eye, rng.normal(0, 0.35), rng.normal(-0.08, 0.2), indoor=True)
+
+
+def plain_ground(b: Builder) -> Stage:
+    """The same in the open, up to forty metres away."""
+    rng = b.rng
+    _ground(b)
+    for _ in range(int(rng.integers(4, 16))):
+        z = float(np.exp(rng.uniform(np.log(1.2), np.log(40))))
+        size = rng.uniform(0.15, 1.2) * (1 if rng.uniform() < 0.7 else 4)
+        _stand(b, rng.uniform(-0.8, 0.8) * z, z, size)
+    height = float(np.exp(rng.uniform(np.log(0.4), np.log(3))))
+    return Stage(np.array([0, height, 0]), 0, rng.normal(-0.08, 0.15))
+
+
+PLAIN = (plain_room, plain_ground)
 LAYOUTS = (street, aerial, facade, room, corridor, tabletop, portrait, floating)
-CHANCES = (0.2, 0.06, 0.1, 0.2, 0.07, 0.12, 0.13, 0.12)
+CHANCES = (0.22, 0.05, 0.07, 0.24, 0.06, 0.13, 0.18, 0.05)
+
+
+def _stand(b: Builder, x: float, z: float, size_m: float) -> None:
+    """One solid with its foot on the floor."""
+    rng = b.rng
+    half = size_m * np.exp(rng.normal(0, 0.35, 3))
+    look = b.material(tile_m=float(half.max()), gloss=0.3)
+    kind = int(rng.choice([ELLIPSOID, BOX, CYLINDER]))
+    b.add(kind, (x, half[1], z), half, look, rotation(yaw=rng.uniform(-3, 3)))
 
 
 def _shell(b: Builder, wide: float, high: float, near: float, far: float) -> None:

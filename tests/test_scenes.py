@@ -150,7 +150,7 @@ def test_scenes_are_pictures_with_depth_at_every_scale():
 def test_every_layout_can_be_drawn():
     assert len(LAYOUTS) == len(CHANCES) and sum(CHANCES) == pytest.approx(1)
     for seed in range(60):
-        world = random_world(seed)
+        world = random_world(seed, plain=0.3)
         assert len(world.solids["kind"]) == len(world.materials) > 0
         assert world.materials.shape[1] == MATERIAL_NUMBERS
         assert np.isfinite(world.materials).all() and (world.solids["half_m"] > 0).all()

@@ -33,8 +33,8 @@ def seeded(number: int = 0) -> torch.Generator:
 def tiny(monkeypatch, tmp_path):
     """A recipe of six steps on scenes as small as they can be."""
     stages = (
-        Stage(28, 32, batch=2, steps=4, reuse=4, pool=8),
-        Stage(42, 48, batch=2, steps=2, reuse=4, pool=8),
+        Stage(28, 32, batch=2, steps=4, reuse=4, pool=8, plain=0.5),
+        Stage(42, 48, batch=2, steps=2, reuse=4, pool=8, plain=0.5),
     )
     monkeypatch.setitem(train_module.STAGES, "cpu", stages)
     return TrainJob(output=tmp_path / "demo", work=tmp_path / "training")
@@ -50,7 +50,7 @@ def test_the_rate_warms_up_peaks_and_ends_near_nothing():
 
 
 def test_stages_follow_each_other():
-    stages = (Stage(28, 32, 1, 3, 1, 8), Stage(42, 48, 1, 2, 1, 8))
+    stages = (Stage(28, 32, 1, 3, 1, 8, 1), Stage(42, 48, 1, 2, 1, 8, 0))
     assert [stage_at(stages, step) for step in range(6)] == [0, 0, 0, 1, 1, 1]
 
 
