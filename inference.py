@@ -145,10 +145,12 @@ def choose_model(ask: bool) -> str:
 
     On a terminal that offers several it asks, if it may.
     """
-    compiled = {a.manifest.model: a.manifest.weights.seeded for a in readable_artifacts()}
-    names = [name for name, row in MODELS.items() if name in compiled or local_checkpoint(row)]
-    real = [n for n in names if local_checkpoint(MODELS[n]) or not compiled[n]]
-    default = next(iter(real), WITHOUT_WEIGHTS)
+    manifests = [artifact.manifest for artifact in readable_artifacts()]
+    compiled = {m.model for m in manifests}
+    real = {m.model for m in manifests if not m.weights.seeded}
+    real |= {name for name, row in MODELS.items() if local_checkpoint(row)}
+    names = [name for name in MODELS if name in compiled | real]
+    default = next((name for name in names if name in real), WITHOUT_WEIGHTS)
     if not (ask and len(names) > 1 and sys.stdin.isatty() and sys.stderr.isatty()):
         return default
     for number, name in enumerate(names, start=1):

@@ -337,6 +337,8 @@ def test_real_weights_come_before_random_ones_and_official_before_demo(
     make_artifact(root=workplace / "artifacts", seeded=True)
     make_artifact(root=workplace / "artifacts", model="demo")
     assert inference.choose_model(ask=False) == "demo"
+    make_artifact(root=workplace / "artifacts", size_hw=(28, 42), model="demo", seeded=True)
+    assert inference.choose_model(ask=False) == "demo"  # random ones beside real ones
     make_artifact(root=workplace / "artifacts", model="vits-indoor", kind="depth_m")
     assert inference.choose_model(ask=False) == "vits-indoor"
 
