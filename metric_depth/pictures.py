@@ -35,12 +35,12 @@ def strip(sample: Sample, disparity: np.ndarray) -> np.ndarray:
     """
     panels = [mark_pairs(sample.rgb, sample.pairs, right_pairs(disparity, sample.pairs))]
     if sample.depth_m is None or sample.scored is None:
-        limits = _limits(disparity)
+        limits = color_limits(disparity)
     else:
         unknown = np.isnan(sample.depth_m)
         truth = np.zeros(unknown.shape)
         np.divide(1.0, sample.depth_m, out=truth, where=~unknown)
-        limits = _limits(truth[sample.scored])
+        limits = color_limits(truth[sample.scored])
         panels.append(_truth_panel(truth, unknown, limits))
         disparity = align_disparity(disparity, truth, sample.scored)
     panels.append(fit(paint(disparity, limits)))
@@ -88,7 +88,8 @@ def _panel_wh(pixels: np.ndarray) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
+def color_limits(values: np.ndarray) -> tuple[float, float]:
+    """The values at the two ends of the colours, ``TAILS`` left out."""
     low, high = np.percentile(values, TAILS)
     return float(low), float(high)
 

@@ -19,6 +19,12 @@ RENDER_BATCH = 8
 FURTHEST_1_M = 1e-3  # disparity below this is as good as sky
 
 
+def normalise_pixels(rgb: torch.Tensor) -> torch.Tensor:
+    """Pictures as the network takes them: float32 (B, 3, H, W), from [0, 1] to normalised."""
+    mean, std = (torch.tensor(value, device=rgb.device).view(1, 3, 1, 1) for value in (MEAN, STD))
+    return (rgb - mean) / std
+
+
 def augmented(
     rgb: torch.Tensor, disparity: torch.Tensor, size_hw: tuple[int, int], generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,9 +71,7 @@ def augmented(
     grey = picture.mean(1, keepdim=True)
     colour = torch.where(uniform(0, 1) < 0.07, torch.zeros_like(share), uniform(0.6, 1.4))
     picture = (grey + (picture - grey) * each(colour)).clamp(0, 1)
-    mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=device).view(1, 3, 1, 1)
-    return (picture - mean) / std, truth.clamp(min=FURTHEST_1_M)
+    return normalise_pixels(picture), truth.clamp(min=FURTHEST_1_M)
 
 
 class ScenePool:

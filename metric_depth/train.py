@@ -17,12 +17,14 @@ from typing import Any, Optional
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from depth_anything_v2.dpt import DepthAnythingV2
 from layers.pos_embed import TRAINED_GRID
-from metric_depth.losses import depth_loss, normalise
-from metric_depth.pool import ScenePool
+from metric_depth.losses import depth_loss
+from metric_depth.pictures import color_limits, paint
+from metric_depth.pool import ScenePool, normalise_pixels
 from metric_depth.scenes import HELD_OUT_SEED, render_scenes
 from metric_depth.schedule import (
     CLIP_NORM,
@@ -37,8 +39,9 @@ from metric_depth.schedule import (
     stage_at,
 )
 from metric_depth.state import read_state, write_state
+from runtime.depth_file import write_atomically
+from runtime.engines import DEVICES
 from runtime.errors import DepthError, InputError
-from runtime.preprocess import MEAN, STD
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,11 @@ class TrainJob:
             raise InputError(f"steps_scale={self.steps_scale}: give a number above 0, up to 100")
         if not 0 <= self.seed < 1000:
             raise InputError(f"seed={self.seed}: give a whole number from 0 to 999")
+
+    @property
+    def first_scene(self) -> int:
+        """Seed of the first scene; no two trainings share scenes, and none is held out."""
+        return self.seed * 2_000_000
 
 
 def sinusoidal_pos_embed(dim: int, grid: int = TRAINED_GRID) -> torch.Tensor:
@@ -140,7 +148,7 @@ class Training:
             for stage in STAGES[self.device.type]
         )
         self.total = sum(stage.steps for stage in self.stages)
-        self.step, self.seconds, self.next_seed = 0, 0.0, job.seed * 2_000_000
+        self.step, self.seconds, self.next_seed = 0, 0.0, job.first_scene
         self.model = fresh_model(job.seed).to(self.device).train()
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
@@ -179,18 +187,22 @@ class Training:
             tensors[f"second.{index}"] = state["exp_avg_sq"]
         numbers = {
             "step": self.step,
-            "total": self.total,
+            "stages": self.recipe(),
             "seconds": self.seconds,
             "next_seed": self.next_seed,
         }
         write_state(self.job.work / "state", tensors, numbers)
 
+    def recipe(self) -> list[dict[str, Any]]:
+        """The stages as JSON has them."""
+        return [dataclasses.asdict(stage) for stage in self.stages]
+
     def _load(self) -> None:
         tensors, numbers = read_state(self.job.work / "state")
-        if numbers["total"] != self.total:
+        if numbers.get("stages") != self.recipe():
             raise InputError(
-                f"{self.job.work / 'state'}: from a training of {numbers['total']} steps, this one "
-                f"has {self.total}; use the same --steps-scale and kind of device, or start anew"
+                f"{self.job.work / 'state'}: from a training by another recipe; use the same "
+                "version, --steps-scale and kind of device, or start anew without --resume"
             )
 
         def part(prefix: str) -> dict[str, torch.Tensor]:
@@ -297,47 +309,38 @@ def _held_out(stage: Stage, device: torch.device) -> tuple[torch.Tensor, torch.T
 @torch.no_grad()
 def _draw_grid(training: Training, held_out: tuple[torch.Tensor, torch.Tensor]) -> None:
     """Photo, truth and prediction of a dozen held-out scenes, into the work folder."""
-    import cv2
-
     rgb, disparity = held_out
     model = DepthAnythingV2(ENCODER).to(training.device).eval()
     model.load_state_dict(training.average)
-    mean, std = (torch.tensor(v, device=rgb.device).view(1, 3, 1, 1) for v in (MEAN, STD))
-    predicted = torch.cat([model(((x[None] / 255) - mean) / std) for x in rgb])
+    images = normalise_pixels(rgb.float() / 255)
+    predicted = torch.cat([model(image[None]) for image in images])
 
-    def coloured(maps: torch.Tensor) -> np.ndarray:
-        flat = normalise(maps.float()).flatten(1)
-        low = flat.amin(1, keepdim=True)
-        high = flat.sort(dim=1).values[:, int(0.98 * (flat.shape[1] - 1))].unsqueeze(1)
-        scaled = ((flat - low) / (high - low).clamp(min=1e-6)).clamp(0, 1).view_as(maps)
-        grey = (scaled * 255).byte().cpu().numpy()
-        return np.hstack([cv2.applyColorMap(image, cv2.COLORMAP_INFERNO) for image in grey])
+    def row(maps: torch.Tensor) -> np.ndarray:
+        return np.hstack([paint(m, color_limits(m)) for m in maps.float().cpu().numpy()])
 
-    photos = np.hstack(list(rgb.permute(0, 2, 3, 1).cpu().numpy()[..., ::-1]))
-    grid = np.vstack([photos, coloured(disparity), coloured(predicted)])
-    halves = np.hsplit(grid, 2)
-    cv2.imwrite(str(training.job.work / f"grid-{training.step:06}.png"), np.vstack(halves))
+    photos = np.hstack(list(rgb.permute(0, 2, 3, 1).cpu().numpy()))
+    halves = np.hsplit(np.vstack([photos, row(disparity), row(predicted)]), 2)
+    file = training.job.work / f"grid-{training.step:06}.png"
+    Image.fromarray(np.vstack(halves)).save(file)
 
 
 def write_checkpoint(training: Training) -> None:
     """Write the averaged weights in float16, and what is known of how they came about."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     job = training.job
     job.output.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().half().cpu().contiguous() for k, v in training.average.items()}
-    partial = job.output / "model.safetensors.partial"
-    save_file(weights, str(partial))
-    partial.replace(job.output / "model.safetensors")
+    write_atomically(job.output / "model.safetensors", save(weights))
     facts: dict[str, Any] = {
         "encoder": ENCODER,
         "seed": job.seed,
         "steps": training.step,
-        "scenes": training.next_seed - job.seed * 2_000_000,
+        "scenes": training.next_seed - job.first_scene,
         "minutes": round(training.seconds / 60, 1),
         "device": training.device.type,
         "torch": torch.__version__,
-        "stages": [vars(stage) for stage in training.stages],
+        "stages": training.recipe(),
     }
     (job.output / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
 
@@ -353,7 +356,7 @@ def build_parser() -> argparse.ArgumentParser:
     default = TrainJob()
     parser.add_argument("--output", type=Path, default=default.output, help="where the weights go")
     parser.add_argument("--work", type=Path, default=default.work, help="state and pictures")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", choices=DEVICES)
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--resume", action="store_true", help="go on from --work")
     parser.add_argument("--steps-scale", type=float, default=1.0, help="more or fewer steps")
@@ -369,6 +372,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise InputError("device cuda: torch sees no CUDA GPU here; use --device cpu")
         job = TrainJob(
             args.output,
             args.work,

@@ -150,7 +150,7 @@ def test_resuming_nothing_or_another_recipe_says_so(tiny, capsys):
     with pytest.raises(CheckpointError, match="no training to resume"):
         Training(TrainJob(tiny.output, tiny.work, resume=True))
     train(TrainJob(tiny.output, tiny.work, stop_after_s=0.0))
-    with pytest.raises(InputError, match="use the same --steps-scale"):
+    with pytest.raises(InputError, match="use the same version, --steps-scale"):
         Training(TrainJob(tiny.output, tiny.work, resume=True, steps_scale=2))
     arguments = ["--output", str(tiny.output), "--work", str(tiny.work), "--steps-scale", "0"]
     assert main(arguments) == 1
