@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 SCALES = 4
+GRADIENT_WEIGHT = 0.5
 NEARER_BY = 0.1  # of the logarithm of depth: nearer than that is a tie
 SOFTNESS = 0.3  # of the mean deviation
 FLOOR = 1e-4  # of the mean deviation: an even map has no shape to compare
@@ -39,12 +40,17 @@ def gradient_loss(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 
 
 def ranking_loss(
-    predicted: torch.Tensor, true: torch.Tensor, generator: torch.Generator, pairs: int = 1024
+    predicted: torch.Tensor,
+    true: torch.Tensor,
+    generator: torch.Generator,
+    contradicting: float = 0.5,
+    pairs: int = 1024,
 ) -> torch.Tensor:
     """How surely the nearer of two points comes out nearer, over random pairs of each picture.
 
-    Pairs whose nearer point is the higher one weigh as much, together, as all the others: else
-    "lower is nearer" would earn most of what there is to earn.
+    Pairs whose nearer point is the higher one weigh ``contradicting`` of the whole, together: with
+    a half, "lower is nearer" earns nothing; with their share in photos, about an eighth, it is
+    worth what it is worth there.
 
     Source: Chen et al., "Single-Image Depth Perception in the Wild" (2016); the balance is ours.
     """
@@ -67,23 +73,25 @@ def ranking_loss(
     clear = ratio.abs() > NEARER_BY
     follows = clear & ((ratio > 0) == lower)
     contradicts = clear & ~follows
-    weight = follows / follows.sum().clamp(min=1) + contradicts / contradicts.sum().clamp(min=1)
+    weight = (1 - contradicting) * follows / follows.sum().clamp(min=1)
+    weight = weight + contradicting * contradicts / contradicts.sum().clamp(min=1)
     margin = (maps.gather(1, first) - maps.gather(1, second)) * ratio.sign()
-    return (F.softplus(-margin / SOFTNESS) * weight).sum() / 2
+    return (F.softplus(-margin / SOFTNESS) * weight).sum()
 
 
 def depth_loss(
     predicted: torch.Tensor,
     true: torch.Tensor,
     generator: torch.Generator,
-    gradient_weight: float = 0.5,
-    ranking_weight: float = 2.0,
+    ranking_weight: float,
+    contradicting: float,
 ) -> torch.Tensor:
     """All three terms: what a training step descends.
 
     Args:
         predicted: float32 (B, H, W), relative disparity, sides of at least 16.
         true: float32 (B, H, W), disparity in 1/m, 0 where sky; finite.
+        ranking_weight, contradicting: of the ranking loss, and within it.
     """
-    shape = ssi_loss(predicted, true) + gradient_weight * gradient_loss(predicted, true)
-    return shape + ranking_weight * ranking_loss(predicted, true, generator)
+    shape = ssi_loss(predicted, true) + GRADIENT_WEIGHT * gradient_loss(predicted, true)
+    return shape + ranking_weight * ranking_loss(predicted, true, generator, contradicting)

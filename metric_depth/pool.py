@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from metric_depth.effects import gaussian_blur
 from metric_depth.scenes import Scenes, render_scenes
-from metric_depth.world import PLAIN_SHARE
+from metric_depth.world import CALM_SHARE, PLAIN_SHARE
 from runtime.preprocess import MEAN, STD
 
 RENDER_BATCH = 8
@@ -82,7 +82,7 @@ class ScenePool:
         capacity: scenes held at once; a multiple of ``RENDER_BATCH``.
         reuse: how often each is drawn, on average, before it is replaced.
         first_seed: scenes are numbered upward from here.
-        plain: share of plain scenes.
+        plain_calm: shares of plain scenes and, of the others, of calm ones.
     """
 
     def __init__(
@@ -92,10 +92,10 @@ class ScenePool:
         reuse: float,
         first_seed: int,
         device: torch.device,
-        plain: float = PLAIN_SHARE,
+        plain_calm: tuple[float, float] = (PLAIN_SHARE, CALM_SHARE),
     ) -> None:
         self.reuse, self.device = reuse, device
-        self._render_hw, self._plain = render_hw, plain
+        self._render_hw, self._plain_calm = render_hw, plain_calm
         self.next_seed = first_seed
         self.drawn = 0.0
         self._rgb = torch.zeros((capacity, 3, *render_hw), dtype=torch.uint8)
@@ -110,7 +110,7 @@ class ScenePool:
 
     def _renew(self) -> None:
         seeds = range(self.next_seed, self.next_seed + RENDER_BATCH)
-        scenes: Scenes = render_scenes(list(seeds), self._render_hw, self.device, self._plain)
+        scenes: Scenes = render_scenes(list(seeds), self._render_hw, self.device, *self._plain_calm)
         self.next_seed += RENDER_BATCH
         place = slice(self._slot, self._slot + RENDER_BATCH)
         self._rgb[place] = scenes.rgb.cpu()

@@ -25,7 +25,7 @@ from metric_depth.raycast import (
     occluded,
 )
 from metric_depth.textures import VARIANTS, Atlas, make_atlas, texture_index
-from metric_depth.world import PLAIN_SHARE, World, random_world
+from metric_depth.world import CALM_SHARE, PLAIN_SHARE, World, random_world
 from runtime.errors import InputError
 
 HELD_OUT_SEED = 2**31
@@ -52,13 +52,15 @@ def render_scenes(
     size_hw: tuple[int, int],
     device: Device = "cpu",
     plain: float = PLAIN_SHARE,
+    calm: float = CALM_SHARE,
 ) -> Scenes:
     """Render one scene a seed.
 
     Args:
         seeds: any whole numbers from 0.
         size_hw: height and width in pixels, at least 16 each.
-        plain: how likely each is one of the plain layouts, from 0 to 1.
+        plain, calm: how likely each is one of the plain layouts, and any other framed as people
+            frame photos, from 0 to 1.
     Raises:
         InputError: a negative seed, no seed, or a size too small.
     """
@@ -66,7 +68,8 @@ def render_scenes(
         raise InputError(
             f"{len(seeds)} seeds, size {size_hw}: give at least one seed from 0 and sides from 16"
         )
-    return render_worlds([random_world(seed, plain) for seed in seeds], seeds, size_hw, device)
+    worlds = [random_world(seed, plain, calm) for seed in seeds]
+    return render_worlds(worlds, seeds, size_hw, device)
 
 
 @torch.no_grad()

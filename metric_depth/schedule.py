@@ -17,27 +17,30 @@ class Stage:
     steps: int
     reuse: float  # how often a rendered scene is drawn
     pool: int  # scenes held at once
-    plain: float  # share of plain scenes: all at first, few in the end
+    plain: float  # share of plain scenes: all at first, none in the end
+    calm: float  # share of the others that are framed as people frame photos
+    ranking: float  # weight of the ranking loss: strong while "lower is nearer" must be unlearnt
+    contra: float  # weight, within it, of pairs that contradict "lower is nearer"
 
 
 STAGES = {
     "cpu": (
-        Stage(84, 112, batch=32, steps=1500, reuse=8, pool=1024, plain=1.0),
-        Stage(84, 112, batch=32, steps=3500, reuse=8, pool=1024, plain=0.3),
-        Stage(126, 168, batch=16, steps=4000, reuse=8, pool=512, plain=0.1),
-        Stage(252, 308, batch=8, steps=2200, reuse=8, pool=256, plain=0.1),
-        Stage(518, 560, batch=2, steps=700, reuse=3, pool=64, plain=0.1),
+        Stage(84, 112, 32, 1500, reuse=8, pool=1024, plain=1.0, calm=0.0, ranking=2, contra=0.5),
+        Stage(84, 112, 32, 7000, reuse=8, pool=1024, plain=0.3, calm=0.0, ranking=2, contra=0.5),
+        Stage(126, 168, 16, 4700, reuse=8, pool=512, plain=0.0, calm=0.6, ranking=1, contra=0.25),
+        Stage(252, 308, 8, 1500, reuse=8, pool=256, plain=0.0, calm=0.6, ranking=1, contra=0.2),
+        Stage(518, 560, 2, 400, reuse=3, pool=64, plain=0.0, calm=0.6, ranking=1, contra=0.2),
     ),
     "cuda": (
-        Stage(84, 112, batch=256, steps=1500, reuse=2, pool=8192, plain=1.0),
-        Stage(84, 112, batch=256, steps=4000, reuse=2, pool=8192, plain=0.3),
-        Stage(126, 168, batch=128, steps=6000, reuse=2, pool=4096, plain=0.1),
-        Stage(252, 308, batch=64, steps=4000, reuse=2, pool=2048, plain=0.1),
-        Stage(518, 560, batch=16, steps=2000, reuse=2, pool=512, plain=0.1),
+        Stage(84, 112, 256, 1500, reuse=2, pool=8192, plain=1.0, calm=0.0, ranking=2, contra=0.5),
+        Stage(84, 112, 256, 6000, reuse=2, pool=8192, plain=0.3, calm=0.0, ranking=2, contra=0.5),
+        Stage(126, 168, 128, 6000, reuse=2, pool=4096, plain=0.0, calm=0.6, ranking=1, contra=0.25),
+        Stage(252, 308, 64, 4000, reuse=2, pool=2048, plain=0.0, calm=0.6, ranking=1, contra=0.2),
+        Stage(518, 560, 16, 2000, reuse=2, pool=512, plain=0.0, calm=0.6, ranking=1, contra=0.2),
     ),
 }
 SHAPES = ((1.0, 1.0), (1.0, 1.0), (0.86, 1.17), (1.17, 0.86), (0.75, 1.33))  # of the sides
-PEAK_RATE = 3e-4
+PEAK_RATE = 4e-4
 HEAD_RATE = 3.0  # times the encoder's, as convolutions bear it
 WARM_UP_STEPS = 300
 WEIGHT_DECAY = 0.05

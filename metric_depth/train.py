@@ -158,14 +158,18 @@ class Training:
             self._load()
 
     def advance(
-        self, image: torch.Tensor, disparity: torch.Tensor, generator: torch.Generator
+        self,
+        image: torch.Tensor,
+        disparity: torch.Tensor,
+        generator: torch.Generator,
+        stage: Stage,
     ) -> float:
         """One step down the loss; returns the loss before it."""
         for group in self.optimiser.param_groups:
             group["lr"] = group["share"] * learning_rate(self.step, self.total)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             predicted = self.model(image)
-        loss = depth_loss(predicted.float(), disparity, generator)
+        loss = depth_loss(predicted.float(), disparity, generator, stage.ranking, stage.contra)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
@@ -254,7 +258,8 @@ def train(job: TrainJob) -> bool:
             generator = torch.Generator().manual_seed(job.seed * 1_000_003 + training.step)
             shape = SHAPES[int(torch.randint(len(SHAPES), (), generator=generator))]
             size_hw = batch_size_hw(stage.side_px, shape)
-            loss = training.advance(*pool.draw(stage.batch, size_hw, generator), generator)
+            image, disparity = pool.draw(stage.batch, size_hw, generator)
+            loss = training.advance(image, disparity, generator, stage)
             training.next_seed = pool.next_seed
             smooth = loss if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss
             bar.update()
@@ -292,7 +297,8 @@ def train(job: TrainJob) -> bool:
 def _fill(training: Training, stage: Stage) -> ScenePool:
     side = stage.render_px
     seed, device = training.next_seed, training.device
-    pool = ScenePool((side, side), stage.pool, stage.reuse, seed, device, stage.plain)
+    share = (stage.plain, stage.calm)
+    pool = ScenePool((side, side), stage.pool, stage.reuse, seed, device, share)
     log.info("rendering %d scenes at %dx%d to begin with", stage.pool, side, side)
     for _ in pool.fill():
         pass

@@ -16,6 +16,7 @@ from metric_depth.raycast import BOX, CYLINDER, ELLIPSOID, ROOM
 
 MAX_SOLIDS = 160
 PLAIN_SHARE = 0.1
+CALM_SHARE = 0.5
 
 
 @dataclass
@@ -44,26 +45,34 @@ class Stage:
     fog: float = 0.0
 
 
-def random_world(seed: int, plain: float = PLAIN_SHARE) -> World:
-    """Make one world: the same seed gives the same world on every machine.
+def random_world(seed: int, plain: float = PLAIN_SHARE, calm: float = CALM_SHARE) -> World:
+    """Make one world: the same seed and shares give the same world on every machine.
 
     Args:
         plain: how likely it is one of the plain layouts, by a camera held straight.
+        calm: how likely any other is framed as people frame photos: held level, no wide angle,
+            nothing in the way, and the layouts as often as they are photographed.
     """
     rng = np.random.default_rng([seed, 20])
     b = Builder(rng)
     simple = rng.uniform() < plain
+    framing = np.random.default_rng([seed, 21])  # apart: the others do not change with ``calm``
+    framed = not simple and framing.uniform() < calm
     layout = (
         PLAIN[int(rng.integers(len(PLAIN)))]
         if simple
-        else LAYOUTS[int(rng.choice(len(LAYOUTS), p=CHANCES))]
+        else LAYOUTS[int(rng.choice(len(LAYOUTS), p=CALM_CHANCES if framed else CHANCES))]
     )
     stage = layout(b)
-    stage.roll += _heavy(rng, 0.05, 0.35, 0.0 if simple else 0.12)
-    stage.pitch += _heavy(rng, 0.06, 0.3, 0.0 if simple else 0.15)
+    stage.roll += _heavy(rng, 0.05, 0.35, 0.0 if simple else 0.12) * (0.4 if framed else 1)
+    stage.pitch += _heavy(rng, 0.06, 0.3, 0.0 if simple else 0.15) * (0.4 if framed else 1)
     fov = np.radians(rng.uniform(28, 95))
+    overhang = rng.uniform() < (0.0 if simple or framed else 0.18)
+    if framed:
+        fov = np.radians(framing.uniform(26, 60))
+        stage.yaw *= 0.4
     turn = rotation(stage.yaw, stage.pitch, stage.roll)
-    if rng.uniform() < (0.0 if simple else 0.18):
+    if overhang:
         _overhang(b, stage.position_m, turn, fov)
     world = World(position_m=stage.position_m, rotation=turn, fov_rad=fov)
     world.solids, world.materials = _pack(b, stage.position_m)
@@ -359,6 +368,7 @@ def plain_ground(b: Builder) -> Stage:
 PLAIN = (plain_room, plain_ground)
 LAYOUTS = (street, aerial, facade, room, corridor, tabletop, portrait, floating)
 CHANCES = (0.22, 0.05, 0.07, 0.24, 0.06, 0.13, 0.18, 0.05)
+CALM_CHANCES = (0.26, 0.03, 0.03, 0.27, 0.03, 0.16, 0.22, 0.0)
 
 
 def _stand(b: Builder, x: float, z: float, size_m: float) -> None:

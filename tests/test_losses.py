@@ -42,8 +42,8 @@ def test_gradient_loss_of_a_ramp_against_a_level_map_is_its_slope_at_every_scale
 @settings(max_examples=25, deadline=None)
 def test_scale_and_shift_of_the_prediction_change_nothing(scale, shift):
     predicted, true = maps(1).double(), maps(2).double()
-    loss = depth_loss(predicted, true, seeded())
-    moved = depth_loss(scale * predicted + shift, true, seeded())
+    loss = depth_loss(predicted, true, seeded(), 2.0, 0.5)
+    moved = depth_loss(scale * predicted + shift, true, seeded(), 2.0, 0.5)
     torch.testing.assert_close(moved, loss, rtol=1e-6, atol=1e-6)
 
 
@@ -69,7 +69,17 @@ def test_lower_is_nearer_earns_nothing_from_ranking():
     assert ranking_loss(rows, true, seeded(1), pairs=4096) > level
 
 
+def test_lower_is_nearer_earns_something_where_it_is_usually_right():
+    true = maps(5, batch=8) + 0.1
+    rows = torch.arange(32.0).view(1, 32, 1).expand_as(true)
+    fair, usual = (
+        ranking_loss(rows, true, seeded(1), contradicting=share, pairs=4096)
+        for share in (0.5, 0.12)
+    )
+    assert usual < fair
+
+
 def test_an_even_prediction_still_has_a_gradient():
     predicted = torch.full((1, 32, 48), 1.0, requires_grad=True)
-    depth_loss(predicted, maps(6, batch=1), seeded()).backward()
+    depth_loss(predicted, maps(6, batch=1), seeded(), 2.0, 0.5).backward()
     assert torch.isfinite(predicted.grad).all() and predicted.grad.abs().sum() > 0

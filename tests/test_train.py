@@ -33,8 +33,12 @@ def seeded(number: int = 0) -> torch.Generator:
 def tiny(monkeypatch, tmp_path):
     """A recipe of six steps on scenes as small as they can be."""
     stages = (
-        Stage(28, 32, batch=2, steps=4, reuse=4, pool=8, plain=0.5),
-        Stage(42, 48, batch=2, steps=2, reuse=4, pool=8, plain=0.5),
+        Stage(
+            28, 32, batch=2, steps=4, reuse=4, pool=8, plain=0.5, calm=0.5, ranking=2, contra=0.5
+        ),
+        Stage(
+            42, 48, batch=2, steps=2, reuse=4, pool=8, plain=0.5, calm=0.5, ranking=2, contra=0.5
+        ),
     )
     monkeypatch.setitem(train_module.STAGES, "cpu", stages)
     return TrainJob(output=tmp_path / "demo", work=tmp_path / "training")
@@ -50,7 +54,7 @@ def test_the_rate_warms_up_peaks_and_ends_near_nothing():
 
 
 def test_stages_follow_each_other():
-    stages = (Stage(28, 32, 1, 3, 1, 8, 1), Stage(42, 48, 1, 2, 1, 8, 0))
+    stages = (Stage(28, 32, 1, 3, 1, 8, 1, 0, 2, 0.5), Stage(42, 48, 1, 2, 1, 8, 0, 0, 2, 0.5))
     assert [stage_at(stages, step) for step in range(6)] == [0, 0, 0, 1, 1, 1]
 
 
@@ -109,7 +113,7 @@ def test_a_few_steps_on_one_batch_lower_the_loss(tiny):
     pool = ScenePool((48, 48), capacity=8, reuse=1e9, first_seed=0, device=torch.device("cpu"))
     list(pool.fill())
     image, truth = pool.draw(4, (42, 42), seeded(0))
-    losses = [training.advance(image, truth, seeded(1)) for _ in range(12)]
+    losses = [training.advance(image, truth, seeded(1), training.stages[0]) for _ in range(12)]
     assert losses[-1] < losses[0] - 0.05
     assert training.step == 12
 
