@@ -1,41 +1,35 @@
-"""python -m compile: checkpoint to artifact, and the fetching of checkpoints."""
+"""python -m compile: checkpoint to artifact, and what is known before and after."""
 
 import argparse
 import logging
-import re
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
+from compile import commands
 from compile.fetch import fetch_checkpoint, local_checkpoint
 from compile.registry import MODELS, table
-from compile.targets import CHOICES
-from runtime.errors import DepthError
+from compile.targets import CHOICES, COMPILERS
+from compile.targets.options import DEFAULT_CASTS, NeuronOptions
+from runtime.errors import DepthError, MissingDependency
 
 EXAMPLES = """examples:
   python -m compile --model vits                               best target here, 518x518
   python -m compile --model vitl --target onnx --seeded-weights
   python -m compile --model vits --sizes 518x518 518x686 686x518
   python -m compile --model vits-indoor --checkpoint my.safetensors --output artifacts/
+  python -m compile --model vits --target neuron --casts matmult --timeout 3600
   python -m compile fetch --model vitl                         official weights to checkpoints/
   python -m compile --list                                     models, outputs, licences
+
+before and after a compile for Inferentia (each has its own --help):
+  python -m compile audit     which operators the chip runs, and what may still go wrong
+  python -m compile numerics  what its casts do to the answer, emulated
+  python -m compile plan      how many instances a rate needs, and what an image costs
+  python -m compile verify    on the instance: the artifact against the model
 """
-
-
-def size(text: str) -> tuple[int, int]:
-    """``HxW`` to (height, width), multiples of 14."""
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r}: give HEIGHTxWIDTH, such as 518x686")
-    height, width = int(match[1]), int(match[2])
-    nearest = tuple(max(14, round(side / 14) * 14) for side in (height, width))
-    if nearest != (height, width):
-        raise argparse.ArgumentTypeError(
-            f"{text}: sides must be multiples of 14; nearest is {nearest[0]}x{nearest[1]}"
-        )
-    return height, width
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="?",
         default="build",
         choices=("build", "fetch"),
-        help="build artifacts (the default), or only fetch official weights",
+        help="build artifacts (the default), or only fetch official weights; see below for more",
     )
     parser.add_argument("--model", default="vits", choices=list(MODELS), help="default vits")
     parser.add_argument(
@@ -60,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--sizes",
-        type=size,
+        type=commands.size,
         nargs="+",
         default=[(518, 518)],
         metavar="HxW",
@@ -90,13 +84,68 @@ def build_parser() -> argparse.ArgumentParser:
         const="fallback",
         help="the same, only if no checkpoint can be found or fetched",
     )
+    parser.add_argument(
+        "--pixels",
+        default="normalised",
+        choices=("normalised", "rgb", "rgb8"),
+        help="what the graph takes: normalised float32, RGB 0..255 as float32 or as uint8 (a "
+        "quarter of the bytes to the chip, rounds the resized photo); default normalised",
+    )
+    parser.add_argument(
+        "--without",
+        nargs="+",
+        default=[],
+        metavar="REWRITE",
+        help="exact rewrites to leave out (docs/inferentia.md lists them)",
+    )
     parser.add_argument("--list", action="store_true", help="print the models and stop")
+    _add_neuron_options(parser.add_argument_group("targets neuron and neuronx"))
     return parser
+
+
+def _add_neuron_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--casts",
+        default=DEFAULT_CASTS,
+        metavar="MODE",
+        help="how float32 is rounded: all, matmult, matmult-exact-transpose, none, all-fp16, "
+        f"matmult-fp16, matmult-fp16-exact-transpose; default {DEFAULT_CASTS}",
+    )
+    group.add_argument("--timeout", type=int, metavar="SECONDS", help="of the compiler")
+    group.add_argument(
+        "--pipeline-cores", type=int, default=1, metavar="N", help="cores one model is spread over"
+    )
+    group.add_argument(
+        "--saturate-infinity", action="store_true", help="infinity becomes the largest float"
+    )
+    group.add_argument("--fast-loading", action="store_true", help="uncompressed graph")
+    group.add_argument("--float16-io", action="store_true", help="float16 to and from the chip")
+    group.add_argument(
+        "--cpu-operators", action="store_true", help="accept operators on the CPU; default refuses"
+    )
+    group.add_argument(
+        "--subgraphs", type=int, default=1, metavar="N", help="most parts accepted; default 1"
+    )
+    group.add_argument(
+        "--minimum-segment-size", type=int, default=2, metavar="N", help="smaller parts stay on CPU"
+    )
+    group.add_argument(
+        "--separate-weights",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="weights beside the graph; default: by size",
+    )
+    group.add_argument(
+        "--no-retries", action="store_true", help="do not try other forms when the compiler fails"
+    )
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; returns the exit status."""
-    args = build_parser().parse_args(argv)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments and arguments[0] in commands.COMMANDS:
+        return commands.main(arguments)
+    args = build_parser().parse_args(arguments)
     if args.list:
         print(table())
         return 0
@@ -104,6 +153,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds: no half-made artifact stays
     try:
         (fetch if args.command == "fetch" else build)(args)
+    except MissingDependency as error:
+        if args.target not in COMPILERS:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        # What can be said without the compiler, so that the machine with it is not tried in vain
+        sizes = [f"{height}x{width}" for height, width in args.sizes]
+        commands.main(["audit", "--model", args.model, "--size", *sizes])
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except DepthError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -123,6 +181,21 @@ def build(args: argparse.Namespace) -> None:
         args.checkpoint,
         args.seeded,
         args.device,
+        args.pixels,
+        tuple(args.without),
+        NeuronOptions(
+            casts=args.casts,
+            pipeline_cores=args.pipeline_cores,
+            saturate_infinity=args.saturate_infinity,
+            fast_loading=args.fast_loading,
+            float16_io=args.float16_io,
+            timeout_s=args.timeout,
+            cpu_operators=args.cpu_operators,
+            subgraphs=args.subgraphs,
+            minimum_segment_size=args.minimum_segment_size,
+            separate_weights={"auto": None, "yes": True, "no": False}[args.separate_weights],
+            retries=not args.no_retries,
+        ),
     )
     for artifact in compile_model(job):
         print(artifact.path, flush=True)

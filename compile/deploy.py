@@ -1,42 +1,234 @@
 """The deployment form: the same function as the eager model, rewritten exactly for one shape.
 
-An eager model and a size in, a module without shape arithmetic out. Each rewrite is named and
-listed in the manifest.
+An eager model and an input shape in, a straight-line module out. ``REWRITES`` names each rewrite;
+any can be left out, and those that were applied are listed in the manifest. What is always so:
+sizes are constants, the class token does not reach the head, and nothing is written in place.
 """
+
+import copy
+from collections.abc import Callable, Collection
+from typing import Union
 
 import torch
 from torch import nn
 
+from compile.fixed import (
+    FixedAttention,
+    FixedFusion,
+    FoldedTokens,
+    MatrixResize,
+    NativeResize,
+    ShuffledUpsample,
+    Tokens,
+)
 from depth_anything_v2.config import ENCODERS
 from depth_anything_v2.dpt import DepthAnythingV2
+from layers.mlp import SwiGLU
 from layers.patch_embed import PATCH_SIZE
-from layers.pos_embed import resize_pos_embed
+from runtime.errors import InputError
+from runtime.preprocess import MEAN, STD
 
-REWRITES = ("position embedding resized once",)
+LEVELS = 4
 
 
 class DeploymentFormV2(nn.Module):
-    """Depth Anything V2 for images of one size.
+    """Depth Anything V2 for inputs of one shape, as it is before any rewrite.
 
-    float32 (B, 3, H, W) in, float32 (B, H, W) out; H and W fixed, B not.
+    Shares the model's weights and never changes them: a rewrite puts new tensors in place of old.
+    float (B, 3, H, W) in, or uint8 if ``from_bytes``; float (B, H, W) out.
     """
 
-    def __init__(self, model: DepthAnythingV2, size_hw: tuple[int, int]) -> None:
+    def __init__(
+        self, model: DepthAnythingV2, shape: tuple[int, int, int, int], from_bytes: bool = False
+    ) -> None:
         super().__init__()
-        self.model = model
-        self.grid_hw = (size_hw[0] // PATCH_SIZE, size_hw[1] // PATCH_SIZE)
-        self.blocks = ENCODERS[model.encoder].taps
-        with torch.no_grad():
-            pos_embed = resize_pos_embed(model.pretrained.pos_embed, self.grid_hw).clone()
-        self.pos_embed: torch.Tensor
-        self.register_buffer("pos_embed", pos_embed)
+        if model.depth_head.use_clstoken:
+            raise InputError("use_clstoken=True: no official model has it, and no deployment form")
+        model = _same_weights(model)
+        batch, (h, w) = shape[0], (shape[2] // PATCH_SIZE, shape[3] // PATCH_SIZE)
+        encoder, head = model.pretrained, model.depth_head
+        self.dim, self.batch, self.grid_hw = encoder.embed_dim, batch, (h, w)
+        self.max_depth, self.from_bytes = model.max_depth, from_bytes
+        self.dtype = encoder.cls_token.dtype
+        self.tap_blocks = ENCODERS[model.encoder].taps
+        self.tokens: Union[Tokens, FoldedTokens] = Tokens(encoder, batch, (h, w))
+        self.blocks = encoder.blocks[: max(self.tap_blocks) + 1]
+        for block in self.blocks:
+            block.attn = FixedAttention(block.attn, batch, 1 + h * w)
+        self.norms = nn.ModuleList(encoder.norm for _ in range(LEVELS))
+        self.projects = head.projects
+        self.resize_layers = head.resize_layers
+        scratch = head.scratch
+        self.entries = nn.ModuleList(getattr(scratch, f"layer{i}_rn") for i in range(1, LEVELS + 1))
+        # coarse to fine: half the patch grid, then once, twice, four and eight times
+        half = ((h + 1) // 2, (w + 1) // 2)
+        sizes = [half, (h, w), (2 * h, 2 * w), (4 * h, 4 * w), (8 * h, 8 * w)]
+        self.fusions = nn.ModuleList(
+            FixedFusion(getattr(scratch, f"refinenet{LEVELS - i}"), sizes[i], sizes[i + 1])
+            for i in range(LEVELS)
+        )
+        self.output_conv1 = scratch.output_conv1
+        self.enlarge: Union[NativeResize, MatrixResize] = NativeResize(
+            sizes[-1], (h * PATCH_SIZE, w * PATCH_SIZE)
+        )
+        self.output_conv2 = scratch.output_conv2
+
+    def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Image to the four tapped maps: float (B, 3, H, W) -> four float (B, C, h, w)."""
+        x = self.tokens(image.to(self.dtype) if self.from_bytes else image)
+        maps: list[torch.Tensor] = []
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in self.tap_blocks:
+                patches = self.norms[len(maps)](x[:, 1:])
+                maps.append(patches.transpose(1, 2).reshape(self.batch, self.dim, *self.grid_hw))
+        return tuple(maps)
+
+    def decode(self, *maps: torch.Tensor) -> torch.Tensor:
+        """Tapped maps to depth: four float (B, C, h, w) -> float (B, H, W)."""
+        levels = [
+            entry(resize(project(x)))
+            for entry, resize, project, x in zip(
+                self.entries, self.resize_layers, self.projects, maps
+            )
+        ]
+        path = self.fusions[0](levels[3], None)
+        for fusion, level in zip(list(self.fusions)[1:], (levels[2], levels[1], levels[0])):
+            path = fusion(path, level)
+        depth = self.output_conv2(self.enlarge(self.output_conv1(path)))
+        return (depth if self.max_depth is None else depth * self.max_depth).squeeze(1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Estimate depth: float32 (B, 3, H, W) -> float32 (B, H, W)."""
-        encoder = self.model.pretrained
-        taps = []
-        for tokens in encoder.taps(image, self.blocks, self.pos_embed):
-            tokens = encoder.norm(tokens)
-            taps.append((tokens[:, 1:], tokens[:, 0]))
-        depth = self.model.depth_head(taps, self.grid_hw)
-        return (depth if self.model.max_depth is None else depth * self.model.max_depth).squeeze(1)
+        """Estimate depth: float (B, 3, H, W) -> float (B, H, W)."""
+        return self.decode(*self.encode(image))
+
+
+def fold_position_embedding(form: DeploymentFormV2) -> None:
+    """Resize the position embedding once, and add the class token's row to it."""
+    assert isinstance(form.tokens, Tokens)
+    form.tokens = FoldedTokens(form.tokens)
+
+
+def fold_normalisation(form: DeploymentFormV2) -> None:
+    """Let the patch convolution take RGB 0..255: no mean, no deviation, no division before it."""
+    conv = form.tokens.proj
+    mean, std = (conv.weight.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    _set(conv, conv.weight / (255 * std), conv.bias - (conv.weight * mean / std).sum((1, 2, 3)))
+
+
+def fold_layer_scale(form: DeploymentFormV2) -> None:
+    """Multiply LayerScale's factors into the projection before each."""
+    for block in form.blocks:
+        last = block.mlp.w3 if isinstance(block.mlp, SwiGLU) else block.mlp.fc2
+        for linear, name in ((block.attn.proj, "ls1"), (last, "ls2")):
+            gamma = getattr(block, name).gamma
+            _set(linear, linear.weight * gamma.unsqueeze(1), linear.bias * gamma)
+            setattr(block, name, nn.Identity())
+
+
+def fold_attention_scale(form: DeploymentFormV2) -> None:
+    """Multiply 1/sqrt(d) into the query's rows of the projection."""
+    for block in form.blocks:
+        attention = block.attn
+        factor = torch.ones_like(attention.qkv.bias)
+        factor[: form.dim] = attention.scale
+        qkv = attention.qkv
+        _set(qkv, qkv.weight * factor.unsqueeze(1), qkv.bias * factor)
+        attention.scale = None
+
+
+def fold_final_norm(form: DeploymentFormV2) -> None:
+    """Multiply the last norm's affine part into the head's 1x1 projections.
+
+    Exact as no official head joins the class token through a nonlinearity first.
+    """
+    for level, project in enumerate(form.projects):
+        norm = form.norms[level]
+        weight = project.weight[:, :, 0, 0]
+        _set(
+            project,
+            (weight * norm.weight).unsqueeze(2).unsqueeze(3),
+            project.bias + weight @ norm.bias,
+        )
+    plain = nn.LayerNorm(form.dim, eps=form.norms[0].eps, elementwise_affine=False)
+    form.norms = nn.ModuleList(plain for _ in range(LEVELS))
+
+
+def convolve_before_resize(form: DeploymentFormV2) -> None:
+    """Run the fusion blocks' 1x1 convolutions before their upsampling: a quarter of the pixels."""
+    for fusion in form.fusions:
+        fusion.conv_first = True
+
+
+def resize_by_matrices(form: DeploymentFormV2) -> None:
+    """Replace the five bilinear resizes with products of constant matrices."""
+    for fusion in form.fusions:
+        fusion.resize = MatrixResize(fusion.resize, form.dtype)
+    assert isinstance(form.enlarge, NativeResize)
+    form.enlarge = MatrixResize(form.enlarge, form.dtype)
+
+
+def upsample_by_shuffle(form: DeploymentFormV2) -> None:
+    """Replace the two transposed convolutions with a matrix product and a pixel shuffle."""
+    for index in (0, 1):
+        form.resize_layers[index] = ShuffledUpsample(form.resize_layers[index])
+
+
+# In the order in which they are applied.
+REWRITES: dict[str, Callable[[DeploymentFormV2], None]] = {
+    "position-embedding": fold_position_embedding,
+    "rgb-input": fold_normalisation,
+    "layer-scale": fold_layer_scale,
+    "attention-scale": fold_attention_scale,
+    "final-norm": fold_final_norm,
+    "convolution-first": convolve_before_resize,
+    "matrix-resize": resize_by_matrices,
+    "shuffle-upsample": upsample_by_shuffle,
+}
+# What every target takes. rgb-input changes what the graph is given; the last two replace operators
+# that a compiler may lack by others that cost more.
+COMMON = (
+    "position-embedding",
+    "layer-scale",
+    "attention-scale",
+    "final-norm",
+    "convolution-first",
+)
+
+
+def deployment_form(
+    model: DepthAnythingV2,
+    shape: tuple[int, int, int, int],
+    rewrites: Collection[str] = COMMON,
+    dtype: str = "float32",
+) -> DeploymentFormV2:
+    """Rewrite a model for inputs of one shape.
+
+    Args:
+        model: in eval mode; left as it is.
+        shape: (B, 3, H, W), sides multiples of 14.
+        rewrites: names out of ``REWRITES``, in any order.
+        dtype: of the input; uint8 is RGB 0..255 and goes with ``rgb-input``.
+    Raises:
+        InputError: a rewrite that does not exist.
+    """
+    unknown = sorted(set(rewrites) - set(REWRITES))
+    if unknown:
+        raise InputError(f"rewrites {unknown} are unknown; choose from {', '.join(REWRITES)}")
+    with torch.no_grad():
+        form = DeploymentFormV2(model, shape, dtype == "uint8").eval()
+        for name, rewrite in REWRITES.items():
+            if name in rewrites:
+                rewrite(form)
+    return form
+
+
+def _same_weights(model: DepthAnythingV2) -> DepthAnythingV2:
+    """A copy of the modules around the very same tensors."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+
+
+def _set(layer: nn.Module, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    layer.bias = nn.Parameter(bias, requires_grad=False)

@@ -5,7 +5,7 @@ import importlib.metadata
 import logging
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
@@ -13,25 +13,34 @@ import numpy as np
 import torch
 
 from compile.checkpoint import load_model
-from compile.deploy import REWRITES, DeploymentFormV2
+from compile.deploy import REWRITES
 from compile.fetch import fetch_checkpoint, local_checkpoint
 from compile.parity import check_parity
 from compile.registry import ModelSpec, find_model
 from compile.targets import pick_target, target_module
+from compile.targets.options import NeuronOptions
+from compile.targets.source import Source
 from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.artifact import Artifact, commit, describe_files, partial_folder
 from runtime.engines import load_engine
 from runtime.errors import CheckpointError, CompileError, InputError
 from runtime.manifest import InputSpec, Manifest, OutputSpec, ParityReport, WeightsSpec
+from runtime.preprocess import RGB_MEAN, RGB_STD
 
 log = logging.getLogger(__name__)
 
 SEEDED = ("never", "fallback", "always")
+# What the graph takes: normalised float32, or RGB 0..255 as float32 or uint8
+PIXELS = ("normalised", "rgb", "rgb8")
 
 
 @dataclass(frozen=True)
 class CompileJob:
-    """What to compile. ``seeded`` says whether random weights may stand in for a checkpoint."""
+    """What to compile.
+
+    ``seeded`` says whether random weights may stand in for a checkpoint, ``pixels`` what the graph
+    takes, ``without`` which rewrites to leave out.
+    """
 
     model: str = "vits"
     target: str = "auto"
@@ -41,14 +50,31 @@ class CompileJob:
     checkpoint: Optional[Path] = None
     seeded: str = "never"
     device: str = "auto"
+    pixels: str = "normalised"
+    without: tuple[str, ...] = ()
+    neuron: NeuronOptions = field(default_factory=NeuronOptions)
 
     def __post_init__(self) -> None:
+        if self.pixels not in PIXELS:
+            raise InputError(f"pixels={self.pixels!r}: use one of {', '.join(PIXELS)}")
+        unknown = sorted(set(self.without) - set(REWRITES))
+        if unknown:
+            raise InputError(f"without={unknown}: choose from {', '.join(REWRITES)}")
+        if "rgb-input" in self.without:
+            raise InputError("rgb-input follows from pixels; leave it out with pixels=normalised")
         if self.seeded not in SEEDED:
             raise InputError(f"seeded={self.seeded!r}: use one of {', '.join(SEEDED)}")
         if self.seeded == "always" and self.checkpoint is not None:
             raise InputError("give a checkpoint or ask for seeded weights, not both")
         for size_hw in self.sizes_hw:
-            InputSpec(size_hw, self.batch)
+            self.input_spec(size_hw)
+
+    def input_spec(self, size_hw: tuple[int, int]) -> InputSpec:
+        """What the graph of this size takes."""
+        if self.pixels == "normalised":
+            return InputSpec(size_hw, self.batch)
+        dtype = "uint8" if self.pixels == "rgb8" else "float32"
+        return InputSpec(size_hw, self.batch, mean=RGB_MEAN, std=RGB_STD, dtype=dtype)
 
 
 def compile_model(job: CompileJob) -> Iterator[Artifact]:
@@ -112,38 +138,49 @@ def _compile_one(
     size_hw: tuple[int, int],
 ) -> Artifact:
     module = target_module(target)
-    input_spec = InputSpec(size_hw, job.batch)
+    input_spec = job.input_spec(size_hw)
     output_spec = OutputSpec(spec.kind, spec.max_depth_m)
+    workdir = job.output / "neuron-workdir"
+    source = Source(spec.name, model, input_spec, output_spec, job.without, job.neuron, workdir)
     with partial_folder(job.output) as folder:
-        form = DeploymentFormV2(model, size_hw).eval()
         try:
-            graph = module.build(form, torch.zeros(input_spec.shape), spec.kind, folder)
+            built = module.build(source, folder)
         except (RuntimeError, AttributeError) as error:
             raise CompileError(f"{target} cannot compile {spec.name}: {error}") from error
         manifest = Manifest(
             model=spec.name,
             family=spec.family,
             target=target,
-            precision=module.PRECISION,
-            graph=graph,
+            precision=built.precision,
+            graph=built.graph,
             input=input_spec,
             output=output_spec,
             weights=weights,
-            rewrites=REWRITES,
+            rewrites=built.rewrites,
+            compiler=built.compiler,
             versions=versions,
             parity=ParityReport("pending device", "none yet", module.TOLERANCE),
             files=describe_files(folder),
         )
-        manifest = _with_parity(manifest, folder, model, job.device)
+        if getattr(module, "device_present", lambda: True)():
+            manifest = with_parity(manifest, folder, model, job.device)
+        else:
+            log.warning(
+                "no chip here for %s: parity is pending. Where there is one, run: "
+                "python -m compile verify %s",
+                target,
+                job.output / manifest.name,
+            )
         return commit(folder, manifest, job.output)
 
 
-def _with_parity(manifest: Manifest, folder: Path, model: torch.nn.Module, device: str) -> Manifest:
-    """Compare the graph with the eager model and put the report into the manifest."""
+def with_parity(manifest: Manifest, folder: Path, model: torch.nn.Module, device: str) -> Manifest:
+    """Compare the graph with the eager model and put the report into the manifest.
+
+    Raises:
+        CompileError: it does not equal the model within the target's tolerance.
+    """
     module = target_module(manifest.target)
-    if manifest.target == "neuron" and not module.device_present():
-        log.warning("no Inferentia chip here: parity is pending, check it on an Inf1 instance")
-        return manifest
     engine = load_engine(folder, manifest, device)
 
     def graph(image: np.ndarray) -> np.ndarray:

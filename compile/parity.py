@@ -12,7 +12,7 @@ import numpy as np
 from runtime.errors import CompileError
 from runtime.manifest import InputSpec, ParityCase, ParityReport
 from runtime.photo import read_photo
-from runtime.preprocess import photo_to_tensor
+from runtime.preprocess import MEAN, STD, as_bytes, photo_to_tensor
 
 PHOTO = Path(__file__).parent / "data" / "chelsea.jpg"  # CC0, see input_images/ORIGIN.md
 
@@ -20,19 +20,45 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 
 def parity_inputs(spec: InputSpec) -> dict[str, np.ndarray]:
-    """Three float32 (batch, 3, H, W) inputs: a photo, waves, noise; batch items all differ."""
+    """Three (batch, 3, H, W) inputs as the graph takes them: a photo, waves, noise.
+
+    The items of a batch all differ.
+    """
     height, width = spec.size_hw
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
     waves = [np.cos(2 * np.pi * (f * x + g * y)) for f, g in ((3, 1), (7, 5), (1, 11))]
     noise = np.random.RandomState(0).standard_normal((3, height, width))
-    photo = photo_to_tensor(read_photo(PHOTO), spec.size_hw, spec.mean, spec.std)[0]
+    photo = photo_to_tensor(read_photo(PHOTO), spec.size_hw)[0]
     images = {"photo": photo, "waves": np.stack(waves), "noise": noise}
     return {
-        name: np.stack(
-            [np.roll(image, item * spec.patch_size, axis=2) for item in range(spec.batch)]
-        ).astype(np.float32)
+        name: graph_input(
+            np.stack(
+                [np.roll(image, item * spec.patch_size, axis=2) for item in range(spec.batch)]
+            ),
+            spec,
+        )
         for name, image in images.items()
     }
+
+
+def graph_input(normalised: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """Turn normalised images into what a graph takes: (B, 3, H, W) both."""
+    if (spec.mean, spec.std) == (MEAN, STD):
+        return normalised.astype(np.float32)
+    pixels = (_column(STD) * normalised + _column(MEAN) - _column(spec.mean)) / _column(spec.std)
+    return as_bytes(pixels) if spec.dtype == "uint8" else pixels.astype(np.float32)
+
+
+def network_input(image: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """The inverse: what the eager model must see where the graph sees this; float32."""
+    if (spec.mean, spec.std) == (MEAN, STD):
+        return image
+    pixels = _column(spec.std) * image.astype(np.float64) + _column(spec.mean)
+    return ((pixels - _column(MEAN)) / _column(STD)).astype(np.float32)
+
+
+def _column(values: tuple[float, float, float]) -> np.ndarray:
+    return np.array(values).reshape(3, 1, 1)
 
 
 def compare(name: str, found: np.ndarray, expected: np.ndarray) -> ParityCase:
@@ -67,14 +93,16 @@ def check_parity(
     """Run both on every input and report.
 
     Args:
-        graph, eager: float32 (batch, 3, H, W) -> float32 (batch, H, W).
+        graph: (batch, 3, H, W) as ``spec`` has it -> float32 (batch, H, W).
+        eager: the same from normalised float32 images.
         reference: what the eager side is, in words.
         tolerance: largest difference allowed, relative to the eager output's range.
     Raises:
         CompileError: past the tolerance; the text says on which input and by how much.
     """
     cases = tuple(
-        compare(name, graph(image), eager(image)) for name, image in parity_inputs(spec).items()
+        compare(name, graph(image), eager(network_input(image, spec)))
+        for name, image in parity_inputs(spec).items()
     )
     worst = max(cases, key=lambda case: case.max_rel_range)
     if not worst.max_rel_range <= tolerance:

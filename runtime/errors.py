@@ -23,3 +23,7 @@ class CompileError(DepthError):
 
 class MissingDependency(DepthError, ImportError):
     """An optional package is needed and not installed."""
+
+
+class DeviceError(DepthError):
+    """An accelerator is missing, taken, lost, or failed while it computed."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from runtime.errors import ArtifactError, InputError
-from runtime.preprocess import MEAN, STD
+from runtime.preprocess import MEAN, RGB_MEAN, RGB_STD, STD
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PLAIN = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
-TARGETS = ("neuron", "torchscript", "onnx", "openvino")
+TARGETS = ("neuron", "neuronx", "torchscript", "onnx", "openvino")
+DTYPES = ("float32", "uint8")
 
 # kind -> (unit, larger is nearer). "relative" is known up to scale and, for disparity, shift.
 KINDS = {
@@ -28,7 +29,10 @@ KINDS = {
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the graph takes: float32 (batch, 3, H, W), RGB / 255, minus mean, over std."""
+    """What the graph takes: (batch, 3, H, W), RGB / 255, minus mean, over std.
+
+    uint8 is RGB as in the photo, so its mean is 0 and its std 1/255.
+    """
 
     size_hw: tuple[int, int]
     batch: int = 1
@@ -36,6 +40,7 @@ class InputSpec:
     patch_size: int = 14
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.patch_size <= 0 or any(s <= 0 or s % self.patch_size for s in self.size_hw):
@@ -44,6 +49,10 @@ class InputSpec:
             raise InputError(f"std={self.std}: all must be positive")
         if self.batch < 1:
             raise InputError(f"batch={self.batch}: use 1 or more")
+        if self.dtype not in DTYPES:
+            raise InputError(f"dtype={self.dtype!r}: use one of {', '.join(DTYPES)}")
+        if self.dtype == "uint8" and (self.mean, self.std) != (RGB_MEAN, RGB_STD):
+            raise InputError(f"dtype=uint8 holds RGB 0..255: mean {RGB_MEAN}, std {RGB_STD}")
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -147,6 +156,7 @@ class Manifest:
     output: OutputSpec
     weights: WeightsSpec
     rewrites: tuple[str, ...]
+    compiler: dict[str, str]
     versions: dict[str, str]
     parity: ParityReport
     files: tuple[FileSpec, ...]

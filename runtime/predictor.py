@@ -26,7 +26,7 @@ from runtime.preprocess import check_photo, photo_to_tensor
 class Prepared:
     """A photo as one graph takes it."""
 
-    tensor: np.ndarray  # float32 (1, 3, h, w)
+    tensor: np.ndarray  # float32 or uint8 (1, 3, h, w)
     photo_hw: tuple[int, int]
     bucket: int
     seconds: dict[str, float]
@@ -99,7 +99,7 @@ class Predictor:
         photo_hw = (rgb.shape[0], rgb.shape[1])
         bucket = nearest_bucket(photo_hw, self._sizes_hw)
         spec = self.artifacts[bucket].manifest.input
-        tensor = photo_to_tensor(rgb, spec.size_hw, spec.mean, spec.std)
+        tensor = photo_to_tensor(rgb, spec.size_hw, spec.mean, spec.std, spec.dtype)
         return Prepared(tensor, photo_hw, bucket, {"preprocess": time.perf_counter() - start})
 
     def infer(self, group: Sequence[Prepared]) -> list[tuple[np.ndarray, float]]:
@@ -146,7 +146,8 @@ class Predictor:
     def warm_up(self) -> None:
         """Load every graph and run it once, so that the first photo is as fast as the next."""
         for bucket, size_hw in enumerate(self._sizes_hw):
-            self.infer([Prepared(np.zeros((1, 3, *size_hw), np.float32), size_hw, bucket, {})])
+            dtype = self.artifacts[bucket].manifest.input.dtype
+            self.infer([Prepared(np.zeros((1, 3, *size_hw), dtype), size_hw, bucket, {})])
 
     def _engine(self, bucket: int) -> Engine:
         """The graph's engine, loaded when first needed."""

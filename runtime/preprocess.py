@@ -1,6 +1,6 @@
 """Resize and normalise a photo into the tensor a depth network expects.
 
-RGB uint8 (H, W, 3) in; float32 (1, 3, h, w) out, h and w multiples of the patch size.
+RGB uint8 (H, W, 3) in; float32 or uint8 (1, 3, h, w) out, h and w multiples of the patch size.
 No disk, no network, no device.
 """
 
@@ -12,6 +12,9 @@ from runtime.errors import InputError
 # ImageNet statistics, RGB, for values in 0..1.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+# What leaves RGB as it is in a photo, 0..255.
+RGB_MEAN = (0.0, 0.0, 0.0)
+RGB_STD = (1 / 255, 1 / 255, 1 / 255)
 
 
 def check_photo(photo: np.ndarray) -> None:
@@ -63,15 +66,18 @@ def photo_to_tensor(
     size_hw: tuple[int, int],
     mean: tuple[float, float, float] = MEAN,
     std: tuple[float, float, float] = STD,
+    dtype: str = "float32",
 ) -> np.ndarray:
     """Resize a photo to exactly this size and normalise it.
 
     Args:
         rgb: uint8 (H, W, 3).
         size_hw: height and width of the result in pixels.
-        mean, std: of the training images, RGB, for values in 0..1.
+        mean, std: of the training images, RGB, for values in 0..1; (0, 0, 0) and (1/255, ...)
+            leave RGB 0..255.
+        dtype: of the result; values are rounded and clipped for uint8.
     Returns:
-        float32 (1, 3, *size_hw), RGB, normalised.
+        (1, 3, *size_hw), RGB, normalised.
     Source: Depth Anything V2: cubic in float64, no antialiasing. Channel by channel, which is the
         same sum and a third of the memory.
     """
@@ -80,4 +86,9 @@ def photo_to_tensor(
         plane = rgb[..., channel] / 255.0
         plane = cv2.resize(plane, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
         tensor[0, channel] = (plane - mean[channel]) / std[channel]
-    return tensor
+    return tensor if dtype == "float32" else as_bytes(tensor)
+
+
+def as_bytes(tensor: np.ndarray) -> np.ndarray:
+    """Round RGB 0..255 to uint8; cubic resizing overshoots, so values are clipped."""
+    return np.clip(np.rint(tensor), 0, 255).astype(np.uint8)

@@ -73,6 +73,7 @@ def make_artifact(tmp_path_factory: pytest.TempPathFactory) -> ArtifactFactory:
                     "seeded" if seeded else "checkpoint", weights_sha256, "Apache-2.0"
                 ),
                 rewrites=(),
+                compiler={},
                 versions={"torch": torch.__version__},
                 parity=ParityReport("passed", "by construction", 1e-4),
                 files=describe_files(folder),

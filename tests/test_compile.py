@@ -1,22 +1,18 @@
 """The compile stage: an artifact that equals the model, or no artifact and a reason."""
 
-import json
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
 import torch
 
-import compile.targets.neuron as neuron_target
 from compile.__main__ import main
-from compile.deploy import DeploymentFormV2
+from compile.deploy import COMMON, DeploymentFormV2
 from compile.job import CompileJob, compile_model
 from compile.parity import check_parity, compare, parity_inputs
 from compile.registry import ROWS, table
 from compile.seeded import fill_seeded
-from compile.targets import pick_target
 from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.artifact import find_artifacts, read_artifact
 from runtime.errors import CompileError, InputError
@@ -63,16 +59,6 @@ def test_artifact_answers_as_the_eager_model_does(compiled, target):
     with torch.no_grad():
         expected = model(torch.from_numpy(prepared.tensor))[0].numpy()
     np.testing.assert_allclose(depth, expected, atol=1e-4 * np.ptp(expected))
-
-
-@pytest.mark.parametrize("size_hw", [(518, 518), (56, 84)])
-def test_deployment_form_is_the_eager_model_in_double_precision(size_hw):
-    model = DepthAnythingV2("vits").eval()
-    fill_seeded(model)
-    model.double()
-    image = torch.randn(1, 3, *size_hw, dtype=torch.float64)
-    with torch.no_grad():
-        torch.testing.assert_close(DeploymentFormV2(model, size_hw)(image), model(image))
 
 
 def test_graph_that_differs_from_the_model_leaves_no_artifact(tmp_path, monkeypatch, capsys):
@@ -143,6 +129,28 @@ def test_nothing_outside_the_output_folder_is_written(compiled, tmp_path, target
     assert list(home.iterdir()) == []
 
 
+@pytest.mark.parametrize("pixels, dtype", [("rgb", "float32"), ("rgb8", "uint8")])
+@pytest.mark.parametrize("target", ["torchscript", "onnx", "openvino"])
+def test_graph_that_takes_rgb_is_as_exact_and_says_what_it_takes(tmp_path, target, pixels, dtype):
+    job = CompileJob("demo", target, ((56, 84),), 1, tmp_path, seeded="always", pixels=pixels)
+    (artifact,) = compile_model(job)
+    m = artifact.manifest
+    assert (m.input.dtype, m.input.mean) == (dtype, (0.0, 0.0, 0.0))
+    assert "rgb-input" in m.rewrites and m.parity.status == "passed"
+    rgb = np.random.RandomState(1).randint(0, 256, (56, 84, 3), dtype=np.uint8)
+    prepared = Predictor([artifact]).prepare(rgb)
+    assert prepared.tensor.dtype == dtype
+    np.testing.assert_allclose(prepared.tensor[0], rgb.transpose(2, 0, 1), atol=1e-4)
+
+
+def test_rewrites_can_be_left_out_and_the_manifest_says_which_were_made(tmp_path):
+    job = CompileJob(
+        "demo", "torchscript", ((28, 28),), 1, tmp_path, seeded="always", without=("layer-scale",)
+    )
+    (artifact,) = compile_model(job)
+    assert artifact.manifest.rewrites == tuple(n for n in COMMON if n != "layer-scale")
+
+
 def test_same_compile_gives_the_same_manifest(tmp_path):
     job = CompileJob("vits", "onnx", ((28, 28),), 1, tmp_path, seeded="always")
     (first,) = compile_model(job)
@@ -167,7 +175,15 @@ def test_wrong_arguments_exit_2_and_say_what_is_right(arguments, text, capsys):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"batch": 0}, {"sizes_hw": ((500, 518),)}, {"seeded": "maybe"}]
+    "settings",
+    [
+        {"batch": 0},
+        {"sizes_hw": ((500, 518),)},
+        {"seeded": "maybe"},
+        {"pixels": "bgr"},
+        {"without": ("layerscale",)},
+        {"without": ("rgb-input",)},
+    ],
 )
 def test_a_job_that_cannot_work_is_refused_where_it_is_written(settings):
     with pytest.raises(InputError):
@@ -185,53 +201,3 @@ def test_list_prints_every_model_with_its_licence(capsys):
     printed = capsys.readouterr().out
     assert printed.strip() == table()
     assert all(f"`{row.name}`" in printed and row.licence in printed for row in ROWS)
-
-
-def test_neuron_without_its_compiler_says_what_to_install_and_where(tmp_path, capsys):
-    if pick_target() == "neuron":
-        pytest.skip("torch-neuron is installed here")
-    arguments = ["--target", "neuron", "--seeded-weights", *SIZE, "--output", str(tmp_path)]
-    assert main(arguments) == 1
-    message = capsys.readouterr().err
-    assert "torch_neuron is not installed" in message and "neuron-cc" in message
-    assert "--target openvino" in message
-    assert not list(tmp_path.iterdir())
-
-
-def test_neuron_calls_trace_without_cpu_fallback_and_leaves_parity_pending(
-    tmp_path, monkeypatch, capsys
-):
-    """With a stand-in for torch_neuron: it records the call and traces for the CPU."""
-    if neuron_target.device_present():
-        pytest.skip("a real Inferentia device is here; the stand-in is for machines without")
-    calls = []
-
-    def trace(module, example, **options):
-        calls.append(options)
-        return torch.jit.trace(module, example, check_trace=False)
-
-    stand_in = types.ModuleType("torch_neuron")
-    stand_in.__version__ = "0 (stand-in)"
-    stand_in.__spec__ = types.SimpleNamespace()
-    monkeypatch.setitem(sys.modules, "torch_neuron", stand_in)
-    monkeypatch.setattr(torch, "neuron", types.SimpleNamespace(trace=trace), raising=False)
-    arguments = ["--target", "auto", "--seeded-weights", *SIZE, "--output", str(tmp_path)]
-    assert main(arguments) == 0
-    assert calls == [{"fallback": False}]
-    manifest = json.loads((tmp_path / "vits-56x84-b1-neuron" / "manifest.json").read_text())
-    assert manifest["parity"]["status"] == "pending device" and manifest["parity"]["cases"] == []
-    assert manifest["versions"]["torch_neuron"] == "0 (stand-in)"
-
-
-def test_an_operator_neuron_cannot_run_is_an_error_not_a_fallback(tmp_path, monkeypatch, capsys):
-    def trace(module, example, **options):
-        raise AttributeError("aten::upsample_bicubic2d is not supported")
-
-    stand_in = types.ModuleType("torch_neuron")
-    stand_in.__version__ = "0 (stand-in)"
-    monkeypatch.setitem(sys.modules, "torch_neuron", stand_in)
-    monkeypatch.setattr(torch, "neuron", types.SimpleNamespace(trace=trace), raising=False)
-    arguments = ["--target", "neuron", "--seeded-weights", *SIZE, "--output", str(tmp_path)]
-    assert main(arguments) == 1
-    assert "aten::upsample_bicubic2d" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())

@@ -40,7 +40,8 @@ MANIFEST = Manifest(
     input=InputSpec((518, 686), batch=4),
     output=OutputSpec("depth_m", 20.0),
     weights=WeightsSpec("checkpoint", "ab" * 32, "Apache-2.0", "vits.pth"),
-    rewrites=("position embedding resized once",),
+    rewrites=("position-embedding", "layer-scale"),
+    compiler={},
     versions={"torch": "1.13.1", "python": "3.9.18"},
     parity=ParityReport(
         "passed", "eager float32", 1e-4, (ParityCase("photo", 3e-5, 7e-6, 1e-6, 0.99999),)
@@ -118,6 +119,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
             draw(st.none() | texts),
         ),
         rewrites=tuple(draw(st.lists(texts, max_size=3))),
+        compiler=draw(st.dictionaries(texts, texts, max_size=3)),
         versions=draw(st.dictionaries(texts, texts, max_size=3)),
         parity=ParityReport(
             draw(st.sampled_from(["passed", "pending device"])),
@@ -161,7 +163,7 @@ def test_whole_numbers_are_read_where_a_float_is_expected():
             f"schema version {SCHEMA_VERSION + 1}, this package reads {SCHEMA_VERSION}; rebuild",
         ),
         (lambda facts: facts.update(schema_version="1"), "schema version '1', this package reads"),
-        (lambda facts: facts.update(schema_version=True), "schema_version is True, expected int"),
+        (lambda facts: facts.update(schema_version=True), "schema version True"),
         (lambda facts: facts.pop("schema_version"), "schema version None"),
         (lambda facts: facts.update(colour="red"), "manifest has .*'colour'.*, expected the field"),
         (lambda facts: facts["input"].update(colour="red"), "manifest.input has .*'colour'"),
@@ -192,6 +194,9 @@ def test_whole_numbers_are_read_where_a_float_is_expected():
             lambda facts: facts["input"].update(mean=[0.5, float("nan"), 0]),
             r"mean\[1\] is nan, exp",
         ),
+        (lambda facts: facts["input"].update(dtype="int8"), "use one of float32, uint8"),
+        (lambda facts: facts["input"].update(dtype="uint8"), "holds RGB 0..255"),
+        (lambda facts: facts.update(compiler={"casts": 1}), "compiler.casts is 1, expected str"),
         (
             lambda facts: facts["input"].update(std=[float("inf"), 1, 1]),
             r"std\[0\] is inf, expecte",
@@ -210,7 +215,7 @@ def test_whole_numbers_are_read_where_a_float_is_expected():
             lambda facts: facts["output"].pop("unit"),
             "claims .*'unit': None.*not what depth_m means",
         ),
-        (lambda facts: facts.update(target="gpu"), "target='gpu': use one of neuron, torchscript"),
+        (lambda facts: facts.update(target="gpu"), "target='gpu': use one of neuron, neuronx, torchscript"),
         (lambda facts: facts.update(graph="other.pt"), "graph 'other.pt' is not among the files"),
         (lambda facts: facts["weights"].update(source="web"), "use checkpoint or seeded"),
         (lambda facts: facts["parity"].update(status="failed"), "use 'passed' or 'pending device'"),

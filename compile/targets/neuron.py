@@ -1,38 +1,283 @@
 """Inferentia (Inf1): traced by ``torch.neuron.trace``, which runs the neuron-cc compiler.
 
 Needs no Inferentia chip to compile, but without one the graph's answers are arbitrary, so its
-parity can only be checked on an Inf1 instance.
+parity is checked on an Inf1 instance (``python -m compile verify``). What AWS does not document,
+whether neuron-cc takes a form, is met by trying: see ``attempts``.
 """
 
+import contextlib
+import importlib.metadata
+import logging
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Optional
 
 import torch
+from torch import nn
+from torch.jit._script import ScriptModule
 
-from runtime.errors import MissingDependency
+from compile.audit import CONSTANTS_LIMIT
+from compile.deploy import COMMON, DeploymentFormV2
+from compile.fetch import first_line
+from compile.numerics import FP32_CAST, MODES
+from compile.targets.options import NeuronOptions
+from compile.targets.source import Built, Source
+from runtime.errors import CompileError, InputError, MissingDependency
 
-TOLERANCE = 5e-2  # matrix products are bfloat16 on this chip; not yet measured on one
-PRECISION = "bf16"
+log = logging.getLogger(__name__)
+
+TOLERANCE = 5e-2  # of the range; docs/numerics.md has what the casts lead one to expect
+REWRITES = (*COMMON, "matrix-resize", "shuffle-upsample")
 INSTALL = (
     "torch_neuron is not installed. Compiling for Inferentia needs an x86-64 Linux machine with "
     "Python 3.9 or 3.10, torch 1.13.1 (torch-neuron 1.13.1.2.11.13.0) and neuron-cc[tensorflow] "
-    "1.24.0.0 from AWS's own pip repository, which the Neuron SDK documentation for Inf1 names; "
-    "a c5.4xlarge is enough, no Inferentia chip is needed. "
-    "On this machine use --target openvino, onnx or torchscript."
+    "1.24.0.0 from AWS's own pip repository; a c5.4xlarge is enough, no Inferentia chip is needed. "
+    "docs/inferentia.md has every command. On this machine use --target openvino, onnx or "
+    "torchscript."
 )
 
 
-def build(form: torch.nn.Module, example: torch.Tensor, output_name: str, folder: Path) -> str:
-    """Trace and save. Returns the graph's file name.
+@dataclass(frozen=True)
+class Attempt:
+    """One way to ask the compiler."""
+
+    name: str
+    rewrites: tuple[str, ...]
+    compiler_args: tuple[str, ...]
+    stages: bool = False
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a compiled graph runs: parts on the chip, and what was left for the CPU."""
+
+    subgraphs: int
+    on_cpu: dict[str, int]
+
+
+def build(source: Source, folder: Path) -> Built:
+    """Compile, in the first form that neuron-cc takes, and save.
 
     Raises:
         MissingDependency: torch-neuron is not installed.
-        AttributeError: an operator that Inferentia cannot run; nothing falls back to the CPU.
+        CompileError: no form was taken, the compiler took too long, or the graph came back in
+            more parts than allowed; what each attempt left behind is named.
     """
     _require_torch_neuron()
+    failures = []
+    for number, attempt in enumerate(attempts(source), start=1):
+        workdir = source.make_workdir(str(number))
+        log.info("attempt %d, %s: neuron-cc %s", number, attempt.name, attempt.compiler_args)
+        try:
+            graph, options = compile_form(source, attempt, workdir)
+            placement = check_placement(graph, source.neuron, attempt.stages)
+        except subprocess.TimeoutExpired as error:
+            raise CompileError(
+                f"neuron-cc took more than {error.timeout:.0f} s (log in {workdir}); give it "
+                "longer with --timeout, or a smaller size"
+            ) from error
+        except (RuntimeError, AttributeError, NotImplementedError, CompileError) as error:
+            reason = first_line(error)
+            log.warning("attempt %d, %s: %s (log in %s)", number, attempt.name, reason, workdir)
+            failures.append(f"{attempt.name}: {reason} ({workdir})")
+            continue
+        discard(workdir)
+        graph.save(str(folder / "graph.pt"))
+        facts = {
+            "attempt": attempt.name,
+            "casts": source.neuron.casts,
+            "subgraphs": str(placement.subgraphs),
+            "on_cpu": ", ".join(f"{k} x{n}" for k, n in placement.on_cpu.items()) or "nothing",
+            **{name: _plain(value) for name, value in options.items()},
+        }
+        return Built("graph.pt", precision_of(source.neuron.casts), attempt.rewrites, facts)
+    raise CompileError(
+        f"neuron-cc took none of {len(failures)} forms of {source.name}: " + "; ".join(failures)
+    )
+
+
+def attempts(source: Source) -> list[Attempt]:
+    """Ways to ask, the best first; the order is part of the documentation.
+
+    1. Constant matrices for resizes, pixel shuffle for transposed convolutions: nothing but
+       operators that vision transformers have been compiled with.
+    2. The same with the older spelling of the casts, where the newer takes two words.
+    3. The framework's own resize and transposed convolution.
+    4. No transposes through the matrix engine.
+    5. Encoder and head as a subgraph each.
+    """
+    arguments = compiler_args(source.neuron)
+    exact = replace_relayout(arguments)
+    matrix = source.rewrites(REWRITES)
+    native = tuple(name for name in matrix if name not in ("matrix-resize", "shuffle-upsample"))
+    older = older_spelling(source.neuron)
+    ways = [Attempt("matrix resize", matrix, arguments)]
+    if older is not None:
+        ways.append(Attempt("matrix resize, --fp32-cast", matrix, older))
+    if native != matrix:
+        ways.append(Attempt("native resize", native, arguments))
+    if exact != arguments:
+        ways.append(Attempt("matrix resize, no-fast-relayout", matrix, exact))
+    ways.append(Attempt("encoder and head apart", matrix, arguments, stages=True))
+    return ways if source.neuron.retries else ways[:1]
+
+
+def compiler_args(options: NeuronOptions) -> tuple[str, ...]:
+    """neuron-cc's arguments.
+
+    Raises:
+        InputError: a cast mode that does not exist.
+    """
+    if options.casts not in MODES:
+        raise InputError(f"casts={options.casts!r}: use one of {', '.join(MODES)}")
+    return ("--fast-math", *MODES[options.casts].words, *_other_args(options))
+
+
+def older_spelling(options: NeuronOptions) -> Optional[tuple[str, ...]]:
+    """The same casts by ``--fp32-cast``, where two words after ``--fast-math`` are needed.
+
+    AWS documents both spellings; that two words reach neuron-cc from a list is not confirmed.
+    """
+    words = MODES[options.casts].words
+    if len(words) < 2:
+        return None
+    cast = words[0].replace("fp32-cast-", "")
+    if cast not in FP32_CAST:
+        return None
+    return ("--fp32-cast", cast, "--fast-math", *words[1:], *_other_args(options))
+
+
+def replace_relayout(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The same arguments with transposes moved byte by byte."""
+    if "no-fast-relayout" in arguments or "none" in arguments:
+        return arguments
+    casts = [word for word in arguments if word.startswith("fp32-cast") or word == "all"]
+    at = arguments.index(casts[-1]) + 1
+    return (*arguments[:at], "no-fast-relayout", *arguments[at:])
+
+
+def _other_args(options: NeuronOptions) -> tuple[str, ...]:
+    found: list[str] = []
+    if options.pipeline_cores > 1:
+        found += ["--neuroncore-pipeline-cores", str(options.pipeline_cores)]
+    if options.saturate_infinity:
+        found.append("--enable-saturate-infinity")
+    if options.fast_loading:
+        found.append("--enable-fast-loading-neuron-binaries")
+    return tuple(found)
+
+
+def trace_options(
+    options: NeuronOptions, attempt: Attempt, form: nn.Module, workdir: Path
+) -> dict[str, Any]:
+    """Keyword arguments of ``torch.neuron.trace``."""
+    constants = sum(t.numel() * t.element_size() for t in form.state_dict().values())
+    separate = options.separate_weights
+    chosen: dict[str, Any] = {
+        "compiler_args": list(attempt.compiler_args),
+        "compiler_workdir": str(workdir),
+        "fallback": options.cpu_operators,
+        "minimum_segment_size": options.minimum_segment_size,
+        "dynamic_batch_size": False,
+        "separate_weights": constants > CONSTANTS_LIMIT if separate is None else separate,
+    }
+    if options.timeout_s is not None:
+        chosen["compiler_timeout"] = options.timeout_s
+    if options.cpu_operators or options.subgraphs > 1:
+        chosen["single_fusion_ratio_threshold"] = 1.0  # compile every part, not only the largest
+    if options.float16_io:
+        optimization = _require_torch_neuron().Optimization
+        chosen["optimizations"] = [optimization.FLOAT32_TO_FLOAT16]
+    return chosen
+
+
+def compile_form(
+    source: Source, attempt: Attempt, workdir: Path
+) -> tuple[ScriptModule, dict[str, Any]]:
+    """One call of the compiler, or one a stage; returns the graph and the options it was given."""
+    form = source.form(attempt.rewrites)
+    options = trace_options(source.neuron, attempt, form, workdir)
+    trace: Callable[..., ScriptModule] = torch.neuron.trace  # type: ignore[attr-defined]
     with torch.no_grad():
-        graph = torch.neuron.trace(form, example, fallback=False)  # type: ignore[attr-defined]
-    graph.save(str(folder / "graph.pt"))
-    return "graph.pt"
+        if not attempt.stages:
+            return trace(form, source.example(), **options), options
+        maps = form.encode(source.example())
+        encoder = trace(Encoder(form), source.example(), **options)
+        head = trace(Head(form), maps, **options)
+        return torch.jit.script(Stages(encoder, head)), options  # type: ignore[attr-defined]
+
+
+class Encoder(nn.Module):
+    """The first stage: image to four maps."""
+
+    def __init__(self, form: DeploymentFormV2) -> None:
+        super().__init__()
+        self.form = form
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """float (B, 3, H, W) -> four float (B, C, h, w)."""
+        return self.form.encode(image)
+
+
+class Head(nn.Module):
+    """The second stage: four maps to depth."""
+
+    def __init__(self, form: DeploymentFormV2) -> None:
+        super().__init__()
+        self.form = form
+
+    def forward(
+        self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, d: torch.Tensor
+    ) -> torch.Tensor:
+        """Four float (B, C, h, w) -> float (B, H, W)."""
+        return self.form.decode(a, b, c, d)
+
+
+class Stages(nn.Module):
+    """Two compiled stages, one after the other."""
+
+    def __init__(self, encoder: ScriptModule, head: ScriptModule) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """As the form: (B, 3, H, W) -> float (B, H, W)."""
+        a, b, c, d = self.encoder(image)
+        return self.head(a, b, c, d)
+
+
+def placement_of(graph: ScriptModule) -> Placement:
+    """Count the compiled parts of a graph and the operators that stayed behind."""
+    kinds = Counter(node.kind() for node in graph.inlined_graph.nodes())
+    return Placement(
+        sum(count for kind, count in kinds.items() if kind.startswith("neuron::forward")),
+        {kind: count for kind, count in sorted(kinds.items()) if kind.startswith("aten::")},
+    )
+
+
+def check_placement(graph: ScriptModule, options: NeuronOptions, stages: bool) -> Placement:
+    """Refuse a graph that does not run on the chip as it should.
+
+    Raises:
+        CompileError: nothing on the chip, operators on the CPU, or more parts than allowed.
+    """
+    placement = placement_of(graph)
+    allowed = max(options.subgraphs, 2 if stages else 1)
+    left = ", ".join(f"{kind} x{count}" for kind, count in placement.on_cpu.items())
+    if placement.subgraphs == 0:
+        raise CompileError("nothing was placed on the chip")
+    if left and not options.cpu_operators:
+        raise CompileError(f"left on the CPU: {left}; allow it with --cpu-operators")
+    if placement.subgraphs > allowed:
+        raise CompileError(
+            f"{placement.subgraphs} subgraphs, {allowed} allowed: each further one costs two "
+            "copies through the host; allow them with --subgraphs"
+        )
+    return placement
 
 
 def device_present() -> bool:
@@ -43,7 +288,35 @@ def device_present() -> bool:
 def versions() -> dict[str, str]:
     """What made the graph."""
     torch_neuron = _require_torch_neuron()
-    return {"torch": torch.__version__, "torch_neuron": torch_neuron.__version__}
+    return {
+        "torch": torch.__version__,
+        "torch_neuron": torch_neuron.__version__,
+        "neuron-cc": version_of("neuron-cc"),
+    }
+
+
+def version_of(package: str) -> str:
+    """An installed package's version, or ``absent``."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+def precision_of(casts: str) -> str:
+    """What the matrix products are computed in."""
+    return "f16" if "fp16" in casts else "bf16"
+
+
+def discard(workdir: Path) -> None:
+    """Remove a compiler's folder, and the one around it once that is empty."""
+    shutil.rmtree(workdir, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        workdir.parent.rmdir()
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _require_torch_neuron():  # type: ignore[no-untyped-def]

@@ -6,20 +6,19 @@ from pathlib import Path
 
 import torch
 
+from compile.deploy import COMMON
+from compile.targets.source import Built, Source
 from runtime.optional import require
 
 TOLERANCE = 1e-4
-PRECISION = "f32"
+REWRITES = COMMON
 OPSET = 17  # the first with LayerNormalization; the last that torch 1.13 writes
-INPUT_NAME = "image"
 
 
-def build(form: torch.nn.Module, example: torch.Tensor, output_name: str, folder: Path) -> str:
-    """Export and validate. Returns the graph's file name.
-
-    Weights past protobuf's 2 GB are written beside the graph.
-    """
+def build(source: Source, folder: Path) -> Built:
+    """Export and validate. Weights past protobuf's 2 GB are written beside the graph."""
     onnx = require("onnx", "onnx")
+    rewrites = source.rewrites(REWRITES)
     file = folder / "graph.onnx"
     options = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
@@ -27,16 +26,16 @@ def build(form: torch.nn.Module, example: torch.Tensor, output_name: str, folder
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # deprecation of that exporter, constant-folding notes
         torch.onnx.export(
-            form,
-            (example,),
+            source.form(rewrites),
+            (source.example(),),
             str(file),
             opset_version=OPSET,
-            input_names=[INPUT_NAME],
-            output_names=[output_name],
+            input_names=[source.input.name],
+            output_names=[source.output.kind],
             **options,
         )
     onnx.checker.check_model(str(file))
-    return file.name
+    return Built(file.name, "f32", rewrites)
 
 
 def versions() -> dict[str, str]:

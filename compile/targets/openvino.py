@@ -3,24 +3,23 @@
 import tempfile
 from pathlib import Path
 
-import torch
-
 from compile.targets import onnx as onnx_target
+from compile.targets.source import Built, Source
 from runtime.engines.openvino import import_openvino
 
 TOLERANCE = 1e-4
-PRECISION = "f32"
+REWRITES = onnx_target.REWRITES
 
 
-def build(form: torch.nn.Module, example: torch.Tensor, output_name: str, folder: Path) -> str:
-    """Export, convert, save in float32. Returns the graph's file name."""
+def build(source: Source, folder: Path) -> Built:
+    """Export, convert, save in float32."""
     openvino = import_openvino()
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name) as scratch:
-        file = onnx_target.build(form, example, output_name, Path(scratch))
-        graph = openvino.Core().read_model(str(Path(scratch) / file))
+        built = onnx_target.build(source, Path(scratch))
+        graph = openvino.Core().read_model(str(Path(scratch) / built.graph))
         openvino.save_model(graph, str(folder / "graph.xml"), compress_to_fp16=False)
         del graph  # it may still map the scratch file
-    return "graph.xml"
+    return Built("graph.xml", built.precision, built.rewrites)
 
 
 def versions() -> dict[str, str]:

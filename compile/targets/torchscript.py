@@ -4,17 +4,20 @@ from pathlib import Path
 
 import torch
 
+from compile.deploy import COMMON
+from compile.targets.source import Built, Source
+from compile.trace import trace
+
 TOLERANCE = 1e-4
-PRECISION = "f32"
+REWRITES = COMMON
 
 
-def build(form: torch.nn.Module, example: torch.Tensor, output_name: str, folder: Path) -> str:
-    """Trace and save. Returns the graph's file name."""
-    with torch.no_grad():
-        # check_trace: parity checks the graph afterwards, on more than one input
-        graph = torch.jit.trace(form, example, check_trace=False)  # type: ignore[attr-defined]
-    graph.save(str(folder / "graph.pt"))
-    return "graph.pt"
+def build(source: Source, folder: Path) -> Built:
+    """Trace and save."""
+    rewrites = source.rewrites(REWRITES)
+    graph = trace(source.form(rewrites), source.example())
+    graph.module.save(str(folder / "graph.pt"))
+    return Built("graph.pt", "f32", rewrites)
 
 
 def versions() -> dict[str, str]:

@@ -16,6 +16,7 @@ Engine = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 # target -> (module here, package it needs); in the order in which a runtime prefers them
 ENGINES = {
     "neuron": ("runtime.engines.neuron", "torch_neuron"),
+    "neuronx": ("runtime.engines.neuron", "torch_neuronx"),
     "openvino": ("runtime.engines.openvino", "openvino"),
     "onnx": ("runtime.engines.onnxruntime", "onnxruntime"),
     "torchscript": ("runtime.engines.torchscript", "torch"),
@@ -42,6 +43,7 @@ def load_engine(
     Raises:
         InputError: the target cannot run on that device.
         ArtifactError: the engine refuses the graph.
+        DeviceError: the accelerator is missing, taken or failed.
         MissingDependency: the target's package is not installed.
     """
     if device not in DEVICES:

@@ -1,24 +1,108 @@
-"""Inferentia graphs, run by torch-neuron. Needs an Inf1 instance."""
+"""Graphs on Inferentia: Inf1 through torch-neuron, Inf2 and Trn1 through torch-neuronx.
 
+One process holds one NeuronCore until it exits, and the runtime does not survive a fork: load in
+the process that answers, not in one that forks it.
+"""
+
+import logging
+import os
+import re
+import sys
 from pathlib import Path
 from typing import Optional
 
 import numpy as np
 
 from runtime.engines import Engine
+from runtime.errors import DeviceError
 from runtime.manifest import Manifest
 from runtime.optional import require
 
+log = logging.getLogger(__name__)
+
+PACKAGES = {"neuron": "torch_neuron", "neuronx": "torch_neuronx"}
+CORES, CHOSEN = "NEURON_RT_NUM_CORES", "NEURON_RT_VISIBLE_CORES"
+# Status codes of the Neuron runtime (nrt_status.h) that mean something to do.
+STATUS = {
+    4: "the device or the host ran out of memory; run fewer models on this core",
+    5: "the call took longer than NEURON_RT_EXEC_TIMEOUT; raise it, or use a smaller size",
+    6: "the chip failed; restart the process, and replace the instance if it happens again",
+    7: "the core's queue is full; send fewer requests at once",
+    9: "too few free cores: another process has them; set NEURON_RT_NUM_CORES=1 in each process",
+    10: "the graph was compiled by a compiler that this runtime does not know; compile it again",
+    11: "the host ran out of memory",
+    101: "the core cannot be recovered; restart the process",
+    1003: "the result holds NaN; compile with --casts matmult or --saturate-infinity",
+    1005: "the core is busy with another process",
+}
+SIGNS = {
+    "cannot determine driver version": "the Neuron driver is missing, or the container was not "
+    "given /dev/neuron0 (docker run --device=/dev/neuron0)",
+    "Available:0": STATUS[9],
+    "mc_alloc": STATUS[4],
+    "NEFF version mismatch": STATUS[10],
+    "INFER_ERROR_SUBTYPE_NUMERICAL": STATUS[1003],
+    "Architecture not found": "this Neuron runtime no longer knows Inf1; use the one that comes "
+    "with torch-neuron 1.13.1.2.11.13.0",
+}
+
 
 def load(folder: Path, manifest: Manifest, device: str, threads: Optional[int]) -> Engine:
-    """Load a graph onto a NeuronCore."""
-    require("torch_neuron", "neuron")  # registers the operator; jit.load fails without it
+    """Load a graph onto a NeuronCore and run it once, so that the core is taken now or never.
+
+    Raises:
+        DeviceError: no driver, no free core, or the first call failed.
+    """
+    package = PACKAGES[manifest.target]
+    if CORES not in os.environ and CHOSEN not in os.environ:
+        if package in sys.modules:
+            log.warning("%s was imported before %s was set: it may take every core", package, CORES)
+        os.environ[CORES] = "1"  # read once, when the runtime starts
+    neuron = require(package, "neuron")  # registers the operator; jit.load fails without it
     torch = require("torch", "torch")
-    graph = torch.jit.load(str(folder / manifest.graph))
+    try:
+        graph = torch.jit.load(str(folder / manifest.graph))
+    except RuntimeError as error:
+        known = explain(str(error))
+        if known is None:
+            raise
+        raise DeviceError(f"{folder}: {known}") from error
+    owner = os.getpid()
 
     def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with torch.inference_mode():
-            depth = graph(torch.from_numpy(inputs[manifest.input.name]))
-        return {manifest.output.kind: depth.numpy()}
+        if os.getpid() != owner:
+            raise DeviceError(
+                f"{folder}: loaded in process {owner} and used in {os.getpid()}; the Neuron "
+                "runtime does not survive a fork, load the artifact after it (no preload_app)"
+            )
+        try:
+            with torch.inference_mode():
+                depth = graph(torch.from_numpy(inputs[manifest.input.name])).numpy()
+        except RuntimeError as error:
+            known = explain(str(error)) or str(error).strip().splitlines()[-1]  # the cause is last
+            raise DeviceError(f"{folder}: {known}") from error
+        if not np.isfinite(depth).all():
+            raise DeviceError(f"{folder}: {STATUS[1003]}")
+        return {manifest.output.kind: depth.astype(np.float32, copy=False)}
 
+    run({manifest.input.name: np.zeros(manifest.input.shape, manifest.input.dtype)})
+    log.info(
+        "%s on NeuronCore %s (process %d), %s %s",
+        manifest.name,
+        os.environ.get(CHOSEN) or f"any {os.environ.get(CORES, '?')} free",
+        owner,
+        package,
+        neuron.__version__,
+    )
     return run
+
+
+def explain(text: str) -> Optional[str]:
+    """What a message of the Neuron runtime means and what to do; None if it is not known."""
+    for sign, meaning in SIGNS.items():
+        if sign in text:
+            return f"{meaning} ({sign})"
+    match = re.search(r"status[ =:]*(\d+)", text)
+    if match is None or int(match[1]) not in STATUS:
+        return None
+    return f"{STATUS[int(match[1])]} (nrt status {match[1]})"

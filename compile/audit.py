@@ -1,0 +1,226 @@
+"""What Inferentia (Inf1) will make of a graph, said before money is spent.
+
+A traced graph in, a report out. It knows the operator list of torch-neuron and the limits of the
+chip as documented and reported; it does not run the compiler, and a listed operator can still be
+refused for its arguments.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Optional
+
+from compile.trace import Graph, Operator
+
+LIST = Path(__file__).parent / "data" / "neuron_operators.json"
+
+CONSTANTS_LIMIT = 1_900_000_000  # above it torch-neuron needs separate_weights
+CORE_BYTES = 2 * 2**30  # device memory of a core, weights and buffers together
+# Attention scores a layer at which neuron-cc is known to stop with "too many instructions"
+# (aws-neuron-sdk issue 495: RoBERTa-base, 16 x 514 tokens, 12 heads).
+SCORES_REFUSED = 16 * 12 * 514 * 514
+SCORES_HIGH = 0.75  # of those: nobody has reported success from here on
+
+SUPPORTED, CONDITION_MET, UNCONFIRMED, OUTSIDE = "listed", "condition met", "unconfirmed", "outside"
+
+
+@dataclass(frozen=True)
+class KindRow:
+    """All operators of one kind: ``state`` is the worst among them."""
+
+    kind: str
+    count: int
+    state: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The report. ``device_parts`` are sizes in operators of what would run on the chip."""
+
+    model: str
+    shape: tuple[int, ...]
+    torch: str
+    rows: tuple[KindRow, ...]
+    device_parts: tuple[int, ...]
+    cpu_parts: tuple[int, ...]
+    constant_bytes: int
+    peak_bytes: int
+    largest_crossing_bytes: int
+    scores: int
+    gflop: float
+
+    @property
+    def operators(self) -> int:
+        """Number of operators."""
+        return sum(row.count for row in self.rows)
+
+    @property
+    def placed(self) -> float:
+        """Share of the operators that are on the list: 0 to 1."""
+        outside = sum(row.count for row in self.rows if row.state == OUTSIDE)
+        return 1 - outside / self.operators
+
+    @property
+    def passes(self) -> bool:
+        """True if nothing would fall to the CPU."""
+        return self.placed == 1 and len(self.device_parts) == 1
+
+    def warnings(self) -> list[str]:
+        """What may still go wrong, in sentences."""
+        found = []
+        for row in self.rows:
+            if row.state == UNCONFIRMED:
+                found.append(f"{row.kind} x{row.count}: {row.note}")
+        if self.constant_bytes > CONSTANTS_LIMIT:
+            found.append("constants over 1.9 GB: separate_weights will be used")
+        if self.constant_bytes + self.peak_bytes > CORE_BYTES:
+            found.append(
+                "weights and buffers in float32 exceed a core's 2 GB; the default casts halve them"
+            )
+        share = self.scores / SCORES_REFUSED
+        if share >= 1:
+            found.append(
+                f"{self.scores / 1e6:.1f} M attention scores a layer: neuron-cc refused "
+                f"{SCORES_REFUSED / 1e6:.1f} M (too many instructions); use a smaller size or batch"
+            )
+        elif share >= SCORES_HIGH:
+            found.append(
+                f"{self.scores / 1e6:.1f} M attention scores a layer, {share:.0%} of what "
+                "neuron-cc is known to refuse: may fail with too many instructions"
+            )
+        return found
+
+
+@lru_cache(maxsize=1)
+def operator_list() -> dict[str, Any]:
+    """The operator list of the last torch-neuron, with its source."""
+    return json.loads(LIST.read_text(encoding="utf-8"))
+
+
+def audit_graph(graph: Graph, model: str, torch_version: str) -> Audit:
+    """Audit a traced graph."""
+    states: dict[str, tuple[str, str]] = {}
+    order = (SUPPORTED, CONDITION_MET, UNCONFIRMED, OUTSIDE)
+    for operator in graph.operators:
+        found = judge(operator)
+        known = states.get(operator.kind, (SUPPORTED, ""))
+        states[operator.kind] = max(known, found, key=lambda state: order.index(state[0]))
+    counts = Counter(operator.kind for operator in graph.operators)
+    rows = tuple(
+        KindRow(kind, count, *states[kind])
+        for kind, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
+    device, cpu, crossing = _partitions(graph)
+    scores = [o.outputs[0] for o in graph.operators if o.kind == "aten::softmax"]
+    return Audit(
+        model=model,
+        shape=graph.inputs[0].shape,
+        torch=torch_version,
+        rows=rows,
+        device_parts=device,
+        cpu_parts=cpu,
+        constant_bytes=graph.constant_bytes,
+        peak_bytes=graph.peak_bytes(),
+        largest_crossing_bytes=crossing,
+        scores=max((tensor.bytes // 4 for tensor in scores), default=0),
+        gflop=graph.flops / 1e9,
+    )
+
+
+def judge(operator: Operator) -> tuple[str, str]:
+    """State of one operator, and why."""
+    known = operator_list()
+    if operator.kind not in known["supported"]:
+        note = known["unsupported_seen"].get(operator.kind, "absent from the operator list")
+        return OUTSIDE, note
+    if operator.kind == "aten::_convolution" and operator.settings.get("transposed"):
+        weight = operator.tensors[1]
+        kernel = list(weight.shape[2:]) if weight else []
+        if operator.settings.get("stride") == kernel:
+            return CONDITION_MET, "transposed, kernel = stride: compiles since SDK 1.18"
+        return UNCONFIRMED, "transposed with kernel other than stride: no report of success"
+    if operator.kind == "aten::upsample_bilinear2d":
+        if operator.settings.get("align_corners"):
+            return UNCONFIRMED, "align_corners=True: no report of success; see matrix-resize"
+        return CONDITION_MET, "align_corners=False compiles in AWS's samples"
+    if operator.kind in ("aten::argmax", "aten::argmin", "aten::max", "aten::min"):
+        return UNCONFIRMED, known["limited"].get(operator.kind, "")
+    return SUPPORTED, ""
+
+
+def _partitions(graph: Graph) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Runs of operators on the chip and on the CPU, and the largest tensor between the two.
+
+    A prediction: torch-neuron also groups by data flow, so it may find fewer parts, never more.
+    """
+    parts: list[tuple[bool, int]] = []
+    chip_made = {tensor.name: False for tensor in graph.inputs}
+    crossing = 0
+    for operator in graph.operators:
+        on_chip = judge(operator)[0] != OUTSIDE
+        if parts and parts[-1][0] == on_chip:
+            parts[-1] = (on_chip, parts[-1][1] + 1)
+        else:
+            parts.append((on_chip, 1))
+        for tensor in operator.tensors:
+            if tensor is not None and chip_made.get(tensor.name, on_chip) != on_chip:
+                crossing = max(crossing, tensor.bytes)
+        chip_made.update({tensor.name: on_chip for tensor in operator.outputs})
+    for tensor in graph.outputs:
+        if chip_made[tensor.name]:
+            crossing = max(crossing, tensor.bytes)
+    sizes = {chip: tuple(size for on, size in parts if on == chip) for chip in (True, False)}
+    return sizes[True], sizes[False], crossing
+
+
+def as_json(audits: Sequence[Audit]) -> str:
+    """The reports for programs."""
+    facts = [
+        {
+            **{k: v for k, v in vars(audit).items() if k != "rows"},
+            "rows": [vars(row) for row in audit.rows],
+            "placed": audit.placed,
+            "passes": audit.passes,
+            "warnings": audit.warnings(),
+        }
+        for audit in audits
+    ]
+    return json.dumps(facts, indent=2)
+
+
+def as_text(audit: Audit, pinned_torch: Optional[str] = None) -> str:
+    """The report for people; ``pinned_torch`` is what the compile machine has, if this differs."""
+    batch, _, height, width = audit.shape
+    parts = ", ".join(str(size) for size in audit.device_parts) or "none"
+    lines = [
+        f"{audit.model} at {height}x{width}, batch {batch}: {audit.placed:.1%} of "
+        f"{audit.operators} operators on the list of torch-neuron "
+        f"{operator_list()['torch_neuron_version']}",
+        "",
+        f"  {'operator':28} {'count':>5}  state",
+    ]
+    for row in audit.rows:
+        note = f" ({row.note})" if row.note else ""
+        lines.append(f"  {row.kind:28} {row.count:5}  {row.state}{note}")
+    lines += [
+        "",
+        f"  subgraphs on the chip   {len(audit.device_parts)}, of {parts} operators",
+        f"  parts on the CPU        {len(audit.cpu_parts)}, so {len(audit.cpu_parts)} round trips",
+        f"  constants               {audit.constant_bytes / 1e6:,.0f} MB of the "
+        f"{CONSTANTS_LIMIT / 1e6:,.0f} MB that one protobuf holds",
+        f"  weights + buffers       {(audit.constant_bytes + audit.peak_bytes) / 1e6:,.0f} MB of "
+        f"{CORE_BYTES / 1e6:,.0f} MB a core, in float32",
+        f"  largest across the host {audit.largest_crossing_bytes / 1e6:.2f} MB",
+        f"  attention scores        {audit.scores / 1e6:.1f} M a layer, "
+        f"{audit.scores / SCORES_REFUSED:.0%} of what neuron-cc is known to refuse",
+        f"  work                    {audit.gflop:.1f} GFLOP",
+    ]
+    lines += [f"  note: {warning}" for warning in audit.warnings()]
+    if pinned_torch and not audit.torch.startswith(pinned_torch):
+        lines.append(f"  note: traced by torch {audit.torch}; torch-neuron has {pinned_torch}")
+    verdict = "one subgraph, nothing on the CPU" if audit.passes else "would NOT run whole"
+    return "\n".join([*lines, "", f"  {verdict} (predicted: the compiler itself did not run)"])

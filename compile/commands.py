@@ -1,0 +1,251 @@
+"""audit, numerics, plan and verify: what is known of a compile for Inferentia, before and after."""
+
+import argparse
+import json
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compile.registry import MODELS, find_model
+from runtime.errors import DepthError, InputError
+
+if TYPE_CHECKING:
+    from compile.trace import Graph
+
+PINNED_TORCH = "1.13.1"
+RAW = argparse.RawDescriptionHelpFormatter
+
+
+def size(text: str) -> tuple[int, int]:
+    """``HxW`` to (height, width), multiples of 14."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r}: give HEIGHTxWIDTH, such as 518x686")
+    height, width = int(match[1]), int(match[2])
+    nearest = tuple(max(14, round(side / 14) * 14) for side in (height, width))
+    if nearest != (height, width):
+        raise argparse.ArgumentTypeError(
+            f"{text}: sides must be multiples of 14; nearest is {nearest[0]}x{nearest[1]}"
+        )
+    return height, width
+
+
+def _audit_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m compile audit",
+        description="Trace the form that would be compiled for Inf1 and say which of its operators "
+        "the chip runs, in how many parts, and what may still go wrong. Exit 1 if anything would "
+        "fall to the CPU. Weights play no part. Takes seconds; about a minute for vitl.",
+        epilog="examples:\n"
+        "  python -m compile audit --model vits --size 518x518\n"
+        "  python -m compile audit --model vitl --size 518x518 518x686 --json\n"
+        "  python -m compile audit --without matrix-resize     with the framework's own resize\n",
+        formatter_class=RAW,
+    )
+    _add_model(parser)
+    parser.add_argument("--without", nargs="+", default=[], metavar="REWRITE", help="leave out")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    return parser
+
+
+def _numerics_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m compile numerics",
+        description="Emulate neuron-cc's cast modes on photos and compare with float32. An "
+        "emulation of the documented roundings, not of the chip. Recommends the fastest mode "
+        "within the tolerance.",
+        epilog="examples:\n"
+        "  python -m compile numerics --model demo\n"
+        "  python -m compile numerics --model vits --checkpoint FILE --photos my_photos/\n"
+        "  python -m compile numerics --model vits-indoor --seeded-weights --size 266x266\n",
+        formatter_class=RAW,
+    )
+    _add_model(parser, sizes=False)
+    parser.add_argument(
+        "--photos", type=Path, default=Path("input_images"), help="folder; default input_images/"
+    )
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to use")
+    weights.add_argument("--seeded-weights", action="store_true", help="random weights")
+    parser.add_argument("--mean", type=float, metavar="SHARE", help="mean error allowed, of range")
+    parser.add_argument("--pearson", type=float, metavar="R", help="least correlation allowed")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+def _plan_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m compile plan",
+        description="Estimate what a model needs on Inf1: operations, memory, time, instances and "
+        "dollars for a rate of images. Estimates from published numbers, not measurements.",
+        epilog="examples:\n"
+        "  python -m compile plan --model vits --rate 2000\n"
+        "  python -m compile plan --model vitl --size 518x686 --rate 10 --json\n",
+        formatter_class=RAW,
+    )
+    _add_model(parser, sizes=False)
+    parser.add_argument("--rate", type=float, default=100, metavar="IMAGES_S", help="default 100")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+def _verify_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m compile verify",
+        description="Compare an artifact with the eager model on this machine and write the report "
+        "into its manifest. For Inferentia graphs, which are compiled where no chip is: run it on "
+        "the instance that will serve them.",
+        epilog="example: python -m compile verify artifacts/vits-518x518-b1-neuron",
+    )
+    parser.add_argument("artifact", type=Path, help="folder of the artifact")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights it was made of")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser, sizes: bool = True) -> None:
+    parser.add_argument("--model", default="vits", choices=list(MODELS), help="default vits")
+    parser.add_argument(
+        "--size",
+        type=size,
+        nargs="+" if sizes else None,
+        default=[(518, 518)] if sizes else (518, 518),
+        metavar="HxW",
+        help="height first, multiples of 14; default 518x518",
+    )
+    parser.add_argument("--batch", type=int, default=1, help="images a call; default 1")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one of the commands; returns the exit status."""
+    parser, run = COMMANDS[arguments[0]]
+    args = parser().parse_args(arguments[1:])
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return run(args)
+    except DepthError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def audit(args: argparse.Namespace) -> int:
+    """Print a report a size; 1 if one of them would not run whole on the chip."""
+    import torch
+
+    from compile import audit as room
+
+    audits = []
+    for size_hw in args.size:
+        graph = _graph(args.model, (args.batch, 3, *size_hw), args.without)
+        audits.append(room.audit_graph(graph, args.model, torch.__version__))
+        if not args.json:
+            print(room.as_text(audits[-1], PINNED_TORCH), end="\n\n", flush=True)
+    if args.json:
+        print(room.as_json(audits))
+    return 0 if all(report.passes for report in audits) else 1
+
+
+def numerics(args: argparse.Namespace) -> int:
+    """Print the table of modes and the recommendation; 1 if no mode is within the tolerance."""
+    from tqdm import tqdm
+
+    from compile import numerics as room
+    from compile.checkpoint import load_model
+    from compile.deploy import deployment_form
+    from compile.fetch import local_checkpoint
+    from compile.targets.neuron import REWRITES
+    from runtime.folder import FolderJob, find_photos
+    from runtime.photo import read_photo
+    from runtime.preprocess import photo_to_tensor
+
+    mean = room.MEAN_TOLERANCE if args.mean is None else args.mean
+    pearson = room.PEARSON_TOLERANCE if args.pearson is None else args.pearson
+    spec = find_model(args.model)
+    file = None if args.seeded_weights else args.checkpoint or local_checkpoint(spec)
+    if file is None and not args.seeded_weights:
+        raise InputError(
+            f"no weights of {args.model} here: give --checkpoint FILE, or --seeded-weights for "
+            "random ones"
+        )
+    model, weights = load_model(spec, file)
+    files = find_photos(FolderJob(args.photos, args.photos / "none"))
+    photos = [photo_to_tensor(read_photo(photo), args.size) for photo in files]
+    form = deployment_form(model, (1, 3, *args.size), REWRITES)
+    modes = tqdm(room.MODES, unit="mode", disable=not sys.stderr.isatty())
+    errors = room.measure(form, photos, spec.max_depth_m is not None, modes)
+    best = room.recommend(errors, mean, pearson)
+    what = "seeded weights" if weights.seeded else str(weights.file)
+    height, width = args.size
+    if args.json:
+        facts = {
+            "emulation": True,
+            "model": args.model,
+            "weights": what,
+            "size_hw": args.size,
+            "photos": len(photos),
+            "modes": [asdict(error) for error in errors],
+            "recommended": best.mode if best else None,
+        }
+        print(json.dumps(facts, indent=2))
+    else:
+        print(f"EMULATED casts of neuron-cc: {args.model} ({what}), {len(photos)} photos at ")
+        print(f"{height}x{width}, worst of each measure; max and mean are shares of the range.\n")
+        print(room.table(errors))
+        asked = f"mean <= {mean:.1%} of the range and correlation >= {pearson}"
+        verdict = f"recommended: --casts {best.mode}" if best else "no mode is good enough"
+        print(f"\n{verdict} (the fastest with {asked} on every photo)")
+    return 0 if best else 1
+
+
+def plan(args: argparse.Namespace) -> int:
+    """Print the estimate."""
+    from compile import resources as room
+
+    graph = _graph(args.model, (args.batch, 3, *args.size), [])
+    needs = room.needs_of(graph, args.model)
+    plans = room.plans_for(needs, args.rate)
+    if args.json:
+        facts = {"estimate": True, "needs": asdict(needs), "plans": [asdict(p) for p in plans]}
+        print(json.dumps(facts, indent=2))
+    else:
+        print(room.as_text(needs, plans, args.rate))
+    return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Print the artifact's folder once its manifest says ``passed``."""
+    from compile.verify import verify_artifact
+
+    print(verify_artifact(args.artifact, args.checkpoint, args.device).path)
+    return 0
+
+
+def _graph(model: str, shape: tuple[int, int, int, int], without: Sequence[str]) -> "Graph":
+    """The traced form that the neuron target compiles first; its weights are not set."""
+    import torch
+
+    from compile.checkpoint import build_model
+    from compile.deploy import REWRITES, deployment_form
+    from compile.targets import neuron
+    from compile.trace import trace
+
+    unknown = sorted(set(without) - set(REWRITES))
+    if unknown:
+        raise InputError(f"--without {unknown}: choose from {', '.join(REWRITES)}")
+    if shape[0] < 1:
+        raise InputError(f"--batch {shape[0]}: give 1 or more")
+    rewrites = [name for name in neuron.REWRITES if name not in without]
+    form = deployment_form(build_model(find_model(model)), shape, rewrites)
+    return trace(form, torch.zeros(shape))
+
+
+COMMANDS = {
+    "audit": (_audit_parser, audit),
+    "numerics": (_numerics_parser, numerics),
+    "plan": (_plan_parser, plan),
+    "verify": (_verify_parser, verify),
+}

@@ -1,0 +1,232 @@
+"""What Inferentia's casts do to the answer: an EMULATION of neuron-cc's modes on CPU or CUDA.
+
+A deployment form, a mode and an image in; the map that the mode's roundings lead to out. It models
+the documented table of casts (neuron-cc's ``--fast-math``), not the chip: the scalar engine's own
+exp, gelu and rsqrt, the order of sums and the roundings inside a layer norm are not documented and
+not modelled. So it says what error to expect and predicts no bit.
+"""
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.fx.node import Node
+
+from compile.parity import compare
+from runtime.errors import InputError
+from runtime.manifest import ParityCase
+
+BF16, FP16 = torch.bfloat16, torch.float16
+PRODUCTS = (F.linear, torch.matmul)
+# On the chip a transpose may go through the matrix engine, which rounds it.
+TRANSPOSES = ("transpose", "permute")
+
+
+@dataclass(frozen=True)
+class CastMode:
+    """A row of the table: ``words`` are what neuron-cc is given after ``--fast-math``.
+
+    ``products`` is the type of the operands of convolutions and matrix products, ``rest`` of every
+    other result (None: float32), ``transposes`` of transposed tensors (None: moved exactly).
+    """
+
+    name: str
+    words: tuple[str, ...]
+    products: torch.dtype
+    rest: Optional[torch.dtype]
+    transposes: Optional[torch.dtype]
+
+
+# From the fastest to the most careful, in the order in which AWS advises to try them; the fp16
+# modes come after, as they can overflow.
+MODES = {
+    mode.name: mode
+    for mode in (
+        CastMode("all", ("all",), BF16, BF16, BF16),
+        CastMode("matmult", ("fp32-cast-matmult",), BF16, None, FP16),
+        CastMode(
+            "matmult-exact-transpose", ("fp32-cast-matmult", "no-fast-relayout"), BF16, None, None
+        ),
+        CastMode("none", ("none",), BF16, None, None),
+        CastMode("all-fp16", ("fp32-cast-all-fp16",), FP16, FP16, FP16),
+        CastMode("matmult-fp16", ("fp32-cast-matmult-fp16",), FP16, None, FP16),
+        CastMode(
+            "matmult-fp16-exact-transpose",
+            ("fp32-cast-matmult-fp16", "no-fast-relayout"),
+            FP16,
+            None,
+            None,
+        ),
+    )
+}
+# The older flag, which wins if both are given: --fp32-cast WORD means this mode.
+FP32_CAST = {
+    "all": "all",
+    "matmult": "matmult",
+    "matmult-bf16": "none",
+    "all-fp16": "all-fp16",
+    "matmult-fp16": "matmult-fp16",
+}
+# What is asked of a mode: share of the answer's range that it may be off by on average, and the
+# least correlation, on the worst photo.
+MEAN_TOLERANCE = 0.01
+PEARSON_TOLERANCE = 0.999
+
+
+def rounded(x: torch.Tensor, dtype: Optional[torch.dtype]) -> torch.Tensor:
+    """Round to the nearest value of another type, ties to even; None leaves it."""
+    return x if dtype is None else x.to(dtype).to(x.dtype)
+
+
+class CastEmulation(fx.Interpreter):
+    """Runs a deployment form as neuron-cc's cast mode would round it.
+
+    Float32 in and out. Products are of rounded operands, multiplied and summed in float32.
+    """
+
+    def __init__(self, form: nn.Module, mode: CastMode) -> None:
+        graph = fx.symbolic_trace(form)  # type: ignore[attr-defined]
+        module = copy.deepcopy(graph)
+        with torch.no_grad():
+            for layer in module.modules():
+                if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+                    layer.weight.data = rounded(layer.weight.data, mode.products)
+            if mode.rest is not None:
+                for tensor in (*module.parameters(), *module.buffers()):
+                    tensor.data = rounded(tensor.data, mode.rest)
+        super().__init__(module)
+        self.mode = mode
+
+    def run_node(self, node: Node) -> Any:
+        """Run one operator, its operands and its result rounded as the mode says."""
+        result = super().run_node(node)
+        if node.op == "call_method" and node.target in TRANSPOSES:
+            result = rounded(result, self.mode.transposes)
+        if self.mode.rest is not None:
+            result = _each(result, self.mode.rest)
+        return result
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A product of constants or computed values takes rounded operands."""
+        if target in PRODUCTS:
+            args = (*(rounded(operand, self.mode.products) for operand in args[:2]), *args[2:])
+        return super().call_function(target, args, kwargs)
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A linear layer or convolution takes rounded input; its weights are rounded already."""
+        if isinstance(self.fetch_attr(target), (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            args = (rounded(args[0], self.mode.products), *args[1:])
+        return super().call_module(target, args, kwargs)
+
+
+def _each(value: Any, dtype: torch.dtype) -> Any:
+    if torch.is_tensor(value):
+        return rounded(value, dtype) if value.is_floating_point() else value
+    return tuple(_each(v, dtype) for v in value) if isinstance(value, (tuple, list)) else value
+
+
+@dataclass(frozen=True)
+class ModeError:
+    """A mode's error over some images: the worst of each measure.
+
+    ``max`` and ``mean`` are shares of the answer's range; ``abs_rel`` is the mean of |error| over
+    the answer, for metric models only.
+    """
+
+    mode: str
+    max: float
+    mean: float
+    pearson: float
+    abs_rel: Optional[float]
+
+    def within(self, mean: float, pearson: float) -> bool:
+        """True if the error is finite and below both tolerances."""
+        return self.mean <= mean and self.pearson >= pearson
+
+
+@torch.no_grad()
+def measure(
+    form: nn.Module, images: Sequence[np.ndarray], metric: bool, modes: Iterable[str] = MODES
+) -> list[ModeError]:
+    """Emulate each mode on each image, against the form in float32.
+
+    Args:
+        form: a deployment form that takes one image.
+        images: float32 (1, 3, H, W) each, as the form takes them.
+        metric: whether the answer is metres.
+    Raises:
+        InputError: no images, or a mode that does not exist.
+    """
+    if not images:
+        raise InputError("no images to measure on")
+    tensors = [torch.from_numpy(image) for image in images]
+    exact = [form(tensor).numpy() for tensor in tensors]
+    errors = []
+    for name in modes:
+        if name not in MODES:
+            raise InputError(f"mode {name!r} is unknown; choose from {', '.join(MODES)}")
+        emulation = CastEmulation(form, MODES[name])
+        found = [emulation.run(tensor).numpy() for tensor in tensors]
+        cases = [compare("photo", a, b) for a, b in zip(found, exact)]
+        errors.append(_worst(name, cases, found, exact, metric))
+    return errors
+
+
+def _worst(
+    name: str,
+    cases: Sequence[ParityCase],
+    found: Sequence[np.ndarray],
+    exact: Sequence[np.ndarray],
+    metric: bool,
+) -> ModeError:
+    means = [
+        float(np.abs(a - b).mean() / np.ptp(b)) if np.isfinite(a).all() else float("inf")
+        for a, b in zip(found, exact)
+    ]
+    relative = None
+    if metric:
+        relative = max(float((np.abs(a - b) / b).mean()) for a, b in zip(found, exact))
+    return ModeError(
+        name,
+        max(case.max_rel_range for case in cases),
+        max(means),
+        min(case.pearson for case in cases),
+        relative,
+    )
+
+
+def recommend(
+    errors: Sequence[ModeError],
+    mean: float = MEAN_TOLERANCE,
+    pearson: float = PEARSON_TOLERANCE,
+) -> Optional[ModeError]:
+    """The fastest mode within the tolerance; None if there is none."""
+    by_name = {error.mode: error for error in errors}
+    for name in MODES:
+        if name in by_name and by_name[name].within(mean, pearson):
+            return by_name[name]
+    return None
+
+
+def table(errors: Sequence[ModeError]) -> str:
+    """The errors as Markdown."""
+    metric = any(error.abs_rel is not None for error in errors)
+    head = ["mode (emulated)", "`--fast-math`", "max", "mean", "1 - correlation"]
+    head += ["AbsRel"] if metric else []
+    lines = ["| " + " | ".join(head) + " |", "|---|---" + "|---:" * (len(head) - 2) + "|"]
+    for error in errors:
+        cells = [
+            error.mode,
+            f"`{' '.join(MODES[error.mode].words)}`",
+            f"{error.max:.2%}",
+            f"{error.mean:.3%}",
+            f"{1 - error.pearson:.1e}",
+        ]
+        cells += [f"{error.abs_rel:.3%}"] if error.abs_rel is not None else []
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)

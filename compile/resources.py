@@ -1,0 +1,172 @@
+"""What a model costs on Inf1: operations, bytes, time, instances, dollars. Estimates, all of them.
+
+A traced graph in, numbers out. Nothing here was measured on a chip: time is operations over the
+published peak at the utilisation that published measurements of transformers reach.
+"""
+
+import math
+from dataclasses import dataclass
+
+from compile.trace import Graph
+from runtime.errors import InputError
+
+CORE_FLOPS = 16e12  # matrix engine of a NeuronCore-v1, bf16 or fp16: Neuron SDK, inf1-arch
+# Share of the peak that transformers reach at batch 1. 23 %: ViT-B/16-224 in 9.39 ms on one core
+# (P. Schmid's benchmark); 17 to 33 %: BERT-base at 128 to 512 tokens (same source); 41 % is AWS's
+# best, BERT-base at batch 6. The band leaves out the ends.
+UTILISATION = (0.20, 0.35)
+HOST_BYTES_S = 1e9  # between host and chip: estimated from aws-neuron-sdk issue 826
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A row of AWS's Inf1 benchmark price list: reserved, effective dollars an hour."""
+
+    name: str
+    cores: int
+    vcpus: int
+    host_gib: int
+    dollars_h: float
+
+
+INSTANCES = (
+    Instance("inf1.xlarge", 4, 4, 8, 0.110),
+    Instance("inf1.2xlarge", 4, 8, 16, 0.174),
+    Instance("inf1.6xlarge", 16, 24, 48, 0.567),
+    Instance("inf1.24xlarge", 64, 96, 192, 2.269),
+)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """One call of one graph. Pairs are (pessimistic, optimistic)."""
+
+    model: str
+    shape: tuple[int, ...]
+    gflop: float
+    attention_gflop: float
+    weight_mb: float
+    activation_mb: float
+    crossing_mb: float
+    least_ms: float
+    compute_ms: tuple[float, float]
+    transfer_ms: float
+
+    @property
+    def core_rate(self) -> tuple[float, float]:
+        """Images a second of one core.
+
+        Pessimistic: transfer and computation one after the other; optimistic: overlapped.
+        """
+        slow = self.compute_ms[0] + self.transfer_ms
+        fast = max(self.compute_ms[1], self.transfer_ms)
+        batch = self.shape[0]
+        return 1e3 * batch / slow, 1e3 * batch / fast
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many of one instance serve a rate, and what an image costs there."""
+
+    instance: Instance
+    rate: tuple[float, float]
+    count: tuple[int, int]
+    dollars_h: tuple[float, float]
+    dollars_per_million: tuple[float, float]
+    ms_of_vcpu_an_image: tuple[float, float]
+
+
+def needs_of(graph: Graph, model: str) -> Needs:
+    """Count and estimate one call."""
+    flops = graph.flops
+    crossing = sum(tensor.bytes for tensor in (*graph.inputs, *graph.outputs))
+    least = flops / CORE_FLOPS
+    slow, fast = (1e3 * least / share for share in UTILISATION)
+    return Needs(
+        model=model,
+        shape=graph.inputs[0].shape,
+        gflop=flops / 1e9,
+        attention_gflop=attention_flops(graph) / 1e9,
+        weight_mb=graph.constant_bytes / 1e6,
+        activation_mb=graph.peak_bytes() / 1e6,
+        crossing_mb=crossing / 1e6,
+        least_ms=1e3 * least,
+        compute_ms=(slow, fast),
+        transfer_ms=1e3 * crossing / HOST_BYTES_S,
+    )
+
+
+def attention_flops(graph: Graph) -> int:
+    """The part that grows with the square of the tokens: scores and weighted sums."""
+    return sum(o.flops for o in graph.operators if o.kind == "aten::matmul")
+
+
+def plans_for(needs: Needs, images_s: float) -> list[Plan]:
+    """One plan an instance size.
+
+    Raises:
+        InputError: a rate that is not positive.
+    """
+    if not (images_s > 0 and math.isfinite(images_s)):
+        raise InputError(f"rate {images_s}: give images a second, above 0")
+    plans = []
+    for instance in INSTANCES:
+        rate = tuple(instance.cores * core for core in needs.core_rate)
+        count = tuple(math.ceil(images_s / r) for r in rate)
+        plans.append(
+            Plan(
+                instance,
+                (rate[0], rate[1]),
+                (count[0], count[1]),
+                (count[0] * instance.dollars_h, count[1] * instance.dollars_h),
+                (_per_million(instance, rate[0]), _per_million(instance, rate[1])),
+                (1e3 * instance.vcpus / rate[0], 1e3 * instance.vcpus / rate[1]),
+            )
+        )
+    return plans
+
+
+def _per_million(instance: Instance, images_s: float) -> float:
+    return 1e6 / images_s / 3600 * instance.dollars_h
+
+
+def as_text(needs: Needs, plans: list[Plan], images_s: float) -> str:
+    """The answer for people."""
+    batch, _, height, width = needs.shape
+    low, high = UTILISATION
+    slow, fast = needs.core_rate
+    lines = [
+        f"{needs.model} at {height}x{width}, batch {batch}: ESTIMATES, not measured on Inf1",
+        "",
+        f"  work        {needs.gflop:.1f} GFLOP, {needs.attention_gflop:.1f} of them attention",
+        f"  memory      {needs.weight_mb:,.0f} MB of weights, up to {needs.activation_mb:,.0f} MB "
+        "of buffers, in float32",
+        f"  least time  {needs.least_ms:.1f} ms on one core at its peak of "
+        f"{CORE_FLOPS / 1e12:.0f} TFLOPS",
+        f"  likely      {needs.compute_ms[1]:.0f} to {needs.compute_ms[0]:.0f} ms at {low:.0%} to "
+        f"{high:.0%} of it, as published for transformers",
+        f"  transfer    {needs.transfer_ms:.1f} ms for {needs.crossing_mb:.1f} MB in and out",
+        f"  one core    {slow:.0f} to {fast:.0f} images/s",
+        "",
+        f"for {images_s:,.0f} images/s (pessimistic to optimistic):",
+        "",
+        f"  {'instance':14} {'images/s':>12} {'how many':>10} {'$/h':>16} {'$/million':>14} "
+        f"{'vCPU ms/image':>14}",
+    ]
+    for plan in plans:
+        lines.append(
+            f"  {plan.instance.name:14} {_span(plan.rate, 0):>12} {_span(plan.count, 0):>10} "
+            f"{_span(plan.dollars_h, 2):>16} {_span(plan.dollars_per_million, 2):>14} "
+            f"{_span(plan.ms_of_vcpu_an_image, 0):>14}"
+        )
+    lines += [
+        "",
+        "  $: reserved effective rate in AWS's benchmark list; no on-demand or SageMaker price.",
+        "  vCPU ms/image: processor time left to decode, resize and encode each image.",
+    ]
+    return "\n".join(lines)
+
+
+def _span(pair: tuple[float, float], digits: int) -> str:
+    first, second = (f"{value:,.{digits}f}" for value in pair)
+    return first if first == second else f"{first} - {second}"

@@ -1,0 +1,51 @@
+"""What can be told to the Neuron compilers. Plain values; no torch."""
+
+from dataclasses import dataclass
+from typing import Optional
+
+from runtime.errors import InputError
+
+# A cast mode of ``compile.numerics.MODES``: the fastest that its emulation finds within tolerance
+# (docs/numerics.md has the table).
+DEFAULT_CASTS = "all"
+
+
+@dataclass(frozen=True)
+class NeuronOptions:
+    """Options of ``torch.neuron.trace`` and neuron-cc that matter here.
+
+    Args:
+        casts: a name in ``compile.numerics.MODES``.
+        pipeline_cores: NeuronCores that one model is spread over.
+        saturate_infinity: infinity becomes the largest float, which avoids NaN.
+        fast_loading: uncompressed binary, loads faster and takes more room.
+        float16_io: float16 instead of float32 between host and chip.
+        timeout_s: of one subgraph's compilation; None waits.
+        cpu_operators: let operators that the chip lacks run on the CPU.
+        subgraphs: most parts on the chip that are accepted.
+        minimum_segment_size: smaller parts go to the CPU.
+        separate_weights: None decides by size.
+        retries: whether to try the other forms when the compiler fails.
+    """
+
+    casts: str = DEFAULT_CASTS
+    pipeline_cores: int = 1
+    saturate_infinity: bool = False
+    fast_loading: bool = False
+    float16_io: bool = False
+    timeout_s: Optional[int] = None
+    cpu_operators: bool = False
+    subgraphs: int = 1
+    minimum_segment_size: int = 2
+    separate_weights: Optional[bool] = None
+    retries: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.pipeline_cores <= 64:
+            raise InputError(f"pipeline_cores={self.pipeline_cores}: an Inf1 takes 1 to 64")
+        if self.timeout_s is not None and self.timeout_s <= 0:
+            raise InputError(f"timeout_s={self.timeout_s}: give seconds above 0")
+        if self.subgraphs < 1:
+            raise InputError(f"subgraphs={self.subgraphs}: give 1 or more")
+        if self.minimum_segment_size < 1:
+            raise InputError(f"minimum_segment_size={self.minimum_segment_size}: give 1 or more")

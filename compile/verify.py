@@ -1,0 +1,57 @@
+"""Check an artifact against the eager model, where its device is, and write the report into it."""
+
+from pathlib import Path
+from typing import Optional
+
+from compile.checkpoint import load_model
+from compile.fetch import local_checkpoint
+from compile.job import with_parity
+from compile.registry import find_model
+from compile.targets import target_module
+from runtime.artifact import MANIFEST, Artifact, read_artifact
+from runtime.depth_file import write_atomically
+from runtime.errors import CheckpointError, DeviceError
+from runtime.manifest import to_json
+
+
+def verify_artifact(
+    path: Path, checkpoint: Optional[Path] = None, device: str = "auto"
+) -> Artifact:
+    """Run the parity report of an artifact on this machine; its manifest then says ``passed``.
+
+    Args:
+        path: the artifact's folder.
+        checkpoint: the weights it was made of; None looks in ``checkpoints/``.
+    Raises:
+        ArtifactError: not an artifact, or files that are not those it was made of.
+        CheckpointError: the weights are not here, or are not those it was made of.
+        CompileError: the graph does not equal the model; the artifact stays as it was.
+        DeviceError: the chip it was compiled for is not here.
+    """
+    artifact = read_artifact(path)
+    artifact.verify()
+    manifest = artifact.manifest
+    module = target_module(manifest.target)
+    if not getattr(module, "device_present", lambda: True)():
+        raise DeviceError(
+            f"{path}: compiled for {manifest.target}, and there is no such chip here; its answers "
+            "would be arbitrary. Run this on the instance that will serve it"
+        )
+    spec = find_model(manifest.model)
+    file = None
+    if not manifest.weights.seeded:
+        file = checkpoint or local_checkpoint(spec)
+        if file is None:
+            raise CheckpointError(
+                f"{manifest.weights.file} is not here; give it with --checkpoint, since the report "
+                "compares the graph with the model itself"
+            )
+    model, weights = load_model(spec, file)
+    if weights.sha256 != manifest.weights.sha256:
+        raise CheckpointError(
+            f"{file or 'seeded weights'}: sha256 {weights.sha256[:12]}, the artifact was made of "
+            f"{manifest.weights.sha256[:12]}; give the same file with --checkpoint"
+        )
+    checked = with_parity(manifest, path, model, device)
+    write_atomically(path / MANIFEST, to_json(checked).encode())
+    return read_artifact(path)
