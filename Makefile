@@ -1,14 +1,15 @@
 # The menu. `make` alone prints it; CI calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup checkpoints compile inference test check bench evaluate train-demo serve clean
+.PHONY: help setup checkpoints compile plan inference test check bench evaluate train-demo serve clean
 
 MODEL  ?= vits
 TARGET ?= auto
 SIZES  ?= 518x518 518x686 686x518
 BATCH  ?= 1
+RATE   ?= 100
 ARGS   ?=
 PY     := .venv/bin/python
-# The main job asks for a model itself when none is named here
+# Where none is named here, each job chooses: the first model that has weights on this machine
 NAMED  := $(if $(filter command line environment,$(origin MODEL)),--model $(MODEL))
 
 help: ## list the targets
@@ -17,7 +18,7 @@ help: ## list the targets
 	@echo '  variables: MODEL=vits TARGET=auto SIZES="518x518 518x686" BATCH=1 ARGS="--side-by-side" PYTHON=python3.9'
 
 # Installed once, and again when a pin, the project file or the script changes
-.venv/installed: pyproject.toml setup.sh $(wildcard constraints/*.txt)
+.venv/installed: pyproject.toml setup.sh constraints/py39.txt constraints/current.txt
 	@./setup.sh
 
 setup: .venv/installed ## make .venv, install everything, create input_images/ and output_depth/
@@ -27,8 +28,11 @@ checkpoints: .venv/installed ## fetch official weights: MODEL=vits
 	@$(PY) -m compile fetch $(or $(NAMED),--model vits)
 
 compile: .venv/installed ## checkpoint to artifacts: MODEL= TARGET= SIZES= BATCH=
-	@$(PY) -m compile --model $(MODEL) --target $(TARGET) --sizes $(SIZES) --batch $(BATCH) \
+	@$(PY) -m compile $(NAMED) --target $(TARGET) --sizes $(SIZES) --batch $(BATCH) \
 	    --seeded-fallback $(ARGS)
+
+plan: .venv/installed ## estimate Inf1 instances and dollars: MODEL=vits RATE=2000
+	@$(PY) -m compile plan $(or $(NAMED),--model vits) --rate $(RATE) $(ARGS)
 
 inference: .venv/installed ## input_images/ to output_depth/, compiling first if need be: MODEL= ARGS=
 	@$(PY) inference.py $(NAMED) $(ARGS)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Optional
 
-from compile.fetch import local_checkpoint
+from compile.fetch import WITHOUT_WEIGHTS, local_checkpoint
 from compile.registry import DEMO, MODELS
 from runtime.artifact import Artifact, find_artifacts, read_artifact
 from runtime.depth_file import COLORMAPS, FORMATS
@@ -24,7 +24,6 @@ from runtime.photo import MAX_PIXELS
 from runtime.predictor import Predictor
 
 ARTIFACTS = Path("artifacts")
-WITHOUT_WEIGHTS = "vits"  # run with random weights where there are none at all
 BUCKETS = ("518x518", "518x686", "686x518")
 LINE_EVERY_S = 30.0
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Make .venv inside this clone and install the project into it, pinned by constraints/.
 # Touches nothing outside the clone: uv, its cache and any Python it fetches go to .uv/ and .cache/.
-# Choose the interpreter with PYTHON=...; everything else is found.
+# Choose the interpreter with PYTHON=...; everything else is found. PINS=neuron installs what lives
+# with AWS's compiler for Inferentia instead (docs/inferentia.md); its wheels are added by hand.
 set -eu
 cd "$(dirname "$0")"
 
@@ -55,7 +56,14 @@ UV=$(find_uv "${PYTHON:-}")
 FOUND=$(find_python)
 [ -n "$FOUND" ] || { say "error: no Python 3.9 or newer found; install one, or set PYTHON=/path/to/python"; exit 1; }
 VERSION=$("$FOUND" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-if [ "$VERSION" = 3.9 ]; then
+what='.[torch,onnx,openvino,exr,dev]'
+if [ "${PINS:-}" = neuron ]; then
+    [ "$VERSION" = 3.9 ] || { say "error: PINS=neuron needs Python 3.9, found $VERSION; set PYTHON=/path/to/python3.9"; exit 1; }
+    pins=constraints/neuron.txt
+    what='.[torch,neuron]'
+elif [ -n "${PINS:-}" ]; then
+    say "error: PINS=$PINS is unknown; leave it out, or give PINS=neuron"; exit 1
+elif [ "$VERSION" = 3.9 ]; then
     pins=constraints/py39.txt
 else
     pins=constraints/current.txt
@@ -65,6 +73,7 @@ fi
 say "installing into .venv with Python $VERSION ($FOUND), pinned by $pins"
 rm -rf .venv
 "$UV" venv --quiet --python "$FOUND" .venv
-"$UV" pip install --quiet --python .venv/bin/python --constraint "$pins" --editable '.[torch,onnx,openvino,exr,dev]'
+[ "$pins" != constraints/neuron.txt ] || set -- torchvision setuptools pip pytest hypothesis
+"$UV" pip install --quiet --python .venv/bin/python --constraint "$pins" --editable "$what" "$@"
 mkdir -p input_images output_depth
 touch .venv/installed

@@ -21,6 +21,8 @@ EXAMPLES = """examples:
   python -m benchmarks end2end --doc                  and rewrite its part of docs/performance.md
   python -m benchmarks buckets                        what fixed shapes cost in accuracy and time
   python -m benchmarks buckets --checkpoint depth_anything_v2_vits.pth --doc
+  python -m benchmarks forms                          what the exact rewrites do to speed
+  python -m benchmarks casts --model demo             what Inferentia's casts do, emulated
 """
 
 
@@ -61,6 +63,25 @@ def build_parser() -> argparse.ArgumentParser:
         "--threads", type=int, metavar="N", help="of both sides; default: each side's own choice"
     )
 
+    forms = commands.add_parser(
+        "forms",
+        parents=[shared],
+        help="compiled graphs with and without the exact rewrites",
+        description="Compile vits at 518x518 for torchscript and openvino, as it is and rewritten, "
+        "and time the four graphs in interleaved rounds.",
+        epilog="example: python -m benchmarks forms --rounds 5 --doc",
+    )
+    forms.add_argument("--rounds", type=int, default=5, metavar="R", help="default 5")
+
+    casts = commands.add_parser(
+        "casts",
+        parents=[shared],
+        help="what Inferentia's casts do to the depth, emulated",
+        description="Emulate neuron-cc's cast modes on photos at 518x518 and compare with float32.",
+        epilog="example: python -m benchmarks casts --model demo --doc",
+    )
+    casts.add_argument("--model", default="vits", choices=list(MODELS), help="default vits")
+
     buckets = commands.add_parser(
         "buckets",
         parents=[shared],
@@ -83,11 +104,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     machine = describe_machine()  # before the run: its load average must not be our own
     command = shlex.join(["python", "-m", "benchmarks", *arguments])
-    page, section = _place(args.command, machine)
+    page, section = _place(args, machine)
     try:
         if args.doc:
             update_page(page, section)  # minutes before it is needed: fails now if it must
-        numbers, table = _end2end(args) if args.command == "end2end" else _buckets(args)
+        numbers, table = MEASURES[args.command](args)
         text = f"{table}\n\n{machine_line(machine, command)}\n"
         print(text)
         file = args.json or RESULTS / f"{args.command}-{time.strftime('%Y%m%d-%H%M%S')}.json"
@@ -104,12 +125,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
-def _place(command: str, machine: dict[str, Any]) -> tuple[Path, str]:
+def _place(args: argparse.Namespace, machine: dict[str, Any]) -> tuple[Path, str]:
     """The page and the section that a command's table belongs to."""
-    if command == "buckets":
+    if args.command == "buckets":
         return DOCS / "buckets.md", "buckets"
+    if args.command == "casts":
+        return DOCS / "numerics.md", f"casts {args.model}"
     # one section a torch version: the eager side differs more between them than anything else
-    return DOCS / "performance.md", f"end2end {slug(machine)}"
+    return DOCS / "performance.md", f"{args.command} {slug(machine)}"
 
 
 def _end2end(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -125,6 +148,23 @@ def _buckets(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
     numbers = study(args.model, args.checkpoint, args.input)
     return numbers, table(numbers)
+
+
+def _forms(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from benchmarks.forms import measure, table
+
+    numbers = measure("vits", (518, 518), args.rounds)
+    return numbers, table(numbers)
+
+
+def _casts(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from benchmarks.casts import measure, text
+
+    numbers = measure(args.model, args.input)
+    return numbers, text(numbers)
+
+
+MEASURES = {"end2end": _end2end, "buckets": _buckets, "forms": _forms, "casts": _casts}
 
 
 if __name__ == "__main__":

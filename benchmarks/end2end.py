@@ -11,7 +11,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ import torch
 from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
 from benchmarks.eager_loop import INPUT_SIZE, eager_loop
-from benchmarks.machine import OthersMeter, wait_until_quiet
+from benchmarks.rounds import interleave
 from compile.checkpoint import load_model
 from compile.parity import compare
 from compile.registry import find_model
@@ -40,9 +39,6 @@ log = logging.getLogger(__name__)
 MODEL = "vits"
 ARTIFACT = f"{MODEL}-{INPUT_SIZE}x{INPUT_SIZE}-b1-openvino"
 MODEL_CALLS = 4  # of the network alone, a round
-QUIET = 0.05  # share of the processor that others may take in a round that counts
-WAIT_S = 60.0  # for quiet, before a round, at most
-TRIES = 3  # times as many rounds as asked for, at most
 
 EAGER, PNG, ALL = "eager loop, colour PNG", "main job, `png`", "main job, `png,png16,npz`"
 EAGER_MODEL, COMPILED_MODEL = "network alone, eager", "network alone, compiled"
@@ -87,7 +83,7 @@ def measure(job: End2EndJob) -> dict[str, Any]:
             )
         predictor = Predictor([artifact], threads=job.threads)
         sides = _sides(model, predictor, photos, root)
-        seconds, others, rounds_run = _interleave(sides, job.rounds)
+        seconds, others, rounds_run = interleave(sides, job.rounds)
         worst_rel_range, lowest_pearson = _agreement(model, predictor, photos)
     return {
         "model": MODEL,
@@ -189,36 +185,6 @@ def _sides(
         EAGER_MODEL: (MODEL_CALLS, eager_model),
         COMPILED_MODEL: (MODEL_CALLS, compiled_model),
     }
-
-
-def _interleave(
-    sides: dict[str, tuple[int, Callable[[], None]]], rounds: int
-) -> tuple[dict[str, list[float]], list[float], int]:
-    """Take turns until enough rounds were quiet.
-
-    Returns:
-        seconds an image of each side in each round that counts, the share of the processor that
-        others took in these rounds, and how many rounds were run. If too few were quiet, the
-        quietest count.
-    """
-    done: list[tuple[float, dict[str, float]]] = []
-    for number in range(rounds * TRIES + 1):
-        wait_until_quiet(QUIET, WAIT_S)
-        took, others = {}, 0.0
-        for name, (images, run) in sides.items():
-            meter, start = OthersMeter(), time.perf_counter()
-            run()
-            took[name] = (time.perf_counter() - start) / images
-            others = max(others, meter.share())
-        each = ", ".join(f"{name} {seconds:.3f}" for name, seconds in took.items())
-        log.info("%s: %s s; others %.0f %%", number or "warm-up", each, others * 100)
-        if number:
-            done.append((others, took))
-        if sum(others <= QUIET for others, _ in done) == rounds:
-            break
-    counted = sorted(done, key=lambda item: item[0])[:rounds]
-    seconds = {name: [took[name] for _, took in counted] for name in sides}
-    return seconds, [round(others, 3) for others, _ in counted], len(done)
 
 
 def _agreement(

@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Optional
 
 from compile import commands
-from compile.fetch import fetch_checkpoint, local_checkpoint
+from compile.fetch import (
+    WITHOUT_WEIGHTS,
+    default_model,
+    fetch_checkpoint,
+    local_checkpoint,
+)
 from compile.registry import MODELS, table
 from compile.targets import CHOICES, COMPILERS
-from compile.targets.options import DEFAULT_CASTS, NeuronOptions
+from compile.targets.options import CASTS, DEFAULT_CASTS, NeuronOptions
 from runtime.errors import DepthError, MissingDependency
 
 EXAMPLES = """examples:
+  python -m compile                                            weights and target that are here
   python -m compile --model vits                               best target here, 518x518
   python -m compile --model vitl --target onnx --seeded-weights
   python -m compile --model vits --sizes 518x518 518x686 686x518
@@ -48,7 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("build", "fetch"),
         help="build artifacts (the default), or only fetch official weights; see below for more",
     )
-    parser.add_argument("--model", default="vits", choices=list(MODELS), help="default vits")
+    parser.add_argument(
+        "--model", choices=list(MODELS), help="default: the first that has weights here"
+    )
     parser.add_argument(
         "--target", default="auto", choices=CHOICES, help="what shall run it; default auto"
     )
@@ -107,9 +115,8 @@ def _add_neuron_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--casts",
         default=DEFAULT_CASTS,
-        metavar="MODE",
-        help="how float32 is rounded: all, matmult, matmult-exact-transpose, none, all-fp16, "
-        f"matmult-fp16, matmult-fp16-exact-transpose; default {DEFAULT_CASTS}",
+        choices=CASTS,
+        help=f"how float32 is rounded, see docs/numerics.md; default {DEFAULT_CASTS}",
     )
     group.add_argument("--timeout", type=int, metavar="SECONDS", help="of the compiler")
     group.add_argument(
@@ -152,20 +159,29 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds: no half-made artifact stays
     try:
+        args.model = args.model or _unnamed_model(args)
         (fetch if args.command == "fetch" else build)(args)
     except MissingDependency as error:
         if args.target not in COMPILERS:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        # What can be said without the compiler, so that the machine with it is not tried in vain
-        sizes = [f"{height}x{width}" for height, width in args.sizes]
-        commands.main(["audit", "--model", args.model, "--size", *sizes])
+        if args.target == "neuron":  # what can be said of Inf1 without its compiler
+            sizes = [f"{height}x{width}" for height, width in args.sizes]
+            without = ["--without", *args.without] if args.without else []
+            shape = ["--size", *sizes, "--batch", str(args.batch)]
+            commands.main(["audit", "--model", args.model, *shape, *without])
         print(f"error: {error}", file=sys.stderr)
         return 2
     except DepthError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _unnamed_model(args: argparse.Namespace) -> str:
+    """What is meant where no model is named: one that has weights, unless others are given."""
+    given = args.command == "fetch" or args.checkpoint or args.seeded == "always"
+    return WITHOUT_WEIGHTS if given else default_model()
 
 
 def build(args: argparse.Namespace) -> None:

@@ -145,7 +145,8 @@ def judge(operator: Operator) -> tuple[str, str]:
         return UNCONFIRMED, "transposed with kernel other than stride: no report of success"
     if operator.kind == "aten::upsample_bilinear2d":
         if operator.settings.get("align_corners"):
-            return UNCONFIRMED, "align_corners=True: no report of success; see matrix-resize"
+            # withoutbg/depth-anything-v2, inf1_compile.md (2025): the whole graph was refused
+            return OUTSIDE, "listed, but align_corners=True was refused in the one public report"
         return CONDITION_MET, "align_corners=False compiles in AWS's samples"
     if operator.kind in ("aten::argmax", "aten::argmin", "aten::max", "aten::min"):
         return UNCONFIRMED, known["limited"].get(operator.kind, "")

@@ -155,12 +155,8 @@ def numerics(args: argparse.Namespace) -> int:
 
     from compile import numerics as room
     from compile.checkpoint import load_model
-    from compile.deploy import deployment_form
     from compile.fetch import local_checkpoint
-    from compile.targets.neuron import REWRITES
     from runtime.folder import FolderJob, find_photos
-    from runtime.photo import read_photo
-    from runtime.preprocess import photo_to_tensor
 
     mean = room.MEAN_TOLERANCE if args.mean is None else args.mean
     pearson = room.PEARSON_TOLERANCE if args.pearson is None else args.pearson
@@ -172,11 +168,9 @@ def numerics(args: argparse.Namespace) -> int:
             "random ones"
         )
     model, weights = load_model(spec, file)
-    files = find_photos(FolderJob(args.photos, args.photos / "none"))
-    photos = [photo_to_tensor(read_photo(photo), args.size) for photo in files]
-    form = deployment_form(model, (1, 3, *args.size), REWRITES)
+    photos = find_photos(FolderJob(args.photos, args.photos / "none"))
     modes = tqdm(room.MODES, unit="mode", disable=not sys.stderr.isatty())
-    errors = room.measure(form, photos, spec.max_depth_m is not None, modes)
+    errors = room.measure_model(model, args.size, photos, modes)
     best = room.recommend(errors, mean, pearson)
     what = "seeded weights" if weights.seeded else str(weights.file)
     height, width = args.size

@@ -150,7 +150,8 @@ def fold_final_norm(form: DeploymentFormV2) -> None:
             (weight * norm.weight).unsqueeze(2).unsqueeze(3),
             project.bias + weight @ norm.bias,
         )
-    plain = nn.LayerNorm(form.dim, eps=form.norms[0].eps, elementwise_affine=False)
+    # ones and zeros rather than nothing: torch 1.13 writes an invalid ONNX node without them
+    plain = nn.LayerNorm(form.dim, eps=form.norms[0].eps).to(form.dtype)
     form.norms = nn.ModuleList(plain for _ in range(LEVELS))
 
 
@@ -185,8 +186,7 @@ REWRITES: dict[str, Callable[[DeploymentFormV2], None]] = {
     "matrix-resize": resize_by_matrices,
     "shuffle-upsample": upsample_by_shuffle,
 }
-# What every target takes. rgb-input changes what the graph is given; the last two replace operators
-# that a compiler may lack by others that cost more.
+# What every target takes. rgb-input changes what the graph is given.
 COMMON = (
     "position-embedding",
     "layer-scale",
@@ -194,6 +194,8 @@ COMMON = (
     "final-norm",
     "convolution-first",
 )
+# These replace operators that a compiler may lack by others that cost more.
+MATRIX = ("matrix-resize", "shuffle-upsample")
 
 
 def deployment_form(

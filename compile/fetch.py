@@ -8,13 +8,14 @@ import os
 from pathlib import Path
 from typing import Optional
 
-from compile.registry import DEMO, ModelSpec
+from compile.registry import DEMO, ROWS, ModelSpec
 from runtime.artifact import sha256_of
 from runtime.errors import CheckpointError
 from runtime.optional import require
 
 FOLDER = Path("checkpoints")
 FOLDER_VARIABLE = "DEPTH_CHECKPOINT_DIR"
+WITHOUT_WEIGHTS = "vits"  # run with random ones where there are none at all
 
 
 def local_checkpoint(spec: ModelSpec) -> Optional[Path]:
@@ -24,6 +25,11 @@ def local_checkpoint(spec: ModelSpec) -> Optional[Path]:
         folders.append(Path(os.environ[FOLDER_VARIABLE]))
     files = [folder / spec.file for folder in folders if spec.file]
     return next((file for file in files if file.is_file()), None)
+
+
+def default_model() -> str:
+    """The first model, in the registry's order, that has weights on this machine."""
+    return next((row.name for row in ROWS if local_checkpoint(row)), WITHOUT_WEIGHTS)
 
 
 def fetch_checkpoint(spec: ModelSpec, folder: Path = FOLDER) -> Path:

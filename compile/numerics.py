@@ -9,6 +9,7 @@ not modelled. So it says what error to expect and predicts no bit.
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
@@ -17,9 +18,13 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx.node import Node
 
+from compile.deploy import COMMON, MATRIX, deployment_form
 from compile.parity import compare
+from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.errors import InputError
 from runtime.manifest import ParityCase
+from runtime.photo import read_photo
+from runtime.preprocess import photo_to_tensor
 
 BF16, FP16 = torch.bfloat16, torch.float16
 PRODUCTS = (F.linear, torch.matmul)
@@ -175,6 +180,19 @@ def measure(
         cases = [compare("photo", a, b) for a, b in zip(found, exact)]
         errors.append(_worst(name, cases, found, exact, metric))
     return errors
+
+
+def measure_model(
+    model: DepthAnythingV2,
+    size_hw: tuple[int, int],
+    photos: Sequence[Path],
+    modes: Iterable[str] = MODES,
+) -> list[ModeError]:
+    """``measure`` on photos, in the form that the neuron target compiles first."""
+    images = [photo_to_tensor(read_photo(photo), size_hw) for photo in photos]
+    rewrites = (*COMMON, *MATRIX)
+    form = deployment_form(model, (1, 3, *size_hw), rewrites)
+    return measure(form, images, model.max_depth is not None, modes)
 
 
 def _worst(

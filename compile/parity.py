@@ -108,6 +108,6 @@ def check_parity(
     if not worst.max_rel_range <= tolerance:
         raise CompileError(
             f"the graph does not equal the model: on '{worst.input}' it is off by "
-            f"{worst.max_rel_range:.2e} of the range, tolerance {tolerance:.0e}; no artifact made"
+            f"{worst.max_rel_range:.2e} of the range, tolerance {tolerance:.0e}"
         )
     return ParityReport("passed", reference, tolerance, cases)

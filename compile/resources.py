@@ -150,12 +150,12 @@ def as_text(needs: Needs, plans: list[Plan], images_s: float) -> str:
         "",
         f"for {images_s:,.0f} images/s (pessimistic to optimistic):",
         "",
-        f"  {'instance':14} {'images/s':>12} {'how many':>10} {'$/h':>16} {'$/million':>14} "
+        f"  {'instance':14} {'images/s':>15} {'how many':>11} {'$/h':>16} {'$/million':>14} "
         f"{'vCPU ms/image':>14}",
     ]
     for plan in plans:
         lines.append(
-            f"  {plan.instance.name:14} {_span(plan.rate, 0):>12} {_span(plan.count, 0):>10} "
+            f"  {plan.instance.name:14} {_span(plan.rate, 0):>15} {_span(plan.count, 0):>11} "
             f"{_span(plan.dollars_h, 2):>16} {_span(plan.dollars_per_million, 2):>14} "
             f"{_span(plan.ms_of_vcpu_an_image, 0):>14}"
         )

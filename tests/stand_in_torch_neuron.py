@@ -130,9 +130,7 @@ def trace(func: nn.Module, example_inputs: Any, **options: Any) -> torch.jit.Scr
         or (STATE.too_large is not None and len(kinds) > STATE.too_large)
     )
     if failed:
-        raise RuntimeError(
-            "No operations were successfully partitioned and compiled to neuron for this model"
-        )
+        raise subprocess.SubprocessError("neuron-cc failed with the following command line call")
     key = len(COMPILED)
     COMPILED[key] = graph, len(inputs)
     several = not torch.is_tensor(graph(*inputs))

@@ -73,13 +73,19 @@ def test_rgb_and_bytes_pass_too():
     assert report.passes
 
 
-def test_the_frameworks_own_resize_is_called_unconfirmed():
+def test_the_frameworks_own_resize_does_not_pass():
     shape = (1, 3, 56, 84)
     form = deployment_form(build_model(ROWS[0]), shape, COMMON)
     report = audit_graph(trace(form, torch.zeros(shape)), "vits", "")
-    assert states(report)["aten::upsample_bilinear2d"] == UNCONFIRMED
+    assert states(report)["aten::upsample_bilinear2d"] == OUTSIDE
     assert states(report)["aten::_convolution"] == CONDITION_MET
-    assert report.passes and any("align_corners" in text for text in report.warnings())
+    assert not report.passes and len(report.cpu_parts) == 5
+
+
+def test_a_transposed_convolution_of_another_stride_is_called_unconfirmed():
+    report = audited(nn.ConvTranspose2d(3, 4, 3, stride=2), 1, 3, 8, 6)
+    assert states(report) == {"aten::_convolution": UNCONFIRMED} and report.passes
+    assert any("no report of success" in text for text in report.warnings())
 
 
 def test_an_operator_off_the_list_splits_the_graph_and_is_named(capsys):

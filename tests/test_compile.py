@@ -15,25 +15,32 @@ from compile.registry import ROWS, table
 from compile.seeded import fill_seeded
 from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.artifact import find_artifacts, read_artifact
+from runtime.engines import available
 from runtime.errors import CompileError, InputError
 from runtime.manifest import InputSpec
 from runtime.predictor import Predictor
 
 SIZE = ["--sizes", "56x84"]  # small: every operator of the real size, in a second
+TARGETS = [
+    pytest.param(
+        name, marks=pytest.mark.skipif(not available(name), reason=f"{name} is not installed")
+    )
+    for name in ("torchscript", "onnx", "openvino")
+]
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
-    """One artifact a target, of the metric vits at a small size and a batch of two."""
+    """One artifact a target that can be made here, of the metric vits, small, a batch of two."""
     root = tmp_path_factory.mktemp("artifacts")
     made = {}
-    for target in ("torchscript", "onnx", "openvino"):
+    for target in filter(available, ("torchscript", "onnx", "openvino")):
         job = CompileJob("vits-indoor", target, ((56, 84),), 2, root, seeded="always")
         (made[target],) = compile_model(job)
     return made
 
 
-@pytest.mark.parametrize("target", ["torchscript", "onnx", "openvino"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_artifact_states_what_was_compiled_and_how_exact_it_is(compiled, target):
     artifact = read_artifact(compiled[target].path)
     artifact.verify()
@@ -48,7 +55,7 @@ def test_artifact_states_what_was_compiled_and_how_exact_it_is(compiled, target)
     assert all(case.pearson > 0.9999 for case in m.parity.cases)
 
 
-@pytest.mark.parametrize("target", ["torchscript", "onnx", "openvino"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_artifact_answers_as_the_eager_model_does(compiled, target):
     model = DepthAnythingV2("vits", max_depth=20.0).eval()
     fill_seeded(model)
@@ -109,7 +116,7 @@ def test_command_prints_one_folder_a_size_and_nothing_else(tmp_path):
     assert len(find_artifacts(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("target", ["torchscript", "onnx", "openvino"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_nothing_outside_the_output_folder_is_written(compiled, tmp_path, target):
     """Import, compile-side and run-side, with a home folder that can be looked at."""
     code = (
@@ -130,7 +137,7 @@ def test_nothing_outside_the_output_folder_is_written(compiled, tmp_path, target
 
 
 @pytest.mark.parametrize("pixels, dtype", [("rgb", "float32"), ("rgb8", "uint8")])
-@pytest.mark.parametrize("target", ["torchscript", "onnx", "openvino"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_graph_that_takes_rgb_is_as_exact_and_says_what_it_takes(tmp_path, target, pixels, dtype):
     job = CompileJob("demo", target, ((56, 84),), 1, tmp_path, seeded="always", pixels=pixels)
     (artifact,) = compile_model(job)
@@ -151,6 +158,7 @@ def test_rewrites_can_be_left_out_and_the_manifest_says_which_were_made(tmp_path
     assert artifact.manifest.rewrites == tuple(n for n in COMMON if n != "layer-scale")
 
 
+@pytest.mark.skipif(not available("onnx"), reason="onnx is not installed")
 def test_same_compile_gives_the_same_manifest(tmp_path):
     job = CompileJob("vits", "onnx", ((28, 28),), 1, tmp_path, seeded="always")
     (first,) = compile_model(job)

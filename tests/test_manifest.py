@@ -215,7 +215,10 @@ def test_whole_numbers_are_read_where_a_float_is_expected():
             lambda facts: facts["output"].pop("unit"),
             "claims .*'unit': None.*not what depth_m means",
         ),
-        (lambda facts: facts.update(target="gpu"), "target='gpu': use one of neuron, neuronx, torchscript"),
+        (
+            lambda facts: facts.update(target="gpu"),
+            "target='gpu': use one of neuron, neuronx, torchscript",
+        ),
         (lambda facts: facts.update(graph="other.pt"), "graph 'other.pt' is not among the files"),
         (lambda facts: facts["weights"].update(source="web"), "use checkpoint or seeded"),
         (lambda facts: facts["parity"].update(status="failed"), "use 'passed' or 'pending device'"),

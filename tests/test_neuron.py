@@ -18,7 +18,7 @@ from compile.__main__ import main
 from compile.job import CompileJob, compile_model
 from compile.targets import pick_target
 from compile.targets.neuron import attempts, compiler_args, older_spelling, replace_relayout
-from compile.targets.options import NeuronOptions
+from compile.targets.options import CASTS, NeuronOptions
 from compile.targets.source import Source
 from runtime.artifact import read_artifact
 from runtime.engines import load_engine
@@ -89,7 +89,7 @@ def test_every_option_that_matters_is_passed_and_recorded(tmp_path, monkeypatch)
     }
     facts = artifact.manifest.compiler
     assert facts["casts"] == "matmult" and facts["compiler_timeout"] == "900"
-    assert facts["attempt"] == "matrix resize" and facts["subgraphs"] == "1"
+    assert facts["attempt"] == "as asked" and facts["subgraphs"] == "1"
     assert artifact.manifest.precision == "bf16"
     assert artifact.manifest.versions["torch_neuron"] == stand_in.VERSION
 
@@ -110,17 +110,29 @@ def test_graphs_above_one_protobuf_keep_their_weights_apart(tmp_path, monkeypatc
     assert state.calls[0]["separate_weights"] is True
 
 
+def test_the_names_that_can_be_given_are_those_that_are_emulated():
+    assert tuple(neuron_target.MODES) == CASTS
+
+
 @pytest.mark.parametrize("casts, words", [(m.name, m.words) for m in neuron_target.MODES.values()])
 def test_cast_modes_are_words_that_neuron_cc_documents(casts, words):
     assert set(words) <= stand_in.CAST_WORDS
     assert compiler_args(NeuronOptions(casts=casts)) == ("--fast-math", *words)
 
 
-def test_a_cast_mode_that_does_not_exist_is_refused_before_anything_runs(tmp_path, monkeypatch):
-    state = stand_in.install(monkeypatch)
-    with pytest.raises(InputError, match="matmult-fp16"):
-        compiled(tmp_path, casts="fp8")
-    assert state.calls == []
+@pytest.mark.parametrize(
+    "settings, text",
+    [
+        ({"casts": "fp8"}, "matmult-fp16"),
+        ({"pipeline_cores": 65}, "1 to 64"),
+        ({"timeout_s": 0}, "seconds above 0"),
+        ({"subgraphs": 0}, "1 or more"),
+        ({"minimum_segment_size": 0}, "1 or more"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_where_they_are_written(settings, text):
+    with pytest.raises(InputError, match=text):
+        NeuronOptions(**settings)
 
 
 # When the compiler refuses
@@ -134,18 +146,20 @@ def order_of(**settings):
 
 def test_forms_are_tried_in_the_documented_order():
     assert order_of() == [
-        "matrix resize",
-        "native resize",
-        "matrix resize, no-fast-relayout",
+        "as asked",
+        "native transposed convolution",
+        "no-fast-relayout",
         "encoder and head apart",
+        "native resize",
     ]
     assert order_of(casts="matmult-exact-transpose") == [
-        "matrix resize",
-        "matrix resize, --fp32-cast",
-        "native resize",
+        "as asked",
+        "--fp32-cast",
+        "native transposed convolution",
         "encoder and head apart",
+        "native resize",
     ]
-    assert order_of(retries=False) == ["matrix resize"]
+    assert order_of(retries=False) == ["as asked"]
 
 
 def test_the_other_spellings_say_the_same():
@@ -164,8 +178,8 @@ def test_the_other_spellings_say_the_same():
 @pytest.mark.parametrize(
     "behaviour, attempt, calls",
     [
-        ({"refused": frozenset({"aten::pixel_shuffle"})}, "native resize", 2),
-        ({"too_large": 280}, "encoder and head apart", 5),
+        ({"refused": frozenset({"aten::pixel_shuffle"})}, "native transposed convolution", 2),
+        ({"too_large": 280}, "encoder and head apart", 5),  # its two stages are two calls
     ],
 )
 def test_a_form_that_neuron_cc_refuses_is_followed_by_the_next(
@@ -176,8 +190,8 @@ def test_a_form_that_neuron_cc_refuses_is_followed_by_the_next(
         artifact = compiled(tmp_path)
     assert artifact.manifest.compiler["attempt"] == attempt
     assert len(state.calls) == calls
-    assert "attempt 1, matrix resize" in caplog.text and "No operations were" in caplog.text
-    assert ("matrix-resize" in artifact.manifest.rewrites) == (attempt != "native resize")
+    assert "attempt 1, as asked" in caplog.text and "neuron-cc failed" in caplog.text
+    assert ("shuffle-upsample" in artifact.manifest.rewrites) == ("apart" in attempt)
     assert artifact.manifest.compiler["subgraphs"] == ("2" if "apart" in attempt else "1")
 
 
@@ -186,16 +200,16 @@ def test_words_that_neuron_cc_does_not_take_from_a_list_are_spelt_the_older_way(
 ):
     stand_in.install(monkeypatch, refused_words=frozenset({"fp32-cast-matmult"}))
     artifact = compiled(tmp_path, casts="matmult-exact-transpose")
-    assert artifact.manifest.compiler["attempt"] == "matrix resize, --fp32-cast"
+    assert artifact.manifest.compiler["attempt"] == "--fp32-cast"
     assert "--fp32-cast matmult" in artifact.manifest.compiler["compiler_args"]
 
 
 def test_when_no_form_is_taken_each_reason_and_log_is_named_and_kept(tmp_path, monkeypatch):
     stand_in.install(monkeypatch, refused=frozenset({"aten::linear"}))
-    with pytest.raises(CompileError, match="took none of 4 forms") as caught:
+    with pytest.raises(CompileError, match="took none of 5 forms") as caught:
         compiled(tmp_path)
-    assert str(caught.value).count("No operations were successfully partitioned") == 4
-    assert len(list((tmp_path / "neuron-workdir").iterdir())) == 4
+    assert str(caught.value).count("neuron-cc failed") == 5
+    assert len(list((tmp_path / "neuron-workdir").iterdir())) == 5
     assert not (tmp_path / NAME).exists()
 
 
@@ -328,6 +342,13 @@ def test_engine_takes_one_core_unless_told_and_says_which(tmp_path, with_chip, m
     assert "NeuronCore 3" in caplog.text and neuron_engine.CORES not in os.environ
 
 
+def test_engine_takes_as_many_cores_as_its_graph_is_spread_over(tmp_path, with_chip, monkeypatch):
+    artifact = compiled(tmp_path, pipeline_cores=4)
+    monkeypatch.delenv(neuron_engine.CORES)
+    engine_of(artifact)
+    assert os.environ[neuron_engine.CORES] == "4"
+
+
 def test_engine_is_refused_in_a_forked_process(tmp_path, with_chip, monkeypatch):
     engine = engine_of(compiled(tmp_path))
     monkeypatch.setattr(os, "getpid", lambda: -1)
@@ -339,7 +360,7 @@ def test_engine_is_refused_in_a_forked_process(tmp_path, with_chip, monkeypatch)
     "message, told",
     [
         ("nrt_execute status=1003", "NaN.*--saturate-infinity"),
-        ("NeuronCore(s) not available, Requested:4 Available:0", "NEURON_RT_NUM_CORES=1"),
+        ("NeuronCore(s) not available, Requested:4 Available:0", "NEURON_RT_NUM_CORES"),
         ("cannot determine driver version", "--device=/dev/neuron0"),
         ("status: 5 timed out", "NEURON_RT_EXEC_TIMEOUT"),
         ("something new", "something new"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from compile.deploy import MATRIX
 from compile.fetch import first_line
 from compile.targets import neuron
 from compile.targets.source import Built, Source
@@ -49,8 +50,8 @@ def build(source: Source, folder: Path) -> Built:
     cast, dtype = AUTO_CAST[source.neuron.casts]
     arguments = ["--auto-cast", cast, "--auto-cast-type", dtype]
     matrix = source.rewrites(REWRITES)
-    native = tuple(name for name in matrix if name not in ("matrix-resize", "shuffle-upsample"))
-    forms = {"matrix resize": matrix, "native resize": native}
+    native = tuple(name for name in matrix if name not in MATRIX)
+    forms = {"as asked": matrix, "native resize": native}
     failures = []
     for name, rewrites in list(forms.items())[: 2 if source.neuron.retries else 1]:
         workdir = source.make_workdir(name.replace(" ", "-"))
@@ -62,7 +63,7 @@ def build(source: Source, folder: Path) -> Built:
                     compiler_args=arguments,
                     compiler_workdir=str(workdir),
                 )
-        except (RuntimeError, AttributeError, NotImplementedError) as error:
+        except Exception as error:  # whatever the compiler raises means that it does not take it
             failures.append(f"{name}: {first_line(error)} ({workdir})")
             log.warning("%s", failures[-1])
             continue

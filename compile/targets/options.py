@@ -8,6 +8,16 @@ from runtime.errors import InputError
 # A cast mode of ``compile.numerics.MODES``: the fastest that its emulation finds within tolerance
 # (docs/numerics.md has the table).
 DEFAULT_CASTS = "all"
+# Their names; compile.numerics.MODES says what each rounds.
+CASTS = (
+    "all",
+    "matmult",
+    "matmult-exact-transpose",
+    "none",
+    "all-fp16",
+    "matmult-fp16",
+    "matmult-fp16-exact-transpose",
+)
 
 
 @dataclass(frozen=True)
@@ -15,7 +25,7 @@ class NeuronOptions:
     """Options of ``torch.neuron.trace`` and neuron-cc that matter here.
 
     Args:
-        casts: a name in ``compile.numerics.MODES``.
+        casts: one of ``CASTS``.
         pipeline_cores: NeuronCores that one model is spread over.
         saturate_infinity: infinity becomes the largest float, which avoids NaN.
         fast_loading: uncompressed binary, loads faster and takes more room.
@@ -41,6 +51,8 @@ class NeuronOptions:
     retries: bool = True
 
     def __post_init__(self) -> None:
+        if self.casts not in CASTS:
+            raise InputError(f"casts={self.casts!r}: use one of {', '.join(CASTS)}")
         if not 1 <= self.pipeline_cores <= 64:
             raise InputError(f"pipeline_cores={self.pipeline_cores}: an Inf1 takes 1 to 64")
         if self.timeout_s is not None and self.timeout_s <= 0:

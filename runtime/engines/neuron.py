@@ -4,6 +4,7 @@ One process holds one NeuronCore until it exits, and the runtime does not surviv
 the process that answers, not in one that forks it.
 """
 
+import importlib
 import logging
 import os
 import re
@@ -13,8 +14,8 @@ from typing import Optional
 
 import numpy as np
 
-from runtime.engines import Engine
-from runtime.errors import DeviceError
+from runtime.engines import Engine, available
+from runtime.errors import DeviceError, MissingDependency
 from runtime.manifest import Manifest
 from runtime.optional import require
 
@@ -28,7 +29,8 @@ STATUS = {
     5: "the call took longer than NEURON_RT_EXEC_TIMEOUT; raise it, or use a smaller size",
     6: "the chip failed; restart the process, and replace the instance if it happens again",
     7: "the core's queue is full; send fewer requests at once",
-    9: "too few free cores: another process has them; set NEURON_RT_NUM_CORES=1 in each process",
+    9: "too few free cores: another process has them; give each process NEURON_RT_NUM_CORES, the "
+    "cores of its graph",
     10: "the graph was compiled by a compiler that this runtime does not know; compile it again",
     11: "the host ran out of memory",
     101: "the core cannot be recovered; restart the process",
@@ -54,11 +56,17 @@ def load(folder: Path, manifest: Manifest, device: str, threads: Optional[int]) 
         DeviceError: no driver, no free core, or the first call failed.
     """
     package = PACKAGES[manifest.target]
+    cores = manifest.compiler.get("pipeline_cores", "1")
     if CORES not in os.environ and CHOSEN not in os.environ:
         if package in sys.modules:
             log.warning("%s was imported before %s was set: it may take every core", package, CORES)
-        os.environ[CORES] = "1"  # read once, when the runtime starts
-    neuron = require(package, "neuron")  # registers the operator; jit.load fails without it
+        os.environ[CORES] = cores  # read once, when the runtime starts
+    if not available(manifest.target):
+        raise MissingDependency(
+            f"{package} is not installed: it comes from AWS's own pip repository, see "
+            "docs/inferentia.md; elsewhere compile for another target"
+        )
+    neuron = importlib.import_module(package)  # registers the operator; jit.load fails without it
     torch = require("torch", "torch")
     try:
         graph = torch.jit.load(str(folder / manifest.graph))
