@@ -92,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     buckets.add_argument("--model", default="vits", choices=list(MODELS), help="default vits")
     buckets.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="real weights; default: seeded ones"
+        "--checkpoint", type=Path, metavar="FILE", help="weights; default: those here, else seeded"
     )
     return parser
 

@@ -22,6 +22,7 @@ from benchmarks.document import markdown_table
 from benchmarks.machine import OthersMeter
 from compile.checkpoint import load_model
 from compile.deploy import deployment_form
+from compile.fetch import local_checkpoint
 from compile.parity import compare
 from compile.registry import find_model
 from compile.resources import attention_flops
@@ -56,14 +57,15 @@ def study(model_name: str, checkpoint: Optional[Path], source: Path) -> dict[str
     """Compare every photo, in every crop, through every set of buckets with its native shape.
 
     Args:
-        checkpoint: real weights; None takes seeded ones.
+        checkpoint: the weights; None takes those of the model that are here, else seeded ones.
     Returns:
         a row for each crop and set, and the cost of each bucket.
     Raises:
         InputError: no photos. CheckpointError: weights that do not fit.
     """
     photos = find_photos(FolderJob(source, source / "none"))
-    model, weights = load_model(find_model(model_name), checkpoint)
+    spec = find_model(model_name)
+    model, weights = load_model(spec, checkpoint or local_checkpoint(spec))
     cost = _cost(model, sorted({size for sizes in SETS.values() for size in sizes}))
     rows: list[dict[str, Any]] = []
     for number, (photo, aspect_wh) in enumerate(itertools.product(photos, ASPECTS_WH), start=1):

@@ -4,8 +4,11 @@ Nothing here ran on a chip or through neuron-cc. It holds us to the documented i
 asked for, in which order, what is refused, and what is said when it fails.
 """
 
+import dataclasses
 import json
 import os
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -407,3 +410,80 @@ def test_without_the_compiler_the_audit_is_printed_and_the_way_shown(tmp_path, c
 def test_auto_means_neuron_where_torch_neuron_is(monkeypatch):
     stand_in.install(monkeypatch)
     assert pick_target() == "neuron"
+
+
+# Inferentia 2 and Trainium
+
+
+class NeuronxStandIn(types.ModuleType):
+    """The documented call of torch-neuronx; traces for the CPU, refuses what it is told to."""
+
+    __version__ = "0 (stand-in)"
+
+    def __init__(self, refused=()):
+        super().__init__("torch_neuronx")
+        self.__spec__ = types.SimpleNamespace(name="torch_neuronx")
+        self.refused, self.calls = set(refused), []
+
+    def trace(
+        self,
+        func,
+        example_inputs,
+        *,
+        input_output_aliases=None,
+        compiler_workdir=None,
+        compiler_args=None,
+        partitioner_config=None,
+        inline_weights_to_neff=True,
+        cpu_backend=False,
+    ):
+        self.calls.append((compiler_args, compiler_workdir))
+        graph = torch.jit.trace(func, example_inputs, check_trace=False)
+        if self.refused & {node.kind() for node in graph.inlined_graph.nodes()}:
+            raise RuntimeError("neuronx-cc failed")
+        return graph
+
+
+@pytest.mark.parametrize(
+    "casts, words, precision",
+    [
+        ("all", "--auto-cast all --auto-cast-type bf16", "bf16"),
+        ("matmult-fp16", "--auto-cast matmult --auto-cast-type fp16", "f16"),
+        ("none", "--auto-cast none --auto-cast-type bf16", "f32"),
+    ],
+)
+def test_neuronx_gets_the_same_form_and_its_own_words(
+    tmp_path, monkeypatch, casts, words, precision
+):
+    state = NeuronxStandIn()
+    monkeypatch.setitem(sys.modules, "torch_neuronx", state)
+    (artifact,) = compile_model(dataclasses.replace(job(tmp_path, casts=casts), target="neuronx"))
+    m = artifact.manifest
+    assert (m.target, m.precision, m.parity.status) == ("neuronx", precision, "pending device")
+    assert " ".join(state.calls[0][0]) == m.compiler["compiler_args"] == words
+    assert "matrix-resize" in m.rewrites
+
+
+def test_neuronx_tries_the_native_form_and_then_says_why_not(tmp_path, monkeypatch):
+    state = NeuronxStandIn(refused={"aten::pixel_shuffle"})
+    monkeypatch.setitem(sys.modules, "torch_neuronx", state)
+    wanted = dataclasses.replace(job(tmp_path), target="neuronx")
+    (artifact,) = compile_model(wanted)
+    assert artifact.manifest.compiler["attempt"] == "native resize" and len(state.calls) == 2
+    state.refused.add("aten::linear")
+    with pytest.raises(CompileError, match=r"as asked: neuronx-cc failed.*native resize"):
+        list(compile_model(wanted))
+
+
+def test_neuronx_has_no_word_for_exact_transposes(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_neuronx", NeuronxStandIn())
+    wanted = job(tmp_path, casts="matmult-exact-transpose")
+    with pytest.raises(CompileError, match="neuronx-cc knows all, matmult"):
+        list(compile_model(dataclasses.replace(wanted, target="neuronx")))
+
+
+def test_neuronx_without_its_compiler_says_so(tmp_path, capsys):
+    arguments = ["--model", "demo", "--target", "neuronx", "--seeded-weights", "--output"]
+    assert main([*arguments, str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert "torch_neuronx is not installed" in printed.err and printed.out == ""
