@@ -27,8 +27,8 @@ STAGES = {
     "cpu": (
         Stage(84, 112, 32, 1500, reuse=8, pool=1024, plain=1.0, calm=0.0, ranking=2, contra=0.5),
         Stage(84, 112, 32, 7000, reuse=8, pool=1024, plain=0.3, calm=0.0, ranking=2, contra=0.5),
-        Stage(126, 168, 16, 4700, reuse=8, pool=512, plain=0.0, calm=0.6, ranking=1, contra=0.25),
-        Stage(252, 308, 8, 1500, reuse=8, pool=256, plain=0.0, calm=0.6, ranking=1, contra=0.2),
+        Stage(126, 168, 16, 4000, reuse=8, pool=512, plain=0.0, calm=0.6, ranking=1, contra=0.25),
+        Stage(252, 308, 8, 1300, reuse=8, pool=256, plain=0.0, calm=0.6, ranking=1, contra=0.2),
         Stage(518, 560, 2, 400, reuse=3, pool=64, plain=0.0, calm=0.6, ranking=1, contra=0.2),
     ),
     "cuda": (

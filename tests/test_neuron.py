@@ -93,6 +93,7 @@ def test_every_option_that_matters_is_passed_and_recorded(tmp_path, monkeypatch)
     facts = artifact.manifest.compiler
     assert facts["casts"] == "matmult" and facts["compiler_timeout"] == "900"
     assert facts["attempt"] == "as asked" and facts["subgraphs"] == "1"
+    assert str(tmp_path) not in str(facts)
     assert artifact.manifest.precision == "bf16"
     assert artifact.manifest.versions["torch_neuron"] == stand_in.VERSION
 

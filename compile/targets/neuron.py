@@ -82,6 +82,7 @@ def build(source: Source, folder: Path) -> Built:
             ) from error
         except Exception as error:  # neuron-cc and TensorFlow raise a dozen kinds; all mean "no"
             reason = first_line(error)
+            log.debug("attempt %d", number, exc_info=True)
             log.warning("attempt %d, %s: %s (log in %s)", number, attempt.name, reason, workdir)
             failures.append(f"{attempt.name}: {reason} ({workdir})")
             continue
@@ -93,7 +94,8 @@ def build(source: Source, folder: Path) -> Built:
             "pipeline_cores": str(source.neuron.pipeline_cores),
             "subgraphs": str(placement.subgraphs),
             "on_cpu": ", ".join(f"{k} x{n}" for k, n in placement.on_cpu.items()) or "nothing",
-            **{name: _plain(value) for name, value in options.items()},
+            # all but a path of this machine: the same compile gives the same manifest
+            **{n: _plain(value) for n, value in options.items() if n != "compiler_workdir"},
         }
         return Built("graph.pt", precision_of(source.neuron.casts), attempt.rewrites, facts)
     raise CompileError(
