@@ -71,6 +71,7 @@ def _numerics_parser() -> argparse.ArgumentParser:
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to use")
     weights.add_argument("--seeded-weights", action="store_true", help="random weights")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="default cpu")
     parser.add_argument("--mean", type=float, metavar="SHARE", help="mean error allowed, of range")
     parser.add_argument("--pearson", type=float, metavar="R", help="least correlation allowed")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -151,6 +152,7 @@ def audit(args: argparse.Namespace) -> int:
 
 def numerics(args: argparse.Namespace) -> int:
     """Print the table of modes and the recommendation; 1 if no mode is within the tolerance."""
+    import torch
     from tqdm import tqdm
 
     from compile import numerics as room
@@ -170,7 +172,9 @@ def numerics(args: argparse.Namespace) -> int:
     model, weights = load_model(spec, file)
     photos = find_photos(FolderJob(args.photos, args.photos / "none"))
     modes = tqdm(room.MODES, unit="mode", disable=not sys.stderr.isatty())
-    errors = room.measure_model(model, args.size, photos, modes)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch sees no CUDA GPU here; use --device cpu")
+    errors = room.measure_model(model, args.size, photos, modes, args.device)
     best = room.recommend(errors, mean, pearson)
     what = "seeded weights" if weights.seeded else str(weights.file)
     height, width = args.size

@@ -156,7 +156,11 @@ class ModeError:
 
 @torch.no_grad()
 def measure(
-    form: nn.Module, images: Sequence[np.ndarray], metric: bool, modes: Iterable[str] = MODES
+    form: nn.Module,
+    images: Sequence[np.ndarray],
+    metric: bool,
+    modes: Iterable[str] = MODES,
+    device: str = "cpu",
 ) -> list[ModeError]:
     """Emulate each mode on each image, against the form in float32.
 
@@ -164,19 +168,22 @@ def measure(
         form: a deployment form that takes one image.
         images: float32 (1, 3, H, W) each, as the form takes them.
         metric: whether the answer is metres.
+        device: cpu or cuda; on CUDA products are kept from TF32, which is no float32.
     Raises:
         InputError: no images, or a mode that does not exist.
     """
     if not images:
         raise InputError("no images to measure on")
-    tensors = [torch.from_numpy(image) for image in images]
-    exact = [form(tensor).numpy() for tensor in tensors]
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    form = form.to(device)
+    tensors = [torch.from_numpy(image).to(device) for image in images]
+    exact = [form(tensor).cpu().numpy() for tensor in tensors]
     errors = []
     for name in modes:
         if name not in MODES:
             raise InputError(f"mode {name!r} is unknown; choose from {', '.join(MODES)}")
         emulation = CastEmulation(form, MODES[name])
-        found = [emulation.run(tensor).numpy() for tensor in tensors]
+        found = [emulation.run(tensor).cpu().numpy() for tensor in tensors]
         cases = [compare("photo", a, b) for a, b in zip(found, exact)]
         errors.append(_worst(name, cases, found, exact, metric))
     return errors
@@ -187,12 +194,13 @@ def measure_model(
     size_hw: tuple[int, int],
     photos: Sequence[Path],
     modes: Iterable[str] = MODES,
+    device: str = "cpu",
 ) -> list[ModeError]:
     """``measure`` on photos, in the form that the neuron target compiles first."""
     images = [photo_to_tensor(read_photo(photo), size_hw) for photo in photos]
     rewrites = (*COMMON, *MATRIX)
     form = deployment_form(model, (1, 3, *size_hw), rewrites)
-    return measure(form, images, model.max_depth is not None, modes)
+    return measure(form, images, model.max_depth is not None, modes, device)
 
 
 def _worst(

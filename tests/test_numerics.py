@@ -1,6 +1,7 @@
 """The emulation of neuron-cc's casts: each rule of the table, on layers whose answer is known."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,6 +151,12 @@ def test_bad_questions_are_refused(form):
         measure(form, [], False)
     with pytest.raises(InputError, match="matmult-fp16"):
         measure(form, [np.zeros((1, 3, 56, 84), np.float32)], False, ["fp8"])
+
+
+def test_the_default_is_what_the_documented_table_recommends():
+    page = (Path(__file__).parent.parent / "docs" / "numerics.md").read_text()
+    section = page.partition("generated: casts demo")[2].partition("end: casts demo")[0]
+    assert f"`--casts {DEFAULT_CASTS}`" in section
 
 
 def test_every_mode_of_the_older_flag_is_one_of_the_table():
