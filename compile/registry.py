@@ -98,7 +98,7 @@ def table() -> str:
         )
         where = f"`{row.repo}`" if row.repo else "not published upstream"
         if row.name == DEMO:
-            where = "in this repository"
+            where = "made by `make train-demo`"
         lines.append(
             f"| `{row.name}` | {row.parameters_m:,.1f} M | {output} | {row.licence} | {where} |"
         )
