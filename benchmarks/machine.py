@@ -1,12 +1,13 @@
 """What a measurement ran on: processor, versions, settings, date. Reads, never changes."""
 
 import datetime
-import importlib.metadata
 import os
 import platform
 import time
 from pathlib import Path
 from typing import Any
+
+from runtime.optional import version_of
 
 PACKAGES = ("torch", "openvino", "numpy", "opencv-python-headless")
 # Environment variables that change how fast the same code runs.
@@ -23,7 +24,7 @@ def describe_machine() -> dict[str, Any]:
         "load_1min": round(os.getloadavg()[0], 2),
         "torch_threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: version_of(name) for name in PACKAGES},
         "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
         "date": datetime.date.today().isoformat(),
     }
@@ -92,10 +93,3 @@ def _cpu_model() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "absent"

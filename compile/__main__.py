@@ -16,7 +16,7 @@ from compile.fetch import (
     local_checkpoint,
 )
 from compile.registry import MODELS, table
-from compile.targets import CHOICES, COMPILERS
+from compile.targets import CHOICES, NEURON_TARGETS
 from compile.targets.options import CASTS, DEFAULT_CASTS, NeuronOptions
 from runtime.errors import DepthError, MissingDependency
 
@@ -162,7 +162,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         args.model = args.model or _unnamed_model(args)
         (fetch if args.command == "fetch" else build)(args)
     except MissingDependency as error:
-        if args.target not in COMPILERS:
+        if args.target not in NEURON_TARGETS:
             print(f"error: {error}", file=sys.stderr)
             return 1
         if args.target == "neuron":  # what can be said of Inf1 without its compiler

@@ -162,6 +162,8 @@ def numerics(args: argparse.Namespace) -> int:
 
     mean = room.MEAN_TOLERANCE if args.mean is None else args.mean
     pearson = room.PEARSON_TOLERANCE if args.pearson is None else args.pearson
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch sees no CUDA GPU here; use --device cpu")
     spec = find_model(args.model)
     file = None if args.seeded_weights else args.checkpoint or local_checkpoint(spec)
     if file is None and not args.seeded_weights:
@@ -172,8 +174,6 @@ def numerics(args: argparse.Namespace) -> int:
     model, weights = load_model(spec, file)
     photos = find_photos(FolderJob(args.photos, args.photos / "none"))
     modes = tqdm(room.MODES, unit="mode", disable=not sys.stderr.isatty())
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch sees no CUDA GPU here; use --device cpu")
     errors = room.measure_model(model, args.size, photos, modes, args.device)
     best = room.recommend(errors, mean, pearson)
     what = "seeded weights" if weights.seeded else str(weights.file)
@@ -227,13 +227,11 @@ def _graph(model: str, shape: tuple[int, int, int, int], without: Sequence[str])
     import torch
 
     from compile.checkpoint import build_model
-    from compile.deploy import REWRITES, deployment_form
+    from compile.deploy import check_rewrites, deployment_form
     from compile.targets import neuron
     from compile.trace import trace
 
-    unknown = sorted(set(without) - set(REWRITES))
-    if unknown:
-        raise InputError(f"--without {unknown}: choose from {', '.join(REWRITES)}")
+    check_rewrites(without)
     if shape[0] < 1:
         raise InputError(f"--batch {shape[0]}: give 1 or more")
     rewrites = [name for name in neuron.REWRITES if name not in without]

@@ -198,6 +198,17 @@ COMMON = (
 MATRIX = ("matrix-resize", "shuffle-upsample")
 
 
+def check_rewrites(names: Collection[str]) -> None:
+    """Refuse names that are not in ``REWRITES``.
+
+    Raises:
+        InputError: a rewrite that does not exist.
+    """
+    unknown = sorted(set(names) - set(REWRITES))
+    if unknown:
+        raise InputError(f"rewrites {unknown} are unknown; choose from {', '.join(REWRITES)}")
+
+
 def deployment_form(
     model: DepthAnythingV2,
     shape: tuple[int, int, int, int],
@@ -214,9 +225,7 @@ def deployment_form(
     Raises:
         InputError: a rewrite that does not exist.
     """
-    unknown = sorted(set(rewrites) - set(REWRITES))
-    if unknown:
-        raise InputError(f"rewrites {unknown} are unknown; choose from {', '.join(REWRITES)}")
+    check_rewrites(rewrites)
     with torch.no_grad():
         form = DeploymentFormV2(model, shape, dtype == "uint8").eval()
         for name, rewrite in REWRITES.items():

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from compile.checkpoint import load_model
-from compile.deploy import REWRITES
+from compile.deploy import check_rewrites
 from compile.fetch import fetch_checkpoint, local_checkpoint
 from compile.parity import check_parity
 from compile.registry import ModelSpec, find_model
@@ -57,9 +57,7 @@ class CompileJob:
     def __post_init__(self) -> None:
         if self.pixels not in PIXELS:
             raise InputError(f"pixels={self.pixels!r}: use one of {', '.join(PIXELS)}")
-        unknown = sorted(set(self.without) - set(REWRITES))
-        if unknown:
-            raise InputError(f"without={unknown}: choose from {', '.join(REWRITES)}")
+        check_rewrites(self.without)
         if "rgb-input" in self.without:
             raise InputError("rgb-input follows from pixels; leave it out with pixels=normalised")
         if self.seeded not in SEEDED:

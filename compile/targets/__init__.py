@@ -5,22 +5,19 @@ A target's module has ``build(source, folder) -> Built``, ``versions() -> dict``
 """
 
 import importlib
-import importlib.util
 from types import ModuleType
 
+from runtime.engines import available
 from runtime.manifest import TARGETS
 
 CHOICES = ("auto", *TARGETS)
-COMPILERS = {
-    "neuron": "torch_neuron",
-    "neuronx": "torch_neuronx",
-}  # where installed, they are meant
+NEURON_TARGETS = ("neuron", "neuronx")  # where their compiler is installed, they are meant
 
 
 def pick_target() -> str:
     """neuron or neuronx where its compiler is, torchscript where CUDA is, else openvino."""
-    for target, package in COMPILERS.items():
-        if importlib.util.find_spec(package) is not None:
+    for target in NEURON_TARGETS:
+        if available(target):
             return target
     import torch
 

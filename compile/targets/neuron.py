@@ -6,7 +6,6 @@ whether neuron-cc takes a form, is met by trying: see ``attempts``.
 """
 
 import contextlib
-import importlib.metadata
 import logging
 import shutil
 import subprocess
@@ -26,7 +25,8 @@ from compile.fetch import first_line
 from compile.numerics import FP32_CAST, MODES
 from compile.targets.options import NeuronOptions
 from compile.targets.source import Built, Source
-from runtime.errors import CompileError, MissingDependency
+from runtime.errors import CompileError
+from runtime.optional import require, version_of
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def build(source: Source, folder: Path) -> Built:
         CompileError: no form was taken, the compiler took too long, or the graph came back in
             more parts than allowed; what each attempt left behind is named.
     """
-    _require_torch_neuron()
+    require("torch_neuron", "neuron", INSTALL)
     failures = []
     for number, attempt in enumerate(attempts(source), start=1):
         workdir = source.make_workdir(str(number))
@@ -193,7 +193,7 @@ def trace_options(
     if options.cpu_operators or options.subgraphs > 1:
         chosen["single_fusion_ratio_threshold"] = 1.0  # compile every part, not only the largest
     if options.float16_io:
-        optimization = _require_torch_neuron().Optimization
+        optimization = require("torch_neuron", "neuron", INSTALL).Optimization
         chosen["optimizations"] = [optimization.FLOAT32_TO_FLOAT16]
     return chosen
 
@@ -291,20 +291,12 @@ def device_present() -> bool:
 
 def versions() -> dict[str, str]:
     """What made the graph."""
-    torch_neuron = _require_torch_neuron()
+    torch_neuron = require("torch_neuron", "neuron", INSTALL)
     return {
         "torch": torch.__version__,
         "torch_neuron": torch_neuron.__version__,
         "neuron-cc": version_of("neuron-cc"),
     }
-
-
-def version_of(package: str) -> str:
-    """An installed package's version, or ``absent``."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "absent"
 
 
 def precision_of(casts: str) -> str:
@@ -321,13 +313,3 @@ def discard(workdir: Path) -> None:
 
 def _plain(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _require_torch_neuron():  # type: ignore[no-untyped-def]
-    try:
-        import torch_neuron
-    except ModuleNotFoundError as error:
-        if error.name != "torch_neuron":
-            raise
-        raise MissingDependency(INSTALL) from None
-    return torch_neuron

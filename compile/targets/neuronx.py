@@ -13,7 +13,8 @@ from compile.deploy import MATRIX
 from compile.fetch import first_line
 from compile.targets import neuron
 from compile.targets.source import Built, Source
-from runtime.errors import CompileError, MissingDependency
+from runtime.errors import CompileError
+from runtime.optional import require, version_of
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def build(source: Source, folder: Path) -> Built:
         MissingDependency: torch-neuronx is not installed.
         CompileError: a cast mode that this compiler has no word for, or neither form was taken.
     """
-    torch_neuronx = _require_torch_neuronx()
+    torch_neuronx = require("torch_neuronx", "neuron", INSTALL)
     if source.neuron.casts not in AUTO_CAST:
         raise CompileError(
             f"casts={source.neuron.casts!r}: neuronx-cc knows {', '.join(AUTO_CAST)}"
@@ -86,19 +87,9 @@ def device_present() -> bool:
 
 def versions() -> dict[str, str]:
     """What made the graph."""
-    torch_neuronx = _require_torch_neuronx()
+    torch_neuronx = require("torch_neuronx", "neuron", INSTALL)
     return {
         "torch": torch.__version__,
         "torch_neuronx": torch_neuronx.__version__,
-        "neuronx-cc": neuron.version_of("neuronx-cc"),
+        "neuronx-cc": version_of("neuronx-cc"),
     }
-
-
-def _require_torch_neuronx():  # type: ignore[no-untyped-def]
-    try:
-        import torch_neuronx
-    except ModuleNotFoundError as error:
-        if error.name != "torch_neuronx":
-            raise
-        raise MissingDependency(INSTALL) from None
-    return torch_neuronx

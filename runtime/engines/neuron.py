@@ -4,7 +4,6 @@ One process holds one NeuronCore until it exits, and the runtime does not surviv
 the process that answers, not in one that forks it.
 """
 
-import importlib
 import logging
 import os
 import re
@@ -14,14 +13,13 @@ from typing import Optional
 
 import numpy as np
 
-from runtime.engines import Engine, available
-from runtime.errors import DeviceError, MissingDependency
+from runtime.engines import ENGINES, Engine
+from runtime.errors import DeviceError
 from runtime.manifest import Manifest
 from runtime.optional import require
 
 log = logging.getLogger(__name__)
 
-PACKAGES = {"neuron": "torch_neuron", "neuronx": "torch_neuronx"}
 CORES, CHOSEN = "NEURON_RT_NUM_CORES", "NEURON_RT_VISIBLE_CORES"
 # Status codes of the Neuron runtime (nrt_status.h) that mean something to do.
 STATUS = {
@@ -55,18 +53,17 @@ def load(folder: Path, manifest: Manifest, device: str, threads: Optional[int]) 
     Raises:
         DeviceError: no driver, no free core, or the first call failed.
     """
-    package = PACKAGES[manifest.target]
+    package = ENGINES[manifest.target][1]
     cores = manifest.compiler.get("pipeline_cores", "1")
     if CORES not in os.environ and CHOSEN not in os.environ:
         if package in sys.modules:
             log.warning("%s was imported before %s was set: it may take every core", package, CORES)
         os.environ[CORES] = cores  # read once, when the runtime starts
-    if not available(manifest.target):
-        raise MissingDependency(
-            f"{package} is not installed: it comes from AWS's own pip repository, see "
-            "docs/inferentia.md; elsewhere compile for another target"
-        )
-    neuron = importlib.import_module(package)  # registers the operator; jit.load fails without it
+    install = (
+        f"{package} is not installed: it comes from AWS's own pip repository, see "
+        "docs/inferentia.md; elsewhere compile for another target"
+    )
+    neuron = require(package, "neuron", install)  # registers the operator; jit.load fails without
     torch = require("torch", "torch")
     try:
         graph = torch.jit.load(str(folder / manifest.graph))
