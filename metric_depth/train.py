@@ -29,13 +29,15 @@ from metric_depth.scenes import HELD_OUT_SEED, render_scenes
 from metric_depth.schedule import (
     CLIP_NORM,
     HEAD_RATE,
+    ROUNDS,
     SHAPES,
-    STAGES,
     WEIGHT_DECAY,
+    Size,
     Stage,
     average_share,
     batch_size_hw,
     learning_rate,
+    scaled,
     stage_at,
 )
 from metric_depth.state import read_state, write_state
@@ -143,11 +145,8 @@ class Training:
     def __init__(self, job: TrainJob) -> None:
         self.job = job
         self.device = torch.device(job.device)
-        self.stages = tuple(
-            dataclasses.replace(stage, steps=max(1, round(stage.steps * job.steps_scale)))
-            for stage in STAGES[self.device.type]
-        )
-        self.total = sum(stage.steps for stage in self.stages)
+        self.rounds = scaled(ROUNDS[self.device.type], job.steps_scale)
+        self.total = sum(turn.steps for turn in self.rounds)
         self.step, self.seconds, self.next_seed = 0, 0.0, job.first_scene
         self.model = fresh_model(job.seed).to(self.device).train()
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
@@ -166,7 +165,7 @@ class Training:
     ) -> float:
         """One step down the loss; returns the loss before it."""
         for group in self.optimiser.param_groups:
-            group["lr"] = group["share"] * learning_rate(self.step, self.total)
+            group["lr"] = group["share"] * learning_rate(self.step, self.rounds)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             predicted = self.model(image)
         loss = depth_loss(predicted.float(), disparity, generator, stage.ranking, stage.contra)
@@ -191,19 +190,22 @@ class Training:
             tensors[f"second.{index}"] = state["exp_avg_sq"]
         numbers = {
             "step": self.step,
-            "stages": self.recipe(),
+            "rounds": self.recipe(),
             "seconds": self.seconds,
             "next_seed": self.next_seed,
         }
         write_state(self.job.work / "state", tensors, numbers)
 
     def recipe(self) -> list[dict[str, Any]]:
-        """The stages as JSON has them."""
-        return [dataclasses.asdict(stage) for stage in self.stages]
+        """The rounds as JSON has them."""
+        plain: list[dict[str, Any]] = json.loads(
+            json.dumps([dataclasses.asdict(turn) for turn in self.rounds])
+        )
+        return plain
 
     def _load(self) -> None:
         tensors, numbers = read_state(self.job.work / "state")
-        if numbers.get("stages") != self.recipe():
+        if numbers.get("rounds") != self.recipe():
             raise InputError(
                 f"{self.job.work / 'state'}: from a training by another recipe; use the same "
                 "version, --steps-scale and kind of device, or start anew without --resume"
@@ -243,24 +245,27 @@ def train(job: TrainJob) -> bool:
     clock = {"save": start, "line": start, "picture": start}
     before = training.seconds
     held_out: Optional[tuple[torch.Tensor, torch.Tensor]] = None
-    pool: Optional[ScenePool] = None
+    pools: list[ScenePool] = []
     at = -1
     smooth = math.nan
     with tqdm(
         total=training.total, initial=training.step, unit="step", disable=not sys.stderr.isatty()
     ) as bar:
         while training.step < training.total:
-            stage_number = stage_at(training.stages, training.step)
-            stage = training.stages[stage_number]
-            if pool is None or stage_number != at:
-                at, pool = stage_number, _fill(training, stage)
-                held_out = _held_out(stage, training.device)
+            stage_number, stage = stage_at(training.rounds, training.step)
+            if stage_number != at:
+                at, pools = stage_number, [_fill(training, stage, size) for size in stage.sizes]
+                held_out = _held_out(stage.sizes[-1], training.device)
             generator = torch.Generator().manual_seed(job.seed * 1_000_003 + training.step)
             shape = SHAPES[int(torch.randint(len(SHAPES), (), generator=generator))]
-            size_hw = batch_size_hw(stage.side_px, shape)
-            image, disparity = pool.draw(stage.batch, size_hw, generator)
-            loss = training.advance(image, disparity, generator, stage)
+            shares = torch.tensor([size.share for size in stage.sizes])
+            which = int(torch.multinomial(shares, 1, generator=generator))
+            size, pool = stage.sizes[which], pools[which]
+            pool.next_seed = training.next_seed
+            size_hw = batch_size_hw(size.side_px, shape)
+            image, disparity = pool.draw(size.batch, size_hw, generator)
             training.next_seed = pool.next_seed
+            loss = training.advance(image, disparity, generator, stage)
             smooth = loss if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss
             bar.update()
             now = time.monotonic()
@@ -274,10 +279,10 @@ def train(job: TrainJob) -> bool:
                 if bar.disable:
                     left = (training.total - training.step) / (training.step / training.seconds)
                     log.info(
-                        "step %d of %d at %d px, loss %.3f, %.0f min done, about %.0f to go",
+                        "step %d of %d, last at %d px, loss %.3f, %.0f min done, about %.0f to go",
                         training.step,
                         training.total,
-                        stage.side_px,
+                        size.side_px,
                         smooth,
                         training.seconds / 60,
                         left / 60,
@@ -294,21 +299,21 @@ def train(job: TrainJob) -> bool:
     return True
 
 
-def _fill(training: Training, stage: Stage) -> ScenePool:
-    side = stage.render_px
+def _fill(training: Training, stage: Stage, size: Size) -> ScenePool:
+    side = size.render_px
     seed, device = training.next_seed, training.device
     share = (stage.plain, stage.calm)
-    pool = ScenePool((side, side), stage.pool, stage.reuse, seed, device, share)
-    log.info("rendering %d scenes at %dx%d to begin with", stage.pool, side, side)
+    pool = ScenePool((side, side), size.pool, size.reuse, seed, device, share)
+    log.info("rendering %d scenes at %dx%d to begin with", size.pool, side, side)
     for _ in pool.fill():
         pass
     training.next_seed = pool.next_seed
     return pool
 
 
-def _held_out(stage: Stage, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _held_out(size: Size, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     seeds = list(range(HELD_OUT_SEED, HELD_OUT_SEED + 12))
-    scenes = render_scenes(seeds, batch_size_hw(stage.side_px, (1.0, 1.0)), device)
+    scenes = render_scenes(seeds, batch_size_hw(size.side_px, (1.0, 1.0)), device)
     return scenes.rgb, scenes.disparity
 
 
@@ -346,7 +351,7 @@ def write_checkpoint(training: Training) -> None:
         "minutes": round(training.seconds / 60, 1),
         "device": training.device.type,
         "torch": torch.__version__,
-        "stages": training.recipe(),
+        "rounds": training.recipe(),
     }
     (job.output / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
 

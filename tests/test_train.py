@@ -11,13 +11,15 @@ from layers.pos_embed import resize_pos_embed
 from metric_depth import train as train_module
 from metric_depth.pool import ScenePool, augmented
 from metric_depth.schedule import (
-    PEAK_RATE,
-    STAGES,
+    ROUNDS,
     WARM_UP_STEPS,
+    Round,
+    Size,
     Stage,
     average_share,
     batch_size_hw,
     learning_rate,
+    scaled,
     stage_at,
 )
 from metric_depth.state import LARGEST_BYTES, read_state, write_state
@@ -29,39 +31,51 @@ def seeded(number: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(number)
 
 
+SMALL = Size(28, 32, batch=2, reuse=4, pool=8)
+LARGER = Size(42, 48, batch=2, reuse=4, pool=8)
+
+
+def stage(steps: int, *sizes: Size) -> Stage:
+    return Stage(steps, sizes, plain=0.5, calm=0.5, ranking=2, contra=0.5)
+
+
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
     """A recipe of six steps on scenes as small as they can be."""
-    stages = (
-        Stage(
-            28, 32, batch=2, steps=4, reuse=4, pool=8, plain=0.5, calm=0.5, ranking=2, contra=0.5
-        ),
-        Stage(
-            42, 48, batch=2, steps=2, reuse=4, pool=8, plain=0.5, calm=0.5, ranking=2, contra=0.5
-        ),
-    )
-    monkeypatch.setitem(train_module.STAGES, "cpu", stages)
+    rounds = (Round(4e-4, (stage(4, SMALL),)), Round(2e-4, (stage(2, SMALL, LARGER),)))
+    monkeypatch.setitem(train_module.ROUNDS, "cpu", rounds)
     return TrainJob(output=tmp_path / "demo", work=tmp_path / "training")
 
 
-def test_the_rate_warms_up_peaks_and_ends_near_nothing():
-    total = 1000
-    rates = [learning_rate(step, total) for step in range(total + 1)]
-    assert rates[0] == pytest.approx(PEAK_RATE / WARM_UP_STEPS)
-    assert max(rates) == pytest.approx(PEAK_RATE) and rates.index(max(rates)) <= WARM_UP_STEPS
-    assert rates[WARM_UP_STEPS:] == sorted(rates[WARM_UP_STEPS:], reverse=True)
-    assert rates[-1] == pytest.approx(PEAK_RATE / 100)
+def test_the_rate_warms_up_peaks_and_ends_near_nothing_in_every_round():
+    rounds = (Round(4e-4, (stage(1000, SMALL),)), Round(2e-4, (stage(600, SMALL),)))
+    rates = [learning_rate(step, rounds) for step in range(1600)]
+    for part, peak in ((rates[:1000], 4e-4), (rates[1000:], 2e-4)):
+        assert part[0] == pytest.approx(peak / WARM_UP_STEPS)
+        assert max(part) == pytest.approx(peak) and part.index(max(part)) <= WARM_UP_STEPS
+        assert part[WARM_UP_STEPS:] == sorted(part[WARM_UP_STEPS:], reverse=True)
+        assert part[-1] == pytest.approx(peak / 100, rel=0.01)
 
 
-def test_stages_follow_each_other():
-    stages = (Stage(28, 32, 1, 3, 1, 8, 1, 0, 2, 0.5), Stage(42, 48, 1, 2, 1, 8, 0, 0, 2, 0.5))
-    assert [stage_at(stages, step) for step in range(6)] == [0, 0, 0, 1, 1, 1]
+def test_stages_follow_each_other_across_rounds():
+    rounds = (Round(4e-4, (stage(3, SMALL), stage(1, SMALL))), Round(2e-4, (stage(2, LARGER),)))
+    assert [stage_at(rounds, step)[0] for step in range(7)] == [0, 0, 0, 1, 2, 2, 2]
+    assert stage_at(rounds, 4)[1].sizes == (LARGER,)
 
 
-@pytest.mark.parametrize("kind", STAGES)
+def test_a_scaled_recipe_keeps_every_stage():
+    rounds = (Round(4e-4, (stage(300, SMALL), stage(3, SMALL))),)
+    assert [part.steps for part in scaled(rounds, 0.1)[0].stages] == [30, 1]
+    assert scaled(rounds, 0.1)[0].steps == 31
+
+
+@pytest.mark.parametrize("kind", ROUNDS)
 def test_every_recipe_ends_at_518_and_has_whole_batches_of_scenes(kind):
-    assert STAGES[kind][-1].side_px == 518
-    assert all(stage.pool % 8 == 0 and stage.render_px > stage.side_px for stage in STAGES[kind])
+    stages = [part for turn in ROUNDS[kind] for part in turn.stages]
+    assert stages[-1].sizes[-1].side_px == 518
+    sizes = [size for part in stages for size in part.sizes]
+    assert all(size.pool % 8 == 0 and size.render_px > size.side_px for size in sizes)
+    assert all(sum(size.share for size in part.sizes) == pytest.approx(1) for part in stages)
 
 
 def test_batches_come_in_whole_patches():
@@ -113,7 +127,10 @@ def test_a_few_steps_on_one_batch_lower_the_loss(tiny):
     pool = ScenePool((48, 48), capacity=8, reuse=1e9, first_seed=0, device=torch.device("cpu"))
     list(pool.fill())
     image, truth = pool.draw(4, (42, 42), seeded(0))
-    losses = [training.advance(image, truth, seeded(1), training.stages[0]) for _ in range(12)]
+    losses = [
+        training.advance(image, truth, seeded(1), stage_at(training.rounds, 0)[1])
+        for _ in range(12)
+    ]
     assert losses[-1] < losses[0] - 0.05
     assert training.step == 12
 
