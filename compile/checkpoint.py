@@ -18,14 +18,13 @@ from compile.registry import ROWS, ModelSpec
 from compile.seeded import fill_seeded
 from depth_anything_v2.dpt import DepthAnythingV2
 from layers.vit import VITS
+from layers.weights import differences, fill
 from runtime.artifact import sha256_of
 from runtime.errors import CheckpointError
 from runtime.manifest import WeightsSpec
 from runtime.optional import require
 
 log = logging.getLogger(__name__)
-
-SHOWN = 5  # keys named of each kind of difference
 
 
 def read_state_dict(file: Path) -> dict[str, torch.Tensor]:
@@ -80,38 +79,16 @@ def load_strictly(model: torch.nn.Module, state: Mapping[str, torch.Tensor], wha
     Raises:
         CheckpointError: names or shapes differ; the text lists how.
     """
-    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    differences = [
-        _listed("missing", [k for k in expected if k not in found]),
-        _listed("not expected", [k for k in found if k not in expected]),
-        _listed(
-            "of another shape",
-            [
-                f"{k} {found[k]} instead of {expected[k]}"
-                for k in expected
-                if k in found and found[k] != expected[k]
-            ],
-        ),
-    ]
-    if any(differences):
-        hint = _model_of(found)
-        raise CheckpointError(
-            f"{what} does not fit: {'; '.join(d for d in differences if d)}{hint}"
-        )
-    model.load_state_dict({key: value.float() for key, value in state.items()})
+    found = differences(model, state)
+    if found:
+        raise CheckpointError(f"{what} does not fit: {'; '.join(found)}{_model_of(state)}")
+    fill(model, state)
 
 
-def _listed(label: str, items: list[str]) -> str:
-    if not items:
-        return ""
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return f"{len(items)} {label}: {', '.join(items[:SHOWN])}{more}"
-
-
-def _model_of(found: Mapping[str, tuple[int, ...]]) -> str:
+def _model_of(state: Mapping[str, torch.Tensor]) -> str:
     """Name the model that a state dict looks like, if it does."""
-    width = found.get("pretrained.cls_token", (0,))[-1]
+    token = state.get("pretrained.cls_token")
+    width = 0 if token is None else token.shape[-1]
     names = [row.name for row in ROWS if VITS[row.encoder].dim == width]
     return f". The file looks like {names[0]}: use that model" if names else ""
 

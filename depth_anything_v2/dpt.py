@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from depth_anything_v2.config import ENCODERS
-from layers.dpt import Scratch, resize
+from layers.dpt import Reassemble, resize
 from layers.patch_embed import PATCH_SIZE
 from layers.vit import VITS, VisionTransformer
 
 
-class DPTHead(nn.Module):
+class DPTHead(Reassemble):
     """Four token maps to one depth map.
 
     The output layers end in a ReLU (relative) or a sigmoid (metric).
@@ -32,24 +32,13 @@ class DPTHead(nn.Module):
         use_clstoken: bool,
         metric: bool,
     ) -> None:
-        super().__init__()
+        super().__init__(in_channels, features, out_channels, use_bn, spare_unit=True)
         self.use_clstoken = use_clstoken
-        self.projects = nn.ModuleList(nn.Conv2d(in_channels, out, 1) for out in out_channels)
-        first, second, _, fourth = out_channels
-        self.resize_layers = nn.ModuleList(
-            [
-                nn.ConvTranspose2d(first, first, kernel_size=4, stride=4),
-                nn.ConvTranspose2d(second, second, kernel_size=2, stride=2),
-                nn.Identity(),
-                nn.Conv2d(fourth, fourth, 3, stride=2, padding=1),
-            ]
-        )
         if use_clstoken:
             self.readout_projects = nn.ModuleList(
                 nn.Sequential(nn.Linear(2 * in_channels, in_channels), nn.GELU())
                 for _ in out_channels
             )
-        self.scratch = Scratch(out_channels, features, use_bn)
         self.scratch.output_conv1 = nn.Conv2d(features, features // 2, 3, padding=1)
         self.scratch.output_conv2 = nn.Sequential(
             nn.Conv2d(features // 2, 32, 3, padding=1),
@@ -69,14 +58,13 @@ class DPTHead(nn.Module):
         Returns:
             float (B, 1, 14*h, 14*w): in [0, inf) if relative, in [0, 1] if metric.
         """
-        levels = []
-        for index, (tokens, class_token) in enumerate(taps):
-            if self.use_clstoken:
-                readout = class_token.unsqueeze(1).expand_as(tokens)
-                tokens = self.readout_projects[index](torch.cat((tokens, readout), dim=-1))
-            batch, _, channels = tokens.shape
-            level = tokens.transpose(1, 2).reshape(batch, channels, *grid_hw)
-            levels.append(self.resize_layers[index](self.projects[index](level)))
+        tokens = [patches for patches, _ in taps]
+        if self.use_clstoken:
+            tokens = [
+                readout(torch.cat((patches, class_token.unsqueeze(1).expand_as(patches)), dim=-1))
+                for readout, (patches, class_token) in zip(self.readout_projects, taps)
+            ]
+        levels = self.reassemble(tokens, grid_hw)
         x = self.scratch.output_conv1(self.scratch.fuse(levels, grid_hw))
         x = resize(x, (grid_hw[0] * PATCH_SIZE, grid_hw[1] * PATCH_SIZE))
         return self.scratch.output_conv2(x)

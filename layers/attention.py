@@ -1,32 +1,59 @@
 """Multi-head self-attention.
 
-Tokens (B, N, C) in, tokens (B, N, C) out. No masks, no dropout, no fused kernels: every step is an
-operator that a fixed-shape graph compiler knows.
+Tokens (B, N, C) in, tokens (B, N, C) out. No masks, no dropout.
 """
 
+from typing import Optional
+
 import torch
+import torch.nn.functional as F
 from torch import nn
+
+from layers.rope import Table, turn
+
+# What is known of older torch: the weights of every token for every other are held at once. This
+# many of them are, at most, so that many views do not need their square in memory.
+WEIGHTS_AT_ONCE = 1 << 26
+
+
+def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """softmax(q k^T / sqrt(d)) v: three float (B, heads, N, d) -> float (B, heads, N, d).
+
+    Source: Vaswani et al., 2017; torch's fused operator where there is one.
+    """
+    if hasattr(F, "scaled_dot_product_attention"):
+        return F.scaled_dot_product_attention(query, key, value)
+    query = query * query.shape[-1] ** -0.5
+    batch, heads, tokens, _ = query.shape
+    rows = max(1, WEIGHTS_AT_ONCE // (batch * heads * tokens))
+    parts = [(part @ key.transpose(-2, -1)).softmax(-1) @ value for part in query.split(rows, 2)]
+    return torch.cat(parts, dim=2)
 
 
 class Attention(nn.Module):
-    """Scaled dot-product self-attention over all tokens.
+    """Self-attention over all tokens, as laid out in DINOv2 (``qkv`` in one projection).
 
-    Source: Vaswani et al., 2017, as laid out in DINOv2 (``qkv`` in one projection).
+    ``qk_norm`` normalises each head's queries and keys, as Depth Anything 3 does.
     """
 
-    def __init__(self, dim: int, num_heads: int) -> None:
+    def __init__(self, dim: int, num_heads: int, qk_norm: bool = False) -> None:
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"dim={dim} cannot be split into num_heads={num_heads}")
         self.num_heads = num_heads
         self.scale = (dim // num_heads) ** -0.5
         self.qkv = nn.Linear(dim, 3 * dim)
+        self.q_norm = nn.LayerNorm(dim // num_heads) if qk_norm else nn.Identity()
+        self.k_norm = nn.LayerNorm(dim // num_heads) if qk_norm else nn.Identity()
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Attend: float (B, N, C) -> float (B, N, C)."""
+    def forward(self, x: torch.Tensor, rope: Optional[Table] = None) -> torch.Tensor:
+        """Attend: float (B, N, C), tables (N, C / heads) or none -> float (B, N, C)."""
         batch, tokens, dim = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, dim // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, C / heads) each
-        weights = (query * self.scale @ key.transpose(-2, -1)).softmax(dim=-1)  # (B, heads, N, N)
-        return self.proj((weights @ value).transpose(1, 2).reshape(batch, tokens, dim))
+        query, key = self.q_norm(query), self.k_norm(key)
+        if rope is not None:
+            query, key = turn(query, rope), turn(key, rope)
+        attended = attend(query, key, value.to(query.dtype))
+        return self.proj(attended.transpose(1, 2).reshape(batch, tokens, dim))

@@ -4,12 +4,14 @@ Feature maps (B, C, h, w) in, feature maps out. Source: DPT (Ranftl et al., 2021
 Depth Anything V2; every resize is bilinear with align_corners=True.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Optional
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+LEVELS = 4
 
 
 def resize(x: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
@@ -41,13 +43,17 @@ class ResidualConvUnit(nn.Module):
 
 
 class FeatureFusionBlock(nn.Module):
-    """Join a coarse map with the next finer one and enlarge the result."""
+    """Join a coarse map with the next finer one and enlarge the result.
 
-    def __init__(self, features: int, use_bn: bool) -> None:
+    The coarsest block has no finer map to join: its ``resConfUnit1`` never runs, but is in V2's
+    checkpoints all the same (``joins``).
+    """
+
+    def __init__(self, features: int, use_bn: bool = False, joins: bool = True) -> None:
         super().__init__()
         self.out_conv = nn.Conv2d(features, features, 1)
-        # refinenet4 has no finer map to join: its resConfUnit1 is in the checkpoints but never runs
-        self.resConfUnit1 = ResidualConvUnit(features, use_bn)
+        if joins:
+            self.resConfUnit1 = ResidualConvUnit(features, use_bn)
         self.resConfUnit2 = ResidualConvUnit(features, use_bn)
 
     def forward(
@@ -59,30 +65,98 @@ class FeatureFusionBlock(nn.Module):
 
 
 class Scratch(nn.Module):
-    """The four 3x3 entry convolutions and four fusion blocks; heads add their output layers."""
+    """The four 3x3 entry convolutions and four fusion blocks; heads add their output layers.
 
-    def __init__(self, in_channels: Sequence[int], features: int, use_bn: bool) -> None:
+    Args:
+        spare_unit: whether the coarsest fusion block has the unit that it never uses.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        features: int,
+        use_bn: bool,
+        spare_unit: bool,
+    ) -> None:
         super().__init__()
         for level, channels in enumerate(in_channels, start=1):
             entry = nn.Conv2d(channels, features, 3, padding=1, bias=False)
             setattr(self, f"layer{level}_rn", entry)
-        for level in range(1, len(in_channels) + 1):
-            setattr(self, f"refinenet{level}", FeatureFusionBlock(features, use_bn))
+        self.add_fusion("", features, use_bn, spare_unit)
 
-    def fuse(self, levels: Sequence[torch.Tensor], grid_hw: tuple[int, int]) -> torch.Tensor:
+    def add_fusion(self, suffix: str, features: int, use_bn: bool, spare_unit: bool) -> None:
+        """Make four fusion blocks, ``refinenet1<suffix>`` to ``refinenet4<suffix>``."""
+        for level in range(1, LEVELS + 1):
+            block = FeatureFusionBlock(features, use_bn, joins=spare_unit or level < LEVELS)
+            setattr(self, f"refinenet{level}{suffix}", block)
+
+    def enter(self, levels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The entry convolutions: float (B, C_i, h_i, w_i) -> float (B, F, h_i, w_i)."""
+        return [getattr(self, f"layer{i}_rn")(level) for i, level in enumerate(levels, start=1)]
+
+    def fuse(
+        self, levels: Sequence[torch.Tensor], grid_hw: tuple[int, int], suffix: str = ""
+    ) -> torch.Tensor:
         """Fuse four maps into one.
 
         Args:
-            levels: float (B, C_i, h_i, w_i), finest first: 4, 2, 1 and 1/2 times the patch grid.
+            levels: float (B, F, h_i, w_i), finest first: 4, 2, 1 and 1/2 times the patch grid.
             grid_hw: h and w, the patch grid.
+            suffix: of the fusion blocks to use.
         Returns:
             float (B, F, 8*h, 8*w).
         """
-        first, second, third, fourth = (
-            getattr(self, f"layer{i}_rn")(level) for i, level in enumerate(levels, start=1)
+        path, finer = levels[3], (None, levels[2], levels[1], levels[0])
+        for step, fine in enumerate(finer):
+            size_hw = (grid_hw[0] << step, grid_hw[1] << step)
+            path = getattr(self, f"refinenet{LEVELS - step}{suffix}")(path, fine, size_hw)
+        return path
+
+
+class Reassemble(nn.Module):
+    """What every DPT head begins with: tokens to maps of four sizes, and their fusion blocks.
+
+    The official checkpoints keep these layers in the head itself, so heads inherit them.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        features: int,
+        out_channels: Sequence[int],
+        use_bn: bool = False,
+        spare_unit: bool = False,
+    ) -> None:
+        super().__init__()
+        self.projects = nn.ModuleList(nn.Conv2d(in_channels, out, 1) for out in out_channels)
+        first, second, _, fourth = out_channels
+        self.resize_layers = nn.ModuleList(
+            [
+                nn.ConvTranspose2d(first, first, kernel_size=4, stride=4),
+                nn.ConvTranspose2d(second, second, kernel_size=2, stride=2),
+                nn.Identity(),
+                nn.Conv2d(fourth, fourth, 3, stride=2, padding=1),
+            ]
         )
-        h, w = grid_hw
-        path = self.refinenet4(fourth, None, (h, w))
-        path = self.refinenet3(path, third, (2 * h, 2 * w))
-        path = self.refinenet2(path, second, (4 * h, 4 * w))
-        return self.refinenet1(path, first, (8 * h, 8 * w))
+        self.scratch = Scratch(out_channels, features, use_bn, spare_unit)
+
+    def reassemble(
+        self,
+        taps: Sequence[torch.Tensor],
+        grid_hw: tuple[int, int],
+        embed: Optional[Callable[[torch.Tensor], torch.Tensor]] = None,
+    ) -> list[torch.Tensor]:
+        """Tokens to the maps that the fusion blocks take.
+
+        Args:
+            taps: four float (B, h*w, C), finest first.
+            grid_hw: h and w, the patch grid.
+            embed: what is done to each map between its projection and its resize.
+        Returns:
+            four float (B, F, h_i, w_i): 4, 2, 1 and 1/2 times the patch grid.
+        """
+        levels = []
+        for project, enlarge, tokens in zip(self.projects, self.resize_layers, taps):
+            level = project(tokens.transpose(1, 2).unflatten(2, grid_hw))  # (B, C_i, h, w)
+            levels.append(enlarge(level if embed is None else embed(level)))
+        return self.scratch.enter(levels)

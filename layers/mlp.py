@@ -3,6 +3,8 @@
 Tokens (B, N, C) in, tokens (B, N, C) out, each token on its own.
 """
 
+from typing import Optional
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -11,13 +13,13 @@ from torch import nn
 class Mlp(nn.Module):
     """Linear, exact (erf) GELU, linear."""
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, dim_out: Optional[int] = None) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc2 = nn.Linear(hidden, dim if dim_out is None else dim_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Transform each token: float (B, N, C) -> float (B, N, C)."""
+        """Transform each token: float (..., C) -> float (..., C or dim_out)."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 

@@ -5,7 +5,7 @@ Normalised image (B, 3, H, W) in; the tokens after some of its blocks out. It cl
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Union
+from typing import Optional, Union
 
 import torch
 from torch import nn
@@ -37,21 +37,42 @@ Tap = tuple[torch.Tensor, torch.Tensor]
 
 
 class VisionTransformer(nn.Module):
-    """DINOv2 encoder (Oquab et al., 2023), 14-pixel patches, one class token, no registers."""
+    """DINOv2 encoder (Oquab et al., 2023), 14-pixel patches, one class token, no registers.
 
-    def __init__(self, spec: VitSpec) -> None:
+    Args:
+        spec: its shape.
+        mask_token: keep the token that DINOv2 trains with; V2's checkpoints have it, DA3's do not.
+        camera_from: block from which views exchange information: queries and keys are normalised
+            from there on and the checkpoint has camera tokens. None: every image for itself.
+        norm_eps: epsilon of the final norm.
+    """
+
+    def __init__(
+        self,
+        spec: VitSpec,
+        mask_token: bool = True,
+        camera_from: Optional[int] = None,
+        norm_eps: float = 1e-6,
+    ) -> None:
         super().__init__()
         self.embed_dim = spec.dim
         self.cls_token = nn.Parameter(torch.zeros(1, 1, spec.dim))
+        if camera_from is not None:  # of the reference view, and of all others
+            self.camera_token = nn.Parameter(torch.zeros(1, 2, spec.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + TRAINED_GRID**2, spec.dim))
-        self.mask_token = nn.Parameter(
-            torch.zeros(1, spec.dim)
-        )  # in the checkpoints; training only
+        if mask_token:
+            self.mask_token = nn.Parameter(torch.zeros(1, spec.dim))
         self.patch_embed = PatchEmbed(spec.dim)
         self.blocks = nn.ModuleList(
-            Block(spec.dim, spec.num_heads, spec.swiglu) for _ in range(spec.depth)
+            Block(
+                spec.dim,
+                spec.num_heads,
+                spec.swiglu,
+                qk_norm=camera_from is not None and index >= camera_from,
+            )
+            for index in range(spec.depth)
         )
-        self.norm = nn.LayerNorm(spec.dim, eps=1e-6)
+        self.norm = nn.LayerNorm(spec.dim, eps=norm_eps)
 
     def grid_hw(self, x: torch.Tensor) -> tuple[int, int]:
         """Patches down and across in an image (B, 3, H, W).
@@ -66,6 +87,12 @@ class VisionTransformer(nn.Module):
             )
         return x.shape[2] // PATCH_SIZE, x.shape[3] // PATCH_SIZE
 
+    def embed(self, x: torch.Tensor, pos_embed: torch.Tensor) -> torch.Tensor:
+        """Image to the first block's tokens: float (B, 3, H, W) -> float (B, 1 + h*w, C)."""
+        tokens = self.patch_embed(x)
+        tokens = torch.cat((self.cls_token.expand(tokens.shape[0], -1, -1), tokens), dim=1)
+        return tokens + pos_embed
+
     def taps(
         self, x: torch.Tensor, blocks: Sequence[int], pos_embed: torch.Tensor
     ) -> list[torch.Tensor]:
@@ -78,9 +105,7 @@ class VisionTransformer(nn.Module):
         Returns:
             one float (B, 1 + h*w, C) per block, class token first, before the final norm.
         """
-        tokens = self.patch_embed(x)
-        tokens = torch.cat((self.cls_token.expand(tokens.shape[0], -1, -1), tokens), dim=1)
-        tokens = tokens + pos_embed
+        tokens = self.embed(x, pos_embed)
         kept = []
         for index, block in enumerate(self.blocks[: max(blocks) + 1]):
             tokens = block(tokens)

@@ -5,8 +5,9 @@ decoded. Alpha is dropped, as ``cv2.imread`` does; of several frames the first i
 """
 
 import io
+import math
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -19,6 +20,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 # EXIF orientation -> what turns the picture upright
 ORIENTATION = 0x0112
+EXIF_IFD, FOCAL_35_MM = 0x8769, 0xA405
+FILM_DIAGONAL_MM = math.hypot(36, 24)
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -65,6 +68,23 @@ def read_photo(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) ->
     except Exception as error:  # decoders fed with damaged bytes raise whatever they trip over
         raise InputError(f"{name}: damaged or incomplete image ({error})") from None
     return rgb
+
+
+def focal_px_of(source: Union[str, Path, bytes]) -> Optional[float]:
+    """Focal length in pixels of the upright photo, as EXIF tells it; None if it does not.
+
+    EXIF gives what the focal length would be on 35 mm film, 43.27 mm across; the photo's diagonal
+    has the same share of it.
+    """
+    if not isinstance(source, bytes):
+        source = _read_bytes(Path(source))
+    try:
+        with Image.open(io.BytesIO(source), formats=FORMATS) as image:
+            focal_mm = float(image.getexif().get_ifd(EXIF_IFD).get(FOCAL_35_MM, 0))
+            diagonal_px = math.hypot(image.width, image.height)
+    except Exception:  # no image, or EXIF that cannot be read: nothing is known
+        return None
+    return focal_mm / FILM_DIAGONAL_MM * diagonal_px if 0 < focal_mm < math.inf else None
 
 
 def _read_bytes(path: Path) -> bytes:

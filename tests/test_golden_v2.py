@@ -3,13 +3,12 @@
 The reduced files in tests/golden/ are the default; DEPTH_GOLDEN_DIR names a folder of full ones.
 """
 
-import os
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden_files import assert_close, golden, thin
 from marks import large
 from recipe import batch
 
@@ -17,9 +16,6 @@ from compile.seeded import fill_seeded, seeded_tensor
 from depth_anything_v2.config import ENCODERS
 from depth_anything_v2.dpt import DepthAnythingV2
 from layers.pos_embed import resize_pos_embed
-
-FOLDER = Path(os.environ.get("DEPTH_GOLDEN_DIR", Path(__file__).parent / "golden"))
-TOLERANCE = 1e-4  # of the golden's range
 
 # file, encoder, max_depth, golden's name, seed, batch
 NETWORK_CASES = [
@@ -44,26 +40,6 @@ PHOTO_CASES = [
 ]
 # how the full files thin what is not kept whole; the reduced ones thin further
 SUBSETS = {"feat": np.s_[:, ::23], "pos_embed": np.s_[:, ::23], "head": np.s_[:, ::8, ::4, ::4]}
-
-
-def golden(file: str) -> "np.lib.npyio.NpzFile":
-    path = FOLDER / f"{file}.npz"
-    if not path.exists():  # the full folder keeps its small files apart
-        path = FOLDER / "mini" / f"{file[len('mini_') :]}.npz"
-    return np.load(path, allow_pickle=False)
-
-
-def thin(file: "np.lib.npyio.NpzFile", name: str, values: np.ndarray) -> np.ndarray:
-    """What a reduced file keeps of these values."""
-    if f"thin__{name}" not in file:
-        return values
-    return values[tuple(slice(None, None, int(step)) for step in file[f"thin__{name}"])]
-
-
-def assert_close(found: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE) -> None:
-    assert found.shape == expected.shape
-    error = np.abs(found - expected).max() / np.ptp(expected)
-    assert error <= tolerance, f"off by {error:.2e} of the range"
 
 
 @lru_cache(maxsize=1)

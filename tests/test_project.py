@@ -11,12 +11,21 @@ import pytest
 from compile.registry import table
 
 ROOT = Path(__file__).parent.parent
-ROOMS = {"layers", "depth_anything_v2", "runtime", "compile", "serve", "metric_depth"}
+ROOMS = {
+    "layers",
+    "depth_anything_v2",
+    "depth_anything_3",
+    "runtime",
+    "compile",
+    "serve",
+    "metric_depth",
+}
 ARROWS = {
     "layers": set(),
     "depth_anything_v2": {"layers", "runtime"},
+    "depth_anything_3": {"layers", "runtime"},
     "runtime": set(),
-    "compile": {"depth_anything_v2", "layers", "runtime"},
+    "compile": {"depth_anything_v2", "depth_anything_3", "layers", "runtime"},
     "serve": {"runtime"},
     "metric_depth": {"compile", "depth_anything_v2", "layers", "runtime", "benchmarks"},
 }

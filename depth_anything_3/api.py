@@ -1,0 +1,313 @@
+"""Depth Anything 3 for users: a model by name or folder, photos in, a prediction out.
+
+Same import path, constructor, methods and checkpoint keys as upstream's ``depth_anything_3.api``.
+Exporting scenes to files is not here: a ``ScenePrediction`` holds all that an exporter needs.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from depth_anything_3.config import NAMES, NESTED, NETWORKS
+from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
+from depth_anything_3.nested import NestedDepthAnything3Net
+from layers.weights import differences, fill
+from runtime.cameras import homogeneous, normalise_extrinsics
+from runtime.errors import CheckpointError, InputError
+from runtime.optional import require
+from runtime.photo import focal_px_of, read_photo
+from runtime.reference_view import DEFAULT_STRATEGY
+from runtime.scene import ScenePrediction
+from runtime.similarity import RANSAC_FROM_VIEWS, align_cameras
+from runtime.sky import SKY_MASK, metric_depth
+from runtime.views import View, make_view, same_size, stack_views, view_intrinsics
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+CONFIG_BYTES = 1 << 20
+METRIC = "da3metric-large"
+
+Photo = Union[str, Path, np.ndarray, Image.Image]
+
+
+class DepthAnything3(nn.Module):
+    """One of the seven models of Depth Anything 3 (Lin et al., 2025).
+
+    Args:
+        model_name: a name out of ``depth_anything_3.config.NAMES``.
+        dtype: in which the encoder computes: float32, bfloat16 or float16 (CUDA only); heads and
+            cameras are always float32.
+        max_views_in_memory: views that the heads decode at once.
+    Raises:
+        InputError: an unknown name or dtype.
+    """
+
+    def __init__(
+        self,
+        model_name: str = "da3-large",
+        dtype: str = "float32",
+        max_views_in_memory: int = VIEWS_IN_MEMORY,
+    ) -> None:
+        super().__init__()
+        if model_name not in NAMES:
+            raise InputError(f"model_name={model_name!r}: use one of {', '.join(NAMES)}")
+        if dtype not in DTYPES:
+            raise InputError(f"dtype={dtype!r}: use one of {', '.join(DTYPES)}")
+        if max_views_in_memory < 1:
+            raise InputError(f"max_views_in_memory={max_views_in_memory}: use 1 or more")
+        self.model_name, self.dtype = model_name, dtype
+        self.model: nn.Module
+        if model_name in NESTED:
+            self.model = NestedDepthAnything3Net(*NESTED[model_name], max_views_in_memory)
+        else:
+            self.model = DepthAnything3Net(NETWORKS[model_name], max_views_in_memory)
+        for network in self.modules():
+            if isinstance(network, DepthAnything3Net):
+                network.dtype = DTYPES[dtype]
+        self.eval()
+
+    @classmethod
+    def from_pretrained(
+        cls, source: Union[str, Path], model_name: Optional[str] = None, **options: Any
+    ) -> "DepthAnything3":
+        """Build a model and give it official weights.
+
+        Args:
+            source: a folder with ``model.safetensors`` and ``config.json``, or a name on the
+                Hugging Face Hub (``depth-anything/DA3-SMALL``).
+            model_name: which model it is, where ``config.json`` does not say.
+            options: ``dtype`` and ``max_views_in_memory``, as for the constructor.
+        Raises:
+            CheckpointError: files are missing, damaged or do not fit; or the Hub cannot be
+                reached.
+        """
+        folder = Path(source)
+        if not folder.is_dir():
+            folder = _fetch(str(source))
+        name = model_name or _name_in(folder)
+        model = cls(name, **options)
+        file = folder / WEIGHTS
+        try:
+            state = require("safetensors.torch", "torch").load_file(str(file))
+        except Exception as error:  # missing, not safetensors, cut short: each raises its own
+            raise CheckpointError(f"{file}: cannot be read as safetensors ({error})") from error
+        found = differences(model, state)
+        if found:
+            raise CheckpointError(f"{file} does not fit {name}: {'; '.join(found)}")
+        fill(model, state)
+        return model
+
+    @torch.no_grad()
+    def forward(
+        self,
+        image: torch.Tensor,
+        extrinsics: Optional[torch.Tensor] = None,
+        intrinsics: Optional[torch.Tensor] = None,
+        export_feat_layers: Optional[Sequence[int]] = None,
+        infer_gs: bool = False,
+        use_ray_pose: bool = False,
+        ref_view_strategy: str = DEFAULT_STRATEGY,
+    ) -> Output:
+        """Run the network on normalised images (B, N, 3, H, W).
+
+        Arguments, results and errors are those of ``DepthAnything3Net.forward``.
+        """
+        if self.dtype == "float16" and image.device.type == "cpu":
+            raise InputError("dtype='float16' needs CUDA; use bfloat16 or float32 on a CPU")
+        output: Output = self.model(
+            image,
+            extrinsics,
+            intrinsics,
+            export_feat_layers,
+            infer_gs,
+            use_ray_pose,
+            ref_view_strategy,
+        )
+        return output
+
+    def inference(
+        self,
+        image: Sequence[Photo],
+        extrinsics: Optional[np.ndarray] = None,
+        intrinsics: Optional[np.ndarray] = None,
+        align_to_input_ext_scale: bool = True,
+        infer_gs: bool = False,
+        use_ray_pose: bool = False,
+        ref_view_strategy: str = DEFAULT_STRATEGY,
+        process_res: int = 504,
+        process_res_method: str = "upper_bound_resize",
+        export_feat_layers: Optional[Sequence[int]] = None,
+        focal_px: Optional[float] = None,
+    ) -> ScenePrediction:
+        """Estimate the depth and the cameras of photos of one scene.
+
+        Args:
+            image: N photos: paths, uint8 RGB arrays (H, W, 3) or PIL images. Files are turned
+                upright as their EXIF says.
+            extrinsics: (N, 3 or 4, 4), world-to-camera; known cameras, given with intrinsics.
+            intrinsics: (N, 3, 3), in pixels of the photos. For da3metric-large they may come alone.
+            align_to_input_ext_scale: give depth in the unit of the given cameras, and return those;
+                otherwise depth keeps the network's unit and the given cameras are moved into it.
+            process_res, process_res_method: how photos become views; see ``runtime.views``.
+            focal_px: focal length in pixels of the photos, for da3metric-large. By default that of
+                the intrinsics, or of the files' EXIF.
+        Returns:
+            the prediction; depth is in metres (``is_metric``) for the nested model, and for
+            da3metric-large where every photo's focal length is known.
+        Raises:
+            InputError: a photo that cannot be read, or arguments that do not go together.
+        """
+        if not len(image):
+            raise InputError("image=[]: give one photo or more")
+        photos = [_read(photo) for photo in image]
+        for name, cameras in (("extrinsics", extrinsics), ("intrinsics", intrinsics)):
+            if cameras is not None and len(cameras) != len(photos):
+                raise InputError(f"{len(cameras)} {name} for {len(photos)} photos: give one each")
+        views = same_size([make_view(p, process_res, process_res_method) for p in photos])
+        known = view_intrinsics(views, intrinsics)
+        given = None if extrinsics is None else homogeneous(extrinsics)
+
+        def tensor(cameras: Optional[np.ndarray]) -> Optional[torch.Tensor]:
+            if cameras is None:
+                return None
+            return torch.from_numpy(cameras[None]).float().to(device)
+
+        device = next(self.parameters()).device
+        alone = self.model_name == METRIC  # intrinsics are the host's affair there
+        output = self(
+            torch.from_numpy(stack_views(views)[None]).to(device),
+            tensor(None if given is None else normalise_extrinsics(given)),
+            tensor(None if alone else known),
+            export_feat_layers,
+            infer_gs,
+            use_ray_pose,
+            ref_view_strategy,
+        )
+        prediction = _prediction(output, views)
+        if alone:
+            focal = _focal_of_views(views, image, known, focal_px)
+            if focal is not None:
+                prediction.depth = metric_depth(prediction.depth, focal)
+                prediction.intrinsics, prediction.kind = focal, "depth_m"
+        if given is not None and known is not None:
+            align_to_given(prediction, given, known, align_to_input_ext_scale)
+        return prediction
+
+
+def align_to_given(
+    prediction: ScenePrediction,
+    extrinsics: np.ndarray,
+    intrinsics: np.ndarray,
+    to_input_scale: bool,
+) -> None:
+    """Bring a prediction and the cameras that were given into one unit, in place.
+
+    One view, or cameras that all stand in one place, tell no scale: depth then keeps the network's
+    unit, and a warning says so.
+    """
+    assert prediction.extrinsics is not None
+    prediction.intrinsics = intrinsics
+    try:
+        fit = align_cameras(
+            prediction.extrinsics, extrinsics, robust=len(extrinsics) >= RANSAC_FROM_VIEWS
+        )
+    except InputError:
+        log.warning("the given cameras tell no scale: depth is in the network's own unit")
+        if to_input_scale:
+            prediction.extrinsics = extrinsics[:, :3]
+        return
+    if to_input_scale:
+        prediction.extrinsics = extrinsics[:, :3]
+        prediction.depth = (prediction.depth / fit.scale).astype(np.float32)
+    else:
+        prediction.extrinsics = fit.move_cameras(extrinsics)[:, :3]
+
+
+def _prediction(output: Output, views: Sequence[View]) -> ScenePrediction:
+    def array(name: str) -> Optional[np.ndarray]:
+        return output[name][0].cpu().numpy() if name in output else None
+
+    depth, sky = array("depth"), array("sky")
+    assert depth is not None
+    return ScenePrediction(
+        depth=depth,
+        kind="depth_m" if output.get("is_metric") else "depth",
+        conf=array("depth_conf"),
+        sky=None if sky is None else sky >= SKY_MASK,
+        extrinsics=array("extrinsics"),
+        intrinsics=array("intrinsics"),
+        processed_images=np.stack([view.rgb for view in views]),
+        gaussians=output.get("gaussians"),
+        aux={name: tokens[0].cpu().numpy() for name, tokens in output["aux"].items()},
+        scale_factor=output.get("scale_factor"),
+    )
+
+
+def _read(photo: Photo) -> np.ndarray:
+    if isinstance(photo, (str, Path)):
+        return read_photo(photo)
+    if isinstance(photo, Image.Image):
+        return np.array(photo.convert("RGB"))
+    return photo
+
+
+def _focal_of_views(
+    views: Sequence[View],
+    photos: Sequence[Photo],
+    known: Optional[np.ndarray],
+    focal_px: Optional[float],
+) -> Optional[np.ndarray]:
+    """Intrinsics of the views (N, 3, 3), if every photo's focal length is known."""
+    if known is not None and focal_px is None:
+        return known
+    result = []
+    for view, photo in zip(views, photos):
+        focal = focal_px
+        if focal is None and isinstance(photo, (str, Path)):
+            focal = focal_px_of(photo)
+        if focal is None:
+            return None
+        height, width = view.photo_hw
+        photos_own = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+        result.append(view.intrinsics_of_view(photos_own))
+    return np.stack(result)
+
+
+def _name_in(folder: Path) -> str:
+    """The model's name as ``config.json`` gives it, else as the folder is called."""
+    file = folder / CONFIG
+    try:
+        if file.stat().st_size > CONFIG_BYTES:
+            raise CheckpointError(f"{file}: over {CONFIG_BYTES} bytes, not a model's config")
+        name = json.loads(file.read_text(encoding="utf-8")).get("model_name")
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{file}: cannot be read as a model's config ({error})") from error
+    for candidate in (name, folder.name.lower()):
+        if candidate in NAMES:
+            return str(candidate)
+    raise CheckpointError(
+        f"{file}: model_name is {name!r}, expected one of {', '.join(NAMES)}; say which it is with "
+        "model_name="
+    )
+
+
+def _fetch(repo: str) -> Path:
+    hub = require("huggingface_hub", "torch")
+    try:
+        files = [Path(hub.hf_hub_download(repo, name)) for name in (CONFIG, WEIGHTS)]
+    except Exception as error:  # the hub raises a dozen unrelated classes; the message names it
+        text = (str(error).strip().splitlines() or ["no message"])[0]
+        raise CheckpointError(
+            f"{repo}: no such folder, and it cannot be fetched ({type(error).__name__}: {text}); "
+            f"give a folder with {WEIGHTS} and {CONFIG}"
+        ) from error
+    return files[0].parent

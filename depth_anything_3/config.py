@@ -1,0 +1,45 @@
+"""The seven models of Depth Anything 3. Numbers only."""
+
+from dataclasses import dataclass
+from typing import Optional
+
+
+@dataclass(frozen=True)
+class DA3Spec:
+    """One network: its encoder, where it is tapped, and its heads.
+
+    ``alternate_from`` is the first block that comes after the camera tokens; from there on, odd
+    blocks look across views. None: one view, a plain encoder, and a head that also finds sky.
+    """
+
+    encoder: str
+    taps: tuple[int, int, int, int]
+    features: int
+    out_channels: tuple[int, int, int, int]
+    alternate_from: Optional[int] = None
+    gaussians: bool = False
+
+    @property
+    def any_view(self) -> bool:
+        """True if the network takes several views of one scene and finds their cameras."""
+        return self.alternate_from is not None
+
+
+SMALL, BASE = (48, 96, 192, 384), (96, 192, 384, 768)
+LARGE = (256, 512, 1024, 1024)
+ALTERNATING_TAPS = (5, 7, 9, 11)
+
+NETWORKS = {
+    "da3-small": DA3Spec("vits", ALTERNATING_TAPS, 64, SMALL, alternate_from=4),
+    "da3-base": DA3Spec("vitb", ALTERNATING_TAPS, 128, BASE, alternate_from=4),
+    "da3-large": DA3Spec("vitl", (11, 15, 19, 23), 256, LARGE, alternate_from=8),
+    "da3-giant": DA3Spec("vitg", (19, 27, 33, 39), 256, LARGE, alternate_from=13, gaussians=True),
+    "da3mono-large": DA3Spec("vitl", (4, 11, 17, 23), 256, LARGE),
+    "da3metric-large": DA3Spec("vitl", (4, 11, 17, 23), 256, LARGE),
+}
+# Two networks in one checkpoint: the first's depth is scaled to the second's metres.
+NESTED = {"da3nested-giant-large": ("da3-giant", "da3metric-large")}
+NAMES = (*NETWORKS, *NESTED)
+
+# Output of da3metric-large times focal length in pixels over this is metres.
+METRIC_FOCAL_PX = 300.0

@@ -1,0 +1,140 @@
+"""Gaussian splats in the world, from what the network says of every pixel.
+
+Depth, cameras and raw parameters in; centres, sizes, orientations, colours and opacities out.
+numpy only. Source: ``model/gs_adapter.py`` of Depth Anything 3; spherical harmonics in the order
+and signs of 3D Gaussian Splatting (Kerbl et al., 2023).
+"""
+
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+
+from runtime.cameras import (
+    homogeneous,
+    inverse,
+    quaternion_from_rotation,
+    rotation_from_quaternion,
+)
+from runtime.errors import InputError
+from runtime.similarity import align_cameras
+
+DEGREE = 2
+COEFFICIENTS = (DEGREE + 1) ** 2
+# Degrees above 0 are damped, so that colour depends little on the direction one looks from.
+DAMPING = np.array([1.0] + [0.1 * 0.25**1] * 3 + [0.1 * 0.25**2] * 5)
+SMALLEST, LARGEST = 1e-5, 30.0
+PIXEL_SHARE = 0.1
+MOST_SCALED = 3.0
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """G splats of a batch of scenes, in world space, view by view and row by row. float32.
+
+    ``rotations`` hold what upstream returns: the network's quaternion x y z w reordered to w x y z
+    and then read as x y z w, turned into the world, as x y z w. ``opacities`` are in [0, 1].
+    """
+
+    means: np.ndarray  # (B, G, 3)
+    scales: np.ndarray  # (B, G, 3)
+    rotations: np.ndarray  # (B, G, 4)
+    harmonics: np.ndarray  # (B, G, 3, 9)
+    opacities: np.ndarray  # (B, G)
+
+
+def gaussians_of_scene(
+    raw: np.ndarray,
+    opacity: np.ndarray,
+    depth: np.ndarray,
+    extrinsics: np.ndarray,
+    intrinsics: np.ndarray,
+    scale: float = 1.0,
+) -> Gaussians:
+    """Place the splats of one scene.
+
+    Args:
+        raw: float (N, H, W, 37): offset in pixels (x, y), sizes (3), quaternion (4), harmonics
+            (3 x 9), depth offset.
+        opacity: float (N, H, W), in [0, 1].
+        depth: float (N, H, W), along unit rays.
+        extrinsics: (N, 3 or 4, 4), world-to-camera, as the network finds them.
+        intrinsics: (N, 3, 3), pixels.
+        scale: factor on all distances; see ``pose_scale``.
+    Returns:
+        a batch of one.
+    """
+    views, height, width, _ = raw.shape
+    raw = np.asarray(raw, np.float64)
+    cameras = inverse(homogeneous(extrinsics))
+    offset, size, quaternion, colour, further = np.split(raw, (2, 5, 9, 36), axis=-1)
+    distance = np.asarray(depth, np.float64) + further[..., 0]
+    distance, centres = distance * scale, cameras[:, :3, 3] * scale
+
+    y, x = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
+    pixel = np.stack((x, y, np.ones_like(x)), -1) + np.pad(offset, ((0, 0),) * 3 + ((0, 1),))
+    unproject = np.linalg.inv(np.asarray(intrinsics, np.float64))
+    ray = np.einsum("nij,nhwj->nhwi", unproject, pixel)
+    ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
+    turned = np.einsum("nij,nhwj->nhwi", cameras[:, :3, :3], ray)
+    means = centres[:, None, None] + turned * distance[..., None]
+
+    per_pixel = PIXEL_SHARE * unproject[:, :2, :2].sum((1, 2))  # widths at distance 1, x plus y
+    spread = SMALLEST + (LARGEST - SMALLEST) / (1 + np.exp(-size))
+    scales = spread * distance[..., None] * per_pixel[:, None, None, None]
+
+    local = rotation_from_quaternion(quaternion[..., [3, 0, 1, 2]])
+    rotations = quaternion_from_rotation(cameras[:, None, None, :3, :3] @ local)
+
+    harmonics = colour.reshape(views, height, width, 3, COEFFICIENTS) * DAMPING
+    harmonics = np.stack([rotate_harmonics(h, c[:3, :3]) for h, c in zip(harmonics, cameras)])
+    splats = views * height * width
+    return Gaussians(
+        *(
+            part.reshape(1, splats, *part.shape[3:]).astype(np.float32)
+            for part in (means, scales, rotations, harmonics, np.asarray(opacity))
+        )
+    )
+
+
+def pose_scale(given: Optional[np.ndarray], found: np.ndarray) -> float:
+    """How much longer given cameras' path is than the one found: between 1/3 and 3.
+
+    1 where no cameras were given, or fewer than three, or all stand in one place.
+    """
+    if given is None or len(given) < 3:
+        return 1.0
+    try:
+        scale = align_cameras(given, found).scale
+    except InputError:
+        return 1.0
+    return float(np.clip(scale, 1 / MOST_SCALED, MOST_SCALED))
+
+
+def harmonic_basis(direction: np.ndarray) -> np.ndarray:
+    """Real spherical harmonics of degree 0 to 2: unit vectors (K, 3) -> (K, 9)."""
+    x, y, z = np.asarray(direction, np.float64).T
+    c1, c2 = np.sqrt(3 / (4 * np.pi)), np.sqrt(15 / (4 * np.pi))
+    zero = np.full_like(x, np.sqrt(1 / (4 * np.pi)))
+    first = [-c1 * y, c1 * z, -c1 * x]
+    second = [
+        c2 * x * y,
+        -c2 * y * z,
+        c2 / np.sqrt(12) * (2 * z * z - x * x - y * y),
+        -c2 * x * z,
+        c2 / 2 * (x * x - y * y),
+    ]
+    return np.stack([zero, *first, *second], axis=1)
+
+
+def rotate_harmonics(coefficients: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """Turn functions on the sphere: (..., 9), rotation (3, 3) -> (..., 9).
+
+    The turned function is the old one seen from the old direction, R^T d. Its coefficients are the
+    solution of a linear system over a few directions, which is exact as each degree is closed
+    under rotation.
+    """
+    sample = np.random.RandomState(0).standard_normal((32, 3))
+    sample /= np.linalg.norm(sample, axis=1, keepdims=True)
+    turn = np.linalg.pinv(harmonic_basis(sample)) @ harmonic_basis(sample @ rotation)
+    return np.asarray(coefficients) @ turn.T

@@ -1,0 +1,47 @@
+"""Where in the picture a feature is, as sines and cosines that are added to feature maps.
+
+Sizes in, float32 (C, h, w) out. Source: the ``create_uv_grid`` and ``position_grid_to_embed`` of
+Depth Anything 3, after MoGe (Wang et al., 2024) and DINO.
+"""
+
+import torch
+
+BASE = 100.0
+SHARE = 0.1  # of the embedding that is added to a map
+
+
+def uv_axes(size_hw: tuple[int, int], aspect: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Coordinates of pixel centres, on a picture whose diagonal is 2 long.
+
+    Args:
+        size_hw: of the map.
+        aspect: width over height of the picture.
+    Returns:
+        float32 (h,) and (w,).
+    """
+    diagonal = (aspect**2 + 1) ** 0.5
+    axes = []
+    for count, span in zip(size_hw, (1 / diagonal, aspect / diagonal)):
+        end = span * (count - 1) / count
+        axes.append(torch.linspace(-end, end, count))
+    return axes[0], axes[1]
+
+
+def uv_embedding(channels: int, size_hw: tuple[int, int], aspect: float) -> torch.Tensor:
+    """The embedding of one map, already scaled by ``SHARE``: float32 (C, h, w).
+
+    The first half of the channels tells columns, the second rows; each half is sines, then
+    cosines.
+    """
+    rows, columns = (_waves(channels // 2, axis) for axis in uv_axes(size_hw, aspect))
+    height, width = size_hw
+    columns = columns.unsqueeze(1).expand(-1, height, -1)  # (C/2, w) -> (C/2, h, w)
+    rows = rows.unsqueeze(2).expand(-1, -1, width)
+    return SHARE * torch.cat((columns, rows))
+
+
+def _waves(channels: int, places: torch.Tensor) -> torch.Tensor:
+    half = channels // 2
+    frequency = BASE ** -(torch.arange(half, dtype=torch.float32) / half)
+    angle = frequency.unsqueeze(1) * places  # (C/4, n)
+    return torch.cat((angle.sin(), angle.cos()))

@@ -1,0 +1,140 @@
+"""Photos to the views that Depth Anything 3 takes, and back to the photos' own pixels.
+
+RGB uint8 (H, W, 3) in; resized views with the intrinsics that go with them, and how to return, out.
+Sides are multiples of the patch size. No disk, no device.
+Source: ``utils/io/input_processor.py`` of Depth Anything 3; resizing is done on 8 bits, as there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Optional
+
+import cv2
+import numpy as np
+
+from runtime.errors import InputError
+from runtime.preprocess import MEAN, STD, check_photo
+
+METHODS = ("upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop")
+PATCH_SIZE = 14
+
+
+@dataclass(frozen=True)
+class View:
+    """A photo as the network takes it."""
+
+    rgb: np.ndarray  # uint8 (h, w, 3)
+    photo_hw: tuple[int, int]
+    resized_hw: tuple[int, int]  # what the whole photo became
+    offset_yx: tuple[int, int] = (0, 0)  # of the part that was kept
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Of the view."""
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+    def tensor(self) -> np.ndarray:
+        """Normalised with the ImageNet mean and standard deviation: float32 (3, h, w)."""
+        mean, std = np.float32(MEAN), np.float32(STD)
+        scaled = (self.rgb.astype(np.float32) / np.float32(255) - mean) / std
+        return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+    def intrinsics_of_photo(self, intrinsics: np.ndarray) -> np.ndarray:
+        """Pixels of the view to pixels of the photo: (3, 3) -> float64 (3, 3)."""
+        result = np.array(intrinsics, np.float64)
+        result[0, 2] += self.offset_yx[1]
+        result[1, 2] += self.offset_yx[0]
+        result[0] *= self.photo_hw[1] / self.resized_hw[1]
+        result[1] *= self.photo_hw[0] / self.resized_hw[0]
+        return result
+
+    def intrinsics_of_view(self, intrinsics: np.ndarray) -> np.ndarray:
+        """Pixels of the photo to pixels of the view: (3, 3) -> float64 (3, 3)."""
+        result = np.array(intrinsics, np.float64)
+        result[0] *= self.resized_hw[1] / self.photo_hw[1]
+        result[1] *= self.resized_hw[0] / self.photo_hw[0]
+        result[0, 2] -= self.offset_yx[1]
+        result[1, 2] -= self.offset_yx[0]
+        return result
+
+
+def check_method(method: str) -> None:
+    """Refuse a method that does not exist.
+
+    Raises:
+        InputError: it is none of ``METHODS``.
+    """
+    if method not in METHODS:
+        raise InputError(f"process_res_method={method!r}: use one of {', '.join(METHODS)}")
+
+
+def make_view(rgb: np.ndarray, process_res: int = 504, method: str = METHODS[0]) -> View:
+    """Resize a photo, and round or crop its sides to multiples of the patch size.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+        process_res: pixels of the longer (``upper_bound``) or shorter (``lower_bound``) side.
+        method: one of ``METHODS``; ``resize`` stretches a little, ``crop`` cuts the edges off.
+    Raises:
+        InputError: not a photo, an unknown method, or a result without a single patch.
+    """
+    check_photo(rgb)
+    check_method(method)
+    if process_res < PATCH_SIZE:
+        raise InputError(f"process_res={process_res}: use {PATCH_SIZE} pixels or more")
+    photo_hw = (rgb.shape[0], rgb.shape[1])
+    side = max(photo_hw) if method.startswith("upper") else min(photo_hw)
+    scale = process_res / side
+    size_hw = photo_hw
+    if side != process_res:
+        size_hw = (max(1, round(photo_hw[0] * scale)), max(1, round(photo_hw[1] * scale)))
+        rgb = _resized(rgb, size_hw, enlarges=scale > 1)
+    if method.endswith("resize"):
+        final_hw = (_nearest_multiple(size_hw[0]), _nearest_multiple(size_hw[1]))
+        if final_hw != size_hw:
+            rgb = _resized(rgb, final_hw, any(a > b for a, b in zip(final_hw, size_hw)))
+        return View(rgb, photo_hw, final_hw)
+    kept_hw = (size_hw[0] // PATCH_SIZE * PATCH_SIZE, size_hw[1] // PATCH_SIZE * PATCH_SIZE)
+    if 0 in kept_hw:
+        raise InputError(
+            f"photo of {photo_hw[0]}x{photo_hw[1]} becomes {size_hw[0]}x{size_hw[1]}, less than "
+            f"one patch of {PATCH_SIZE}: use a resize method, or a larger process_res"
+        )
+    return _cropped(View(rgb, photo_hw, size_hw), kept_hw)
+
+
+def same_size(views: Sequence[View]) -> list[View]:
+    """Crop views to the smallest height and width among them, around their centres."""
+    size_hw = (min(v.size_hw[0] for v in views), min(v.size_hw[1] for v in views))
+    return [_cropped(view, size_hw) for view in views]
+
+
+def stack_views(views: Sequence[View]) -> np.ndarray:
+    """The network's input: float32 (N, 3, h, w). All views have one size."""
+    return np.stack([view.tensor() for view in views])
+
+
+def _cropped(view: View, size_hw: tuple[int, int]) -> View:
+    top, left = ((a - b) // 2 for a, b in zip(view.size_hw, size_hw))
+    rgb = view.rgb[top : top + size_hw[0], left : left + size_hw[1]]
+    offset = (view.offset_yx[0] + top, view.offset_yx[1] + left)
+    return replace(view, rgb=rgb, offset_yx=offset)
+
+
+def _resized(rgb: np.ndarray, size_hw: tuple[int, int], enlarges: bool) -> np.ndarray:
+    how = cv2.INTER_CUBIC if enlarges else cv2.INTER_AREA
+    return cv2.resize(rgb, size_hw[::-1], interpolation=how)
+
+
+def _nearest_multiple(side: int) -> int:
+    """The nearest multiple of the patch size, the larger of two, at least one patch."""
+    return max(1, (side + PATCH_SIZE // 2) // PATCH_SIZE) * PATCH_SIZE
+
+
+def view_intrinsics(
+    views: Sequence[View], intrinsics: Optional[np.ndarray]
+) -> Optional[np.ndarray]:
+    """Intrinsics in pixels of the photos to pixels of the views: (N, 3, 3) -> float64 (N, 3, 3)."""
+    if intrinsics is None:
+        return None
+    return np.stack([v.intrinsics_of_view(k) for v, k in zip(views, intrinsics)])
