@@ -70,6 +70,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--batch", type=int, default=1, help="images a call; default 1")
     parser.add_argument(
+        "--views",
+        type=int,
+        nargs="+",
+        default=[1],
+        metavar="N",
+        help="photos of one scene a call, any-view models only; default 1",
+    )
+    parser.add_argument(
         "--output", type=Path, default=Path("artifacts"), help="folder; default artifacts/"
     )
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to use")
@@ -169,6 +177,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             sizes = [f"{height}x{width}" for height, width in args.sizes]
             without = ["--without", *args.without] if args.without else []
             shape = ["--size", *sizes, "--batch", str(args.batch)]
+            shape += ["--views", str(args.views[0])]
             commands.main(["audit", "--model", args.model, *shape, *without])
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -199,7 +208,8 @@ def build(args: argparse.Namespace) -> None:
         args.device,
         args.pixels,
         tuple(args.without),
-        NeuronOptions(
+        views=tuple(args.views),
+        neuron=NeuronOptions(
             casts=args.casts,
             pipeline_cores=args.pipeline_cores,
             saturate_infinity=args.saturate_infinity,

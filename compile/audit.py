@@ -195,10 +195,9 @@ def as_json(audits: Sequence[Audit]) -> str:
 
 def as_text(audit: Audit, pinned_torch: Optional[str] = None) -> str:
     """The report for people; ``pinned_torch`` is what the compile machine has, if this differs."""
-    batch, _, height, width = audit.shape
     parts = ", ".join(str(size) for size in audit.device_parts) or "none"
     lines = [
-        f"{audit.model} at {height}x{width}, batch {batch}: {audit.placed:.1%} of "
+        f"{audit.model} on {'x'.join(map(str, audit.shape))}: {audit.placed:.1%} of "
         f"{audit.operators} operators on the list of torch-neuron "
         f"{operator_list()['torch_neuron_version']}",
         "",

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
+from torch import nn
 
 from compile.fetch import first_line
 from compile.registry import ROWS, ModelSpec
 from compile.seeded import fill_seeded
+from depth_anything_3.api import DepthAnything3
 from depth_anything_v2.dpt import DepthAnythingV2
 from layers.vit import VITS
 from layers.weights import differences, fill
@@ -89,34 +91,46 @@ def _model_of(state: Mapping[str, torch.Tensor]) -> str:
     """Name the model that a state dict looks like, if it does."""
     token = state.get("pretrained.cls_token")
     width = 0 if token is None else token.shape[-1]
-    names = [row.name for row in ROWS if VITS[row.encoder].dim == width]
+    names = [row.name for row in ROWS if row.family == "v2" and VITS[row.encoder].dim == width]
     return f". The file looks like {names[0]}: use that model" if names else ""
 
 
-def build_model(spec: ModelSpec) -> DepthAnythingV2:
-    """The eager model of a row, in eval mode, its weights not yet set."""
+def build_model(spec: ModelSpec) -> nn.Module:
+    """The eager model of a row, in eval mode, its weights not yet set.
+
+    Its state dict has the names of the official checkpoint.
+    """
+    if spec.family == "v3":
+        return DepthAnything3(spec.name)
     return DepthAnythingV2(spec.encoder, max_depth=spec.max_depth_m).eval()
 
 
-def load_model(spec: ModelSpec, checkpoint: Optional[Path]) -> tuple[DepthAnythingV2, WeightsSpec]:
+def network_of(model: nn.Module) -> nn.Module:
+    """What of an eager model is compiled: Depth Anything 3's network without what is around it."""
+    return model.model if isinstance(model, DepthAnything3) else model
+
+
+def load_model(spec: ModelSpec, checkpoint: Optional[Path]) -> tuple[nn.Module, WeightsSpec]:
     """Build a model and give it weights.
 
     Args:
         checkpoint: a file; None takes reproducible random weights instead.
     Returns:
-        the float32 model in eval mode, and what its weights are.
+        the float32 network in eval mode, and what its weights are.
     Raises:
         CheckpointError: the file cannot be read, or does not fit.
     """
     if checkpoint is None:
         model = build_model(spec)
         fill_seeded(model)
-        return model, WeightsSpec("seeded", _state_digest(model), "none: random numbers")
+        weights = WeightsSpec("seeded", _state_digest(model), "none: random numbers")
+        return network_of(model), weights
     log.info("weights: %s, licence %s", checkpoint, spec.licence)
     state = read_state_dict(checkpoint)
     model = build_model(spec)
     load_strictly(model, state, f"{checkpoint} as {spec.name}")
-    return model, WeightsSpec("checkpoint", sha256_of(checkpoint), spec.licence, checkpoint.name)
+    weights = WeightsSpec("checkpoint", sha256_of(checkpoint), spec.licence, checkpoint.name)
+    return network_of(model), weights
 
 
 def _state_digest(model: torch.nn.Module) -> str:

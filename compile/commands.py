@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,10 +43,12 @@ def _audit_parser() -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  python -m compile audit --model vits --size 518x518\n"
         "  python -m compile audit --model vitl --size 518x518 518x686 --json\n"
+        "  python -m compile audit --model da3-small --views 4\n"
         "  python -m compile audit --without matrix-resize     with the framework's own resize\n",
         formatter_class=RAW,
     )
     _add_model(parser)
+    parser.add_argument("--views", type=int, default=1, help="photos of a scene at once; default 1")
     parser.add_argument("--without", nargs="+", default=[], metavar="REWRITE", help="leave out")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     return parser
@@ -141,10 +143,10 @@ def audit(args: argparse.Namespace) -> int:
 
     audits = []
     for size_hw in args.size:
-        graph = _graph(args.model, (args.batch, 3, *size_hw), args.without)
-        audits.append(room.audit_graph(graph, args.model, torch.__version__))
-        if not args.json:
-            print(room.as_text(audits[-1], PINNED_TORCH), end="\n\n", flush=True)
+        for name, graph in _graphs(args.model, size_hw, args.batch, args.views, args.without):
+            audits.append(room.audit_graph(graph, name, torch.__version__))
+            if not args.json:
+                print(room.as_text(audits[-1], PINNED_TORCH), end="\n\n", flush=True)
     if args.json:
         print(room.as_json(audits))
     return 0 if all(report.passes for report in audits) else 1
@@ -203,8 +205,13 @@ def plan(args: argparse.Namespace) -> int:
     """Print the estimate."""
     from compile import resources as room
 
-    graph = _graph(args.model, (args.batch, 3, *args.size), [])
-    needs = room.needs_of(graph, args.model)
+    if find_model(args.model).any_view:
+        raise InputError(
+            f"--model {args.model}: several graphs, which this estimate does not add up; "
+            "`python -m compile audit` has the work of each"
+        )
+    ((name, graph),) = _graphs(args.model, args.size, args.batch, 1, [])
+    needs = room.needs_of(graph, name)
     plans = room.plans_for(needs, args.rate)
     if args.json:
         facts = {"estimate": True, "needs": asdict(needs), "plans": [asdict(p) for p in plans]}
@@ -222,21 +229,25 @@ def verify(args: argparse.Namespace) -> int:
     return 0
 
 
-def _graph(model: str, shape: tuple[int, int, int, int], without: Sequence[str]) -> "Graph":
-    """The traced form that the neuron target compiles first; its weights are not set."""
-    import torch
-
-    from compile.checkpoint import build_model
-    from compile.deploy import check_rewrites, deployment_form
+def _graphs(
+    model: str, size_hw: tuple[int, int], batch: int, views: int, without: Sequence[str]
+) -> Iterator[tuple[str, "Graph"]]:
+    """The traced forms that the neuron target compiles first; their weights are not set."""
+    from compile.checkpoint import build_model, network_of
+    from compile.deploy import check_rewrites
+    from compile.stages import stages_of
     from compile.targets import neuron
     from compile.trace import trace
+    from runtime.manifest import InputSpec, OutputSpec
 
     check_rewrites(without)
-    if shape[0] < 1:
-        raise InputError(f"--batch {shape[0]}: give 1 or more")
     rewrites = [name for name in neuron.REWRITES if name not in without]
-    form = deployment_form(build_model(find_model(model)), shape, rewrites)
-    return trace(form, torch.zeros(shape))
+    spec = find_model(model)
+    output = OutputSpec(spec.kind, spec.max_depth_m)
+    stages = stages_of(network_of(build_model(spec)), InputSpec(size_hw, batch), output, views)
+    for stage in stages:
+        name = model if len(stages) == 1 else f"{model} {stage.name}"
+        yield name, trace(stage.make(rewrites), stage.example())
 
 
 COMMANDS = {

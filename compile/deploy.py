@@ -7,14 +7,14 @@ sizes are constants, the class token does not reach the head, and nothing is wri
 
 import copy
 from collections.abc import Callable, Collection
-from typing import Union
+from typing import TypeVar, Union
 
 import torch
 from torch import nn
 
 from compile.fixed import (
     FixedAttention,
-    FixedFusion,
+    FixedPyramid,
     FoldedTokens,
     MatrixResize,
     NativeResize,
@@ -23,12 +23,11 @@ from compile.fixed import (
 )
 from depth_anything_v2.config import ENCODERS
 from depth_anything_v2.dpt import DepthAnythingV2
+from layers.dpt import LEVELS
 from layers.mlp import SwiGLU
 from layers.patch_embed import PATCH_SIZE
 from runtime.errors import InputError
 from runtime.preprocess import MEAN, STD
-
-LEVELS = 4
 
 
 class DeploymentFormV2(nn.Module):
@@ -44,7 +43,7 @@ class DeploymentFormV2(nn.Module):
         super().__init__()
         if model.depth_head.use_clstoken:
             raise InputError("use_clstoken=True: no official model has it, and no deployment form")
-        model = _same_weights(model)
+        model = same_weights(model)
         batch, (h, w) = shape[0], (shape[2] // PATCH_SIZE, shape[3] // PATCH_SIZE)
         encoder, head = model.pretrained, model.depth_head
         self.dim, self.batch, self.grid_hw = encoder.embed_dim, batch, (h, w)
@@ -56,22 +55,12 @@ class DeploymentFormV2(nn.Module):
         for block in self.blocks:
             block.attn = FixedAttention(block.attn, batch, 1 + h * w)
         self.norms = nn.ModuleList(encoder.norm for _ in range(LEVELS))
-        self.projects = head.projects
-        self.resize_layers = head.resize_layers
-        scratch = head.scratch
-        self.entries = nn.ModuleList(getattr(scratch, f"layer{i}_rn") for i in range(1, LEVELS + 1))
-        # coarse to fine: half the patch grid, then once, twice, four and eight times
-        half = ((h + 1) // 2, (w + 1) // 2)
-        sizes = [half, (h, w), (2 * h, 2 * w), (4 * h, 4 * w), (8 * h, 8 * w)]
-        self.fusions = nn.ModuleList(
-            FixedFusion(getattr(scratch, f"refinenet{LEVELS - i}"), sizes[i], sizes[i + 1])
-            for i in range(LEVELS)
-        )
-        self.output_conv1 = scratch.output_conv1
+        self.pyramid = FixedPyramid(head, (h, w))
+        self.output_conv1 = head.scratch.output_conv1
         self.enlarge: Union[NativeResize, MatrixResize] = NativeResize(
-            sizes[-1], (h * PATCH_SIZE, w * PATCH_SIZE)
+            self.pyramid.size_hw, (h * PATCH_SIZE, w * PATCH_SIZE)
         )
-        self.output_conv2 = scratch.output_conv2
+        self.output_conv2 = head.scratch.output_conv2
 
     def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Image to the four tapped maps: float (B, 3, H, W) -> four float (B, C, h, w)."""
@@ -86,15 +75,7 @@ class DeploymentFormV2(nn.Module):
 
     def decode(self, *maps: torch.Tensor) -> torch.Tensor:
         """Tapped maps to depth: four float (B, C, h, w) -> float (B, H, W)."""
-        levels = [
-            entry(resize(project(x)))
-            for entry, resize, project, x in zip(
-                self.entries, self.resize_layers, self.projects, maps
-            )
-        ]
-        path = self.fusions[0](levels[3], None)
-        for fusion, level in zip(list(self.fusions)[1:], (levels[2], levels[1], levels[0])):
-            path = fusion(path, level)
+        path = self.pyramid(*maps)
         depth = self.output_conv2(self.enlarge(self.output_conv1(path)))
         return (depth if self.max_depth is None else depth * self.max_depth).squeeze(1)
 
@@ -103,22 +84,22 @@ class DeploymentFormV2(nn.Module):
         return self.decode(*self.encode(image))
 
 
-def fold_position_embedding(form: DeploymentFormV2) -> None:
+def fold_position_embedding(form: nn.Module) -> None:
     """Resize the position embedding once, and add the class token's row to it."""
-    assert isinstance(form.tokens, Tokens)
-    form.tokens = FoldedTokens(form.tokens)
+    if isinstance(getattr(form, "tokens", None), Tokens):
+        form.tokens = FoldedTokens(form.tokens)
 
 
-def fold_normalisation(form: DeploymentFormV2) -> None:
+def fold_normalisation(form: nn.Module) -> None:
     """Let the patch convolution take RGB 0..255: no mean, no deviation, no division before it."""
     conv = form.tokens.proj
     mean, std = (conv.weight.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     _set(conv, conv.weight / (255 * std), conv.bias - (conv.weight * mean / std).sum((1, 2, 3)))
 
 
-def fold_layer_scale(form: DeploymentFormV2) -> None:
+def fold_layer_scale(form: nn.Module) -> None:
     """Multiply LayerScale's factors into the projection before each."""
-    for block in form.blocks:
+    for block in getattr(form, "blocks", ()):
         last = block.mlp.w3 if isinstance(block.mlp, SwiGLU) else block.mlp.fc2
         for linear, name in ((block.attn.proj, "ls1"), (last, "ls2")):
             gamma = getattr(block, name).gamma
@@ -126,24 +107,35 @@ def fold_layer_scale(form: DeploymentFormV2) -> None:
             setattr(block, name, nn.Identity())
 
 
-def fold_attention_scale(form: DeploymentFormV2) -> None:
-    """Multiply 1/sqrt(d) into the query's rows of the projection."""
-    for block in form.blocks:
+def fold_attention_scale(form: nn.Module) -> None:
+    """Multiply 1/sqrt(d) into the query's rows of the projection, or into the query's norm.
+
+    Turning a query commutes with scaling it.
+    """
+    for block in getattr(form, "blocks", ()):
         attention = block.attn
-        factor = torch.ones_like(attention.qkv.bias)
-        factor[: form.dim] = attention.scale
-        qkv = attention.qkv
-        _set(qkv, qkv.weight * factor.unsqueeze(1), qkv.bias * factor)
+        if isinstance(attention.q_norm, nn.LayerNorm):
+            norm = attention.q_norm
+            scaled = nn.LayerNorm(norm.normalized_shape, eps=norm.eps)
+            _set(scaled, norm.weight * attention.scale, norm.bias * attention.scale)
+            attention.q_norm = scaled
+        else:
+            qkv = attention.qkv
+            factor = torch.ones_like(qkv.bias)
+            factor[: attention.proj.in_features] = attention.scale
+            _set(qkv, qkv.weight * factor.unsqueeze(1), qkv.bias * factor)
         attention.scale = None
 
 
-def fold_final_norm(form: DeploymentFormV2) -> None:
+def fold_final_norm(form: nn.Module) -> None:
     """Multiply the last norm's affine part into the head's 1x1 projections.
 
     Exact as no official head joins the class token through a nonlinearity first.
     """
-    for level, project in enumerate(form.projects):
-        norm = form.norms[level]
+    norms, pyramid = getattr(form, "norms", None), getattr(form, "pyramid", None)
+    if norms is None or pyramid is None:
+        return
+    for norm, project in zip(norms, pyramid.projects):
         weight = project.weight[:, :, 0, 0]
         _set(
             project,
@@ -151,32 +143,36 @@ def fold_final_norm(form: DeploymentFormV2) -> None:
             project.bias + weight @ norm.bias,
         )
     # ones and zeros rather than nothing: torch 1.13 writes an invalid ONNX node without them
-    plain = nn.LayerNorm(form.dim, eps=form.norms[0].eps).to(form.dtype)
-    form.norms = nn.ModuleList(plain for _ in range(LEVELS))
+    plain = nn.LayerNorm(norms[0].normalized_shape, eps=norms[0].eps).to(norms[0].weight.dtype)
+    form.norms = nn.ModuleList(plain for _ in norms)
 
 
-def convolve_before_resize(form: DeploymentFormV2) -> None:
+def convolve_before_resize(form: nn.Module) -> None:
     """Run the fusion blocks' 1x1 convolutions before their upsampling: a quarter of the pixels."""
-    for fusion in form.fusions:
-        fusion.conv_first = True
+    if hasattr(form, "pyramid"):
+        for fusion in form.pyramid.fusions:
+            fusion.conv_first = True
 
 
-def resize_by_matrices(form: DeploymentFormV2) -> None:
-    """Replace the five bilinear resizes with products of constant matrices."""
-    for fusion in form.fusions:
-        fusion.resize = MatrixResize(fusion.resize, form.dtype)
-    assert isinstance(form.enlarge, NativeResize)
-    form.enlarge = MatrixResize(form.enlarge, form.dtype)
+def resize_by_matrices(form: nn.Module) -> None:
+    """Replace the bilinear resizes with products of constant matrices."""
+    if hasattr(form, "pyramid"):
+        dtype = form.pyramid.projects[0].weight.dtype
+        for fusion in form.pyramid.fusions:
+            fusion.resize = MatrixResize(fusion.resize, dtype)
+        if isinstance(getattr(form, "enlarge", None), NativeResize):
+            form.enlarge = MatrixResize(form.enlarge, dtype)
 
 
-def upsample_by_shuffle(form: DeploymentFormV2) -> None:
+def upsample_by_shuffle(form: nn.Module) -> None:
     """Replace the two transposed convolutions with a matrix product and a pixel shuffle."""
-    for index in (0, 1):
-        form.resize_layers[index] = ShuffledUpsample(form.resize_layers[index])
+    if hasattr(form, "pyramid"):
+        for index in (0, 1):
+            form.pyramid.resize_layers[index] = ShuffledUpsample(form.pyramid.resize_layers[index])
 
 
 # In the order in which they are applied.
-REWRITES: dict[str, Callable[[DeploymentFormV2], None]] = {
+REWRITES: dict[str, Callable[[nn.Module], None]] = {
     "position-embedding": fold_position_embedding,
     "rgb-input": fold_normalisation,
     "layer-scale": fold_layer_scale,
@@ -228,13 +224,22 @@ def deployment_form(
     check_rewrites(rewrites)
     with torch.no_grad():
         form = DeploymentFormV2(model, shape, dtype == "uint8").eval()
+    return rewritten(form, rewrites)
+
+
+FormT = TypeVar("FormT", bound=nn.Module)
+
+
+def rewritten(form: FormT, rewrites: Collection[str]) -> FormT:
+    """Apply rewrites to a form, in place; those that concern nothing in it change nothing."""
+    with torch.no_grad():
         for name, rewrite in REWRITES.items():
             if name in rewrites:
                 rewrite(form)
     return form
 
 
-def _same_weights(model: DepthAnythingV2) -> DepthAnythingV2:
+def same_weights(model: FormT) -> FormT:
     """A copy of the modules around the very same tensors."""
     tensors = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})

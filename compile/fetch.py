@@ -53,16 +53,16 @@ def fetch_checkpoint(spec: ModelSpec, folder: Path = FOLDER) -> Path:
             "run it with --seeded-weights"
         )
     hub = require("huggingface_hub", "torch")
+    file = folder / spec.file
     try:
-        told = hub.get_hf_file_metadata(hub.hf_hub_url(spec.repo, spec.file))
-        hub.hf_hub_download(spec.repo, spec.file, local_dir=folder)
+        told = hub.get_hf_file_metadata(hub.hf_hub_url(spec.repo, spec.remote_file))
+        hub.hf_hub_download(spec.repo, spec.remote_file, local_dir=file.parent)
     except Exception as error:  # the hub raises a dozen unrelated classes; the message names it
         raise CheckpointError(
-            f"{spec.name}: cannot fetch {spec.file} from {spec.repo} "
+            f"{spec.name}: cannot fetch {spec.remote_file} from {spec.repo} "
             f"({type(error).__name__}: {first_line(error)}); put the file into {FOLDER}/ or a "
             f"folder named by {FOLDER_VARIABLE}, or run with --seeded-weights"
         ) from error
-    file = folder / spec.file
     size, digest = file.stat().st_size, sha256_of(file)
     expected = told.etag if told.etag and len(told.etag) == 64 else digest
     if (told.size or size) != size or expected != digest:

@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from layers.attention import Attention
-from layers.dpt import FeatureFusionBlock, resize
+from layers.dpt import LEVELS, FeatureFusionBlock, Reassemble, resize
 from layers.pos_embed import resize_pos_embed
+from layers.rope import Table, quarter_turn
+from layers.uv_embed import uv_embedding
 from layers.vit import VisionTransformer
 
 
@@ -52,20 +54,36 @@ class FoldedTokens(nn.Module):
 
 
 class FixedAttention(nn.Module):
-    """Self-attention over a known number of tokens; ``scale`` None means folded into ``qkv``."""
+    """Self-attention over a known number of tokens; ``scale`` None means folded into ``qkv``.
 
-    def __init__(self, attention: Attention, batch: int, tokens: int) -> None:
+    ``rope`` are the tables by which queries and keys turn: two float (N, C / heads), now constants.
+    """
+
+    def __init__(
+        self, attention: Attention, batch: int, tokens: int, rope: Optional[Table] = None
+    ) -> None:
         super().__init__()
         self.qkv, self.proj = attention.qkv, attention.proj
+        self.q_norm, self.k_norm = attention.q_norm, attention.k_norm
+        self.turns = rope is not None
+        if rope is not None:
+            self.cosine: torch.Tensor
+            self.sine: torch.Tensor
+            self.register_buffer("cosine", rope[0].to(attention.qkv.weight))
+            self.register_buffer("sine", rope[1].to(attention.qkv.weight))
         self.scale: Optional[float] = attention.scale
         heads, dim = attention.num_heads, attention.proj.in_features
         self.split = (batch, tokens, 3, heads, dim // heads)
         self.joined = (batch, tokens, dim)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, rope: None = None) -> torch.Tensor:
         """Attend: float (B, N, C) -> float (B, N, C)."""
         qkv = self.qkv(x).reshape(self.split).permute(2, 0, 3, 1, 4)  # (3, B, heads, N, C / heads)
         query, key, value = qkv.unbind(0)
+        query, key = self.q_norm(query), self.k_norm(key)
+        if self.turns:
+            query = query * self.cosine + quarter_turn(query) * self.sine
+            key = key * self.cosine + quarter_turn(key) * self.sine
         if self.scale is not None:
             query = query * self.scale
         weights = torch.matmul(query, key.transpose(2, 3)).softmax(dim=-1)  # (B, heads, N, N)
@@ -142,7 +160,9 @@ class FixedFusion(nn.Module):
         self, fusion: FeatureFusionBlock, from_hw: tuple[int, int], to_hw: tuple[int, int]
     ) -> None:
         super().__init__()
-        self.resConfUnit1, self.resConfUnit2 = fusion.resConfUnit1, fusion.resConfUnit2
+        self.resConfUnit2 = fusion.resConfUnit2
+        if hasattr(fusion, "resConfUnit1"):
+            self.resConfUnit1 = fusion.resConfUnit1
         self.out_conv = fusion.out_conv
         self.resize: nn.Module = NativeResize(from_hw, to_hw)
         self.conv_first = False
@@ -152,3 +172,65 @@ class FixedFusion(nn.Module):
         x = coarse if fine is None else coarse + self.resConfUnit1(fine)
         x = self.resConfUnit2(x)
         return self.resize(self.out_conv(x)) if self.conv_first else self.out_conv(self.resize(x))
+
+
+class FixedPyramid(nn.Module):
+    """Four maps on the patch grid to one map eight times as fine: a DPT head without its ends.
+
+    ``suffix`` names the fusion blocks; ``placed`` adds the UV embedding after each projection.
+    """
+
+    def __init__(
+        self, head: Reassemble, grid_hw: tuple[int, int], suffix: str = "", placed: bool = False
+    ) -> None:
+        super().__init__()
+        h, w = grid_hw
+        scratch = head.scratch
+        self.projects, self.resize_layers = head.projects, head.resize_layers
+        self.entries = nn.ModuleList(getattr(scratch, f"layer{i}_rn") for i in range(1, LEVELS + 1))
+        # coarse to fine: half the patch grid, then once, twice, four and eight times
+        half = ((h + 1) // 2, (w + 1) // 2)
+        sizes = [half, (h, w), (2 * h, 2 * w), (4 * h, 4 * w), (8 * h, 8 * w)]
+        self.size_hw = sizes[-1]
+        self.fusions = nn.ModuleList(
+            FixedFusion(getattr(scratch, f"refinenet{LEVELS - i}{suffix}"), sizes[i], sizes[i + 1])
+            for i in range(LEVELS)
+        )
+        channels = [project.out_channels for project in head.projects]
+        self.places = nn.ModuleList(
+            Placed(count, grid_hw, grid_hw, head.projects[0].weight) if placed else nn.Identity()
+            for count in channels
+        )
+
+    def forward(self, *maps: torch.Tensor) -> torch.Tensor:
+        """Fuse: four float (B, C, h, w) -> float (B, F, 8*h, 8*w)."""
+        first, second, third, fourth = (
+            entry(resize_(place(project(x))))
+            for entry, resize_, place, project, x in zip(
+                self.entries, self.resize_layers, self.places, self.projects, maps
+            )
+        )
+        path = self.fusions[0](fourth, None)
+        for fusion, level in zip(list(self.fusions)[1:], (third, second, first)):
+            path = fusion(path, level)
+        return path
+
+
+class Placed(nn.Module):
+    """Adds the UV embedding of one size, a constant."""
+
+    def __init__(
+        self,
+        channels: int,
+        size_hw: tuple[int, int],
+        grid_hw: tuple[int, int],
+        like: torch.Tensor,
+    ) -> None:
+        super().__init__()
+        self.place: torch.Tensor
+        place = uv_embedding(channels, size_hw, grid_hw[1] / grid_hw[0])
+        self.register_buffer("place", place.unsqueeze(0).to(like))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Add: float (B, C, *size_hw) -> the same."""
+        return x + self.place

@@ -4,27 +4,29 @@ import dataclasses
 import importlib.metadata
 import logging
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
 import numpy as np
 import torch
+from torch import nn
 
 from compile.checkpoint import load_model
 from compile.deploy import check_rewrites
 from compile.fetch import fetch_checkpoint, local_checkpoint
-from compile.parity import check_parity
+from compile.parity import check_parity, check_stages, eager
 from compile.registry import ModelSpec, find_model
+from compile.stages import Stage, stages_of, views_apart
 from compile.targets import pick_target, target_module
 from compile.targets.options import NeuronOptions
-from compile.targets.source import Source
-from depth_anything_v2.dpt import DepthAnythingV2
+from compile.targets.source import Built, Source
 from runtime.artifact import Artifact, commit, describe_files, partial_folder
 from runtime.engines import load_engine
 from runtime.errors import CheckpointError, CompileError, InputError
 from runtime.manifest import InputSpec, Manifest, OutputSpec, ParityReport, WeightsSpec
+from runtime.multiview import CAMERA_TOKENS
 from runtime.preprocess import RGB_MEAN, RGB_STD
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,8 @@ class CompileJob:
     """What to compile.
 
     ``seeded`` says whether random weights may stand in for a checkpoint, ``pixels`` what the graph
-    takes, ``without`` which rewrites to leave out.
+    takes, ``without`` which rewrites to leave out, ``views`` how many photos of a scene go
+    together.
     """
 
     model: str = "vits"
@@ -53,8 +56,11 @@ class CompileJob:
     pixels: str = "normalised"
     without: tuple[str, ...] = ()
     neuron: NeuronOptions = field(default_factory=NeuronOptions)
+    views: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
+        if not self.views or any(views < 1 for views in self.views):
+            raise InputError(f"views={self.views}: give numbers of 1 or more")
         if self.pixels not in PIXELS:
             raise InputError(f"pixels={self.pixels!r}: use one of {', '.join(PIXELS)}")
         check_rewrites(self.without)
@@ -70,7 +76,8 @@ class CompileJob:
     def input_spec(self, size_hw: tuple[int, int]) -> InputSpec:
         """What the graph of this size takes."""
         if self.pixels == "normalised":
-            return InputSpec(size_hw, self.batch)
+            resize = "bytes" if find_model(self.model).family == "v3" else "cubic"
+            return InputSpec(size_hw, self.batch, resize=resize)
         dtype = "uint8" if self.pixels == "rgb8" else "float32"
         return InputSpec(size_hw, self.batch, mean=RGB_MEAN, std=RGB_STD, dtype=dtype)
 
@@ -94,8 +101,9 @@ def compile_model(job: CompileJob) -> Iterator[Artifact]:
     }
     model, weights = load_model(spec, find_weights(job, spec))
     for size_hw in job.sizes_hw:
-        log.info("compiling %s for %s at %dx%d", spec.name, target, *size_hw)
-        yield _compile_one(job, spec, target, model, weights, versions, size_hw)
+        for views in job.views:
+            log.info("compiling %s for %s at %dx%d", spec.name, target, *size_hw)
+            yield _compile_one(job, spec, target, model, weights, versions, size_hw, views)
 
 
 def find_weights(job: CompileJob, spec: ModelSpec) -> Optional[Path]:
@@ -130,35 +138,52 @@ def _compile_one(
     job: CompileJob,
     spec: ModelSpec,
     target: str,
-    model: DepthAnythingV2,
+    model: nn.Module,
     weights: WeightsSpec,
     versions: dict[str, str],
     size_hw: tuple[int, int],
+    views: int,
 ) -> Artifact:
     module = target_module(target)
-    input_spec = job.input_spec(size_hw)
-    output_spec = OutputSpec(spec.kind, spec.max_depth_m)
-    workdir = job.output / "neuron-workdir"
-    source = Source(spec.name, model, input_spec, output_spec, job.without, job.neuron, workdir)
+    input_spec, output_spec = job.input_spec(size_hw), OutputSpec(spec.kind, spec.max_depth_m)
+    stages = stages_of(model, input_spec, output_spec, views)
     with partial_folder(job.output) as folder:
-        try:
-            built = module.build(source, folder)
-        except (RuntimeError, AttributeError) as error:
-            raise CompileError(f"{target} cannot compile {spec.name}: {error}") from error
+        described, built = [], []
+        for stage in stages:
+            if len(stages) > 1:
+                log.info("stage %s", stage.name)
+            source = Source(
+                spec.name,
+                stage,
+                input_spec,
+                len(stages) == 1,
+                job.without,
+                job.neuron,
+                job.output / "neuron-workdir",
+            )
+            try:
+                built.append(module.build(source, folder))
+            except (RuntimeError, AttributeError) as error:
+                raise CompileError(f"{target} cannot compile {spec.name}: {error}") from error
+            described.append(stage.described(built[-1].graph))
+        if views_apart(model):
+            tokens = model.backbone.pretrained.default_camera_tokens(1, views)[0]
+            np.save(folder / CAMERA_TOKENS, tokens.detach().float().numpy())
         manifest = Manifest(
             model=spec.name,
             family=spec.family,
             target=target,
-            precision=built.precision,
-            graph=built.graph,
+            precision=built[0].precision,
+            stages=tuple(described),
             input=input_spec,
             output=output_spec,
             weights=weights,
-            rewrites=built.rewrites,
-            compiler=built.compiler,
+            rewrites=built[0].rewrites,
+            compiler=_compiler_facts(stages, built),
             versions=versions,
             parity=ParityReport("pending device", "none yet", module.TOLERANCE),
             files=describe_files(folder),
+            views=views,
         )
         if getattr(module, "device_present", lambda: True)():
             manifest = with_parity(manifest, folder, model, job.device)
@@ -172,24 +197,31 @@ def _compile_one(
         return commit(folder, manifest, job.output)
 
 
-def with_parity(manifest: Manifest, folder: Path, model: torch.nn.Module, device: str) -> Manifest:
-    """Compare the graph with the eager model and put the report into the manifest.
+def _compiler_facts(stages: Sequence[Stage], built: Sequence[Built]) -> dict[str, str]:
+    """What the compiler was told, with the stage's name before it where there are several."""
+    if len(stages) == 1:
+        return built[0].compiler
+    return {
+        f"{stage.name}: {name}": value
+        for stage, one in zip(stages, built)
+        for name, value in one.compiler.items()
+    }
+
+
+def with_parity(manifest: Manifest, folder: Path, model: nn.Module, device: str) -> Manifest:
+    """Compare the graphs with the eager model and put the report into the manifest.
 
     Raises:
-        CompileError: it does not equal the model within the target's tolerance.
+        CompileError: they do not equal the model within the target's tolerance.
     """
     module = target_module(manifest.target)
-    engine = load_engine(folder, manifest, device)
-
-    def graph(image: np.ndarray) -> np.ndarray:
-        return engine({manifest.input.name: image})[manifest.output.kind]
-
-    def eager(image: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return model(torch.from_numpy(image)).numpy()
-
+    engines = [load_engine(folder, manifest, device, None, stage) for stage in manifest.stages]
     reference = f"eager float32, torch {torch.__version__}, CPU"
-    report = check_parity(graph, eager, manifest.input, reference, module.TOLERANCE)
+    if len(engines) == 1:
+        report = check_parity(engines[0], eager(model), manifest, reference, module.TOLERANCE)
+    else:
+        stages = stages_of(model, manifest.input, manifest.output, manifest.views)
+        report = check_stages(stages, engines, model, manifest, reference, module.TOLERANCE)
     worst = max(case.max_rel_range for case in report.cases)
     log.info("parity: off by at most %.1e of the range, tolerance %.0e", worst, module.TOLERANCE)
     return dataclasses.replace(manifest, parity=report)

@@ -1,22 +1,29 @@
-"""The compiled graph against the eager float32 model, on three fixed inputs.
+"""Compiled graphs against the eager float32 model, on three fixed inputs.
 
-Two functions of an array in, a report out; past the tolerance it fails.
+Engines and a model in, a report out; past the tolerance it fails.
 """
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
 
+from compile.stages import Stage
+from depth_anything_3.model import DepthAnything3Net
+from runtime.engines import Engine
 from runtime.errors import CompileError
-from runtime.manifest import InputSpec, ParityCase, ParityReport
+from runtime.manifest import InputSpec, Manifest, ParityCase, ParityReport
+from runtime.multiview import CAMERA_ENCODER
 from runtime.photo import read_photo
 from runtime.preprocess import MEAN, STD, as_bytes, photo_to_tensor
 
 PHOTO = Path(__file__).parent / "data" / "chelsea.jpg"  # CC0, see input_images/ORIGIN.md
 
-Run = Callable[[np.ndarray], np.ndarray]
+Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 def parity_inputs(spec: InputSpec) -> dict[str, np.ndarray]:
@@ -87,27 +94,97 @@ def compare(name: str, found: np.ndarray, expected: np.ndarray) -> ParityCase:
     )
 
 
+def eager(model: nn.Module) -> Run:
+    """The model as a function of normalised images (B, 3, H, W) to its outputs by name."""
+
+    def run(image: np.ndarray) -> dict[str, np.ndarray]:
+        with torch.no_grad():
+            given = torch.from_numpy(image)
+            if isinstance(model, DepthAnything3Net):
+                taps = model.encode(given[:, None], None, None, (), "first").taps
+                grid_hw = model.backbone.pretrained.grid_hw(given)
+                depth, sky = model.head([tap[:, 0] for tap in taps], grid_hw)
+                return {"depth": depth.numpy(), "sky": sky.numpy()}
+            depth = model(given).numpy()
+            return {"disparity": depth, "depth_m": depth}
+
+    return run
+
+
 def check_parity(
-    graph: Run, eager: Run, spec: InputSpec, reference: str, tolerance: float
+    graph: Engine, model: Run, manifest: Manifest, reference: str, tolerance: float
 ) -> ParityReport:
     """Run both on every input and report.
 
     Args:
-        graph: (batch, 3, H, W) as ``spec`` has it -> float32 (batch, H, W).
-        eager: the same from normalised float32 images.
+        graph: the artifact's one graph.
+        model: the same from normalised float32 images.
         reference: what the eager side is, in words.
         tolerance: largest difference allowed, relative to the eager output's range.
     Raises:
         CompileError: past the tolerance; the text says on which input and by how much.
     """
-    cases = tuple(
-        compare(name, graph(image), eager(network_input(image, spec)))
-        for name, image in parity_inputs(spec).items()
-    )
+    spec, outputs = manifest.input, manifest.stages[0].outputs
+    cases = []
+    for name, image in parity_inputs(spec).items():
+        found, expected = graph({spec.name: image}), model(network_input(image, spec))
+        for output in outputs:
+            label = name if len(outputs) == 1 else f"{name}: {output.name}"
+            cases.append(compare(label, found[output.name], expected[output.name]))
+    return _report(cases, reference, tolerance)
+
+
+def check_stages(
+    stages: Sequence[Stage],
+    engines: Sequence[Engine],
+    network: DepthAnything3Net,
+    manifest: Manifest,
+    reference: str,
+    tolerance: float,
+) -> ParityReport:
+    """Each stage against its eager form, on what the eager stages before it give; and the whole.
+
+    Args:
+        stages, engines: in the order in which they run.
+        network: the eager model.
+        manifest: of the artifact.
+        reference, tolerance: as for ``check_parity``.
+    Raises:
+        CompileError: past the tolerance.
+    """
+    views = manifest.views
+    spec = dataclasses.replace(manifest.input, batch=views)
+    tokens = network.backbone.pretrained.default_camera_tokens(1, views)[0]
+    forms = [stage.make(()) for stage in stages]
+    cases = []
+    for name, images in parity_inputs(spec).items():
+        known = {spec.name: images, "camera_tokens": tokens.detach().numpy()}
+        chained = dict(known)
+        for stage, form, engine in zip(stages, forms, engines):
+            with torch.no_grad():
+                made = form(*(torch.from_numpy(known[tensor.name]) for tensor in stage.inputs))
+            made = made if isinstance(made, tuple) else (made,)
+            expected = {t.name: value.numpy() for t, value in zip(stage.outputs, made)}
+            found = engine({tensor.name: known[tensor.name] for tensor in stage.inputs})
+            for tensor in stage.outputs:
+                label = f"{name}: {stage.name} {tensor.name}"
+                cases.append(compare(label, found[tensor.name], expected[tensor.name]))
+            if stage.name != CAMERA_ENCODER:  # which needs cameras that the others do not
+                chained.update(engine({t.name: chained[t.name] for t in stage.inputs}))
+                known.update(expected)
+        with torch.no_grad():
+            whole = network(torch.from_numpy(images)[None], ref_view_strategy="first")
+        for output in ("depth", "depth_conf", "ray", "ray_conf"):
+            expected_map = whole[output][0].numpy()
+            cases.append(compare(f"{name}: whole {output}", chained[output], expected_map))
+    return _report(cases, reference, tolerance)
+
+
+def _report(cases: Sequence[ParityCase], reference: str, tolerance: float) -> ParityReport:
     worst = max(cases, key=lambda case: case.max_rel_range)
     if not worst.max_rel_range <= tolerance:
         raise CompileError(
             f"the graph does not equal the model: on '{worst.input}' it is off by "
             f"{worst.max_rel_range:.2e} of the range, tolerance {tolerance:.0e}"
         )
-    return ParityReport("passed", reference, tolerance, cases)
+    return ParityReport("passed", reference, tolerance, tuple(cases))

@@ -6,6 +6,7 @@ Read by the command line, the tests and the README. No torch, no network.
 from dataclasses import dataclass
 from typing import Optional
 
+from depth_anything_3.config import METRIC, NESTED, NETWORKS
 from depth_anything_v2.config import MAX_DEPTH_M
 from runtime.errors import InputError
 
@@ -26,6 +27,16 @@ class ModelSpec:
     max_depth_m: Optional[float] = None
     repo: Optional[str] = None  # on the Hugging Face Hub; None: there is nothing to fetch
     file: Optional[str] = None  # within checkpoints/
+
+    @property
+    def remote_file(self) -> Optional[str]:
+        """What the weights are called in ``repo``: DA3's files are told apart by their folder."""
+        return self.file.rpartition("/")[2] if self.file else None
+
+    @property
+    def any_view(self) -> bool:
+        """True if it takes several photos of one scene at once."""
+        return self.name in NESTED or (self.family == "v3" and NETWORKS[self.name].any_view)
 
 
 DEMO = "demo"  # ours, trained on generated scenes
@@ -61,6 +72,20 @@ def _metric(encoder: str, scene: str, dataset: str) -> ModelSpec:
     )
 
 
+def _da3(name: str, licence: str, parameters_m: float) -> ModelSpec:
+    single = NESTED[name][0] if name in NESTED else name
+    return ModelSpec(
+        name=name,
+        family="v3",
+        encoder=NETWORKS[single].encoder,
+        kind="depth_m" if name in NESTED else "depth",
+        licence=licence,
+        parameters_m=parameters_m,
+        repo=f"depth-anything/{name.upper()}",
+        file=f"{name}/model.safetensors",
+    )
+
+
 ROWS = [
     _relative("vits", "Apache-2.0"),
     _relative("vitb", NON_COMMERCIAL),
@@ -68,9 +93,23 @@ ROWS = [
     ModelSpec("vitg", "v2", "vitg", "disparity", NON_COMMERCIAL, PARAMETERS_M["vitg"]),
     *(_metric(encoder, "indoor", "Hypersim") for encoder in SIZES),
     *(_metric(encoder, "outdoor", "VKITTI") for encoder in SIZES),
+    _da3("da3-small", "Apache-2.0", 34.3),
+    _da3("da3-base", "Apache-2.0", 135.4),
+    _da3("da3-large", NON_COMMERCIAL, 410.9),
+    _da3("da3-giant", NON_COMMERCIAL, 1355.7),
+    _da3("da3mono-large", "Apache-2.0", 334.2),
+    _da3("da3metric-large", "Apache-2.0", 334.2),
+    _da3("da3nested-giant-large", NON_COMMERCIAL, 1689.8),
     ModelSpec(DEMO, "v2", "vitt", "disparity", "Apache-2.0", 6.4, file="demo/model.safetensors"),
 ]
 MODELS = {row.name: row for row in ROWS}
+
+
+OUTPUTS = {
+    "disparity": "disparity, relative",
+    "depth": "depth, relative",
+    "depth_m": "depth in metres",
+}
 
 
 def find_model(name: str) -> ModelSpec:
@@ -91,11 +130,13 @@ def table() -> str:
         "|---|---|---|---|---|",
     ]
     for row in ROWS:
-        output = (
-            "disparity, relative"
-            if row.max_depth_m is None
-            else (f"depth in metres, up to {row.max_depth_m:.0f}")
-        )
+        output = OUTPUTS[row.kind]
+        if row.max_depth_m is not None:
+            output += f", up to {row.max_depth_m:.0f}"
+        if row.name == METRIC:
+            output += "; metres where the focal length is known"
+        if row.any_view:
+            output += "; cameras"
         where = f"`{row.repo}`" if row.repo else "not published upstream"
         if row.name == DEMO:
             where = "made by `make train-demo`"

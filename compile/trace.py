@@ -7,7 +7,7 @@ compiler will be given.
 
 import math
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 import torch
 from torch import nn
@@ -90,7 +90,7 @@ class Graph:
         return peak
 
 
-def trace(form: nn.Module, example: torch.Tensor) -> Graph:
+def trace(form: nn.Module, example: Union[torch.Tensor, tuple[torch.Tensor, ...]]) -> Graph:
     """Trace a module in eval mode with ``torch.jit.trace`` and list its operators."""
     with torch.no_grad():
         # check_trace: parity checks the graph afterwards, on more than one input

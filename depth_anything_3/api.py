@@ -5,7 +5,6 @@ Exporting scenes to files is not here: a ``ScenePrediction`` holds all that an e
 """
 
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -15,26 +14,23 @@ import torch
 from PIL import Image
 from torch import nn
 
-from depth_anything_3.config import NAMES, NESTED, NETWORKS
+from depth_anything_3.config import METRIC, NAMES, NESTED, NETWORKS
 from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
 from depth_anything_3.nested import NestedDepthAnything3Net
 from layers.weights import differences, fill
 from runtime.cameras import homogeneous, normalise_extrinsics
 from runtime.errors import CheckpointError, InputError
+from runtime.multiview import align_to_given
 from runtime.optional import require
 from runtime.photo import focal_px_of, read_photo
 from runtime.reference_view import DEFAULT_STRATEGY
 from runtime.scene import ScenePrediction
-from runtime.similarity import RANSAC_FROM_VIEWS, align_cameras
 from runtime.sky import SKY_MASK, metric_depth
 from runtime.views import View, make_view, same_size, stack_views, view_intrinsics
-
-log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 CONFIG_BYTES = 1 << 20
-METRIC = "da3metric-large"
 
 Photo = Union[str, Path, np.ndarray, Image.Image]
 
@@ -201,35 +197,6 @@ class DepthAnything3(nn.Module):
         if given is not None and known is not None:
             align_to_given(prediction, given, known, align_to_input_ext_scale)
         return prediction
-
-
-def align_to_given(
-    prediction: ScenePrediction,
-    extrinsics: np.ndarray,
-    intrinsics: np.ndarray,
-    to_input_scale: bool,
-) -> None:
-    """Bring a prediction and the cameras that were given into one unit, in place.
-
-    One view, or cameras that all stand in one place, tell no scale: depth then keeps the network's
-    unit, and a warning says so.
-    """
-    assert prediction.extrinsics is not None
-    prediction.intrinsics = intrinsics
-    try:
-        fit = align_cameras(
-            prediction.extrinsics, extrinsics, robust=len(extrinsics) >= RANSAC_FROM_VIEWS
-        )
-    except InputError:
-        log.warning("the given cameras tell no scale: depth is in the network's own unit")
-        if to_input_scale:
-            prediction.extrinsics = extrinsics[:, :3]
-        return
-    if to_input_scale:
-        prediction.extrinsics = extrinsics[:, :3]
-        prediction.depth = (prediction.depth / fit.scale).astype(np.float32)
-    else:
-        prediction.extrinsics = fit.move_cameras(extrinsics)[:, :3]
 
 
 def _prediction(output: Output, views: Sequence[View]) -> ScenePrediction:

@@ -37,9 +37,7 @@ NETWORKS = {
     "da3mono-large": DA3Spec("vitl", (4, 11, 17, 23), 256, LARGE),
     "da3metric-large": DA3Spec("vitl", (4, 11, 17, 23), 256, LARGE),
 }
+METRIC = "da3metric-large"  # relative until multiplied by a focal length
 # Two networks in one checkpoint: the first's depth is scaled to the second's metres.
-NESTED = {"da3nested-giant-large": ("da3-giant", "da3metric-large")}
+NESTED = {"da3nested-giant-large": ("da3-giant", METRIC)}
 NAMES = (*NETWORKS, *NESTED)
-
-# Output of da3metric-large times focal length in pixels over this is metres.
-METRIC_FOCAL_PX = 300.0

@@ -51,6 +51,10 @@ def rope_table(positions: torch.Tensor, head_dim: int) -> Table:
 def turn(x: torch.Tensor, table: Table) -> torch.Tensor:
     """Turn queries or keys: float (B, heads, N, head_dim), tables (N, head_dim) -> the same."""
     cosine, sine = (part.to(x.dtype) for part in table)
+    return x * cosine + quarter_turn(x) * sine
+
+
+def quarter_turn(x: torch.Tensor) -> torch.Tensor:
+    """Turn every pair of channels by 90 degrees: float (..., head_dim) -> the same."""
     row_1, row_2, column_1, column_2 = x.chunk(4, dim=-1)
-    turned = torch.cat((-row_2, row_1, -column_2, column_1), dim=-1)
-    return x * cosine + turned * sine
+    return torch.cat((-row_2, row_1, -column_2, column_1), dim=-1)

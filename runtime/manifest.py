@@ -14,10 +14,11 @@ from typing import Any, Optional
 from runtime.errors import ArtifactError, InputError
 from runtime.preprocess import MEAN, RGB_MEAN, RGB_STD, STD
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PLAIN = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 TARGETS = ("neuron", "neuronx", "torchscript", "onnx", "openvino")
 DTYPES = ("float32", "uint8")
+RESIZES = ("cubic", "bytes")
 
 # kind -> (unit, larger is nearer). "relative" is known up to scale and, for disparity, shift.
 KINDS = {
@@ -31,7 +32,9 @@ KINDS = {
 class InputSpec:
     """What the graph takes: (batch, 3, H, W), RGB / 255, minus mean, over std.
 
-    uint8 is RGB as in the photo, so its mean is 0 and its std 1/255.
+    uint8 is RGB as in the photo, so its mean is 0 and its std 1/255. ``resize`` is how a photo gets
+    to this size: ``cubic`` in float64, as Depth Anything V2 does, or on ``bytes``, by area or
+    cubic, as Depth Anything 3 does.
     """
 
     size_hw: tuple[int, int]
@@ -41,8 +44,11 @@ class InputSpec:
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
     dtype: str = "float32"
+    resize: str = "cubic"
 
     def __post_init__(self) -> None:
+        if self.resize not in RESIZES:
+            raise InputError(f"resize={self.resize!r}: use one of {', '.join(RESIZES)}")
         if self.patch_size <= 0 or any(s <= 0 or s % self.patch_size for s in self.size_hw):
             raise InputError(f"size {self.size_hw}: use positive multiples of {self.patch_size}")
         if any(deviation <= 0 for deviation in self.std):
@@ -70,7 +76,7 @@ class OutputSpec:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(f"kind={self.kind!r}: use one of {', '.join(KINDS)}")
-        if (self.kind == "depth_m") != (self.max_depth_m is not None):
+        if self.kind != "depth_m" and self.max_depth_m is not None:
             raise InputError(f"max_depth_m={self.max_depth_m} does not go with {self.kind}")
         if self.max_depth_m is not None and self.max_depth_m <= 0:
             raise InputError(f"max_depth_m={self.max_depth_m}: give metres above 0")
@@ -144,14 +150,43 @@ class FileSpec:
 
 
 @dataclass(frozen=True)
+class TensorSpec:
+    """A tensor that a graph takes or returns."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if any(side < 1 for side in self.shape):
+            raise InputError(f"tensor {self.name!r}: shape {self.shape}, all must be positive")
+        if self.dtype not in DTYPES:
+            raise InputError(f"dtype={self.dtype!r}: use one of {', '.join(DTYPES)}")
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One graph of an artifact: its file, and its tensors in the order in which they are passed."""
+
+    name: str
+    graph: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """All that a runtime must know about a compiled graph."""
+    """All that a runtime must know about a compiled model.
+
+    Most are one graph. An any-view model of Depth Anything 3 is several, in the order in which they
+    run, because the host decides between them.
+    """
 
     model: str
     family: str
     target: str
     precision: str
-    graph: str
+    stages: tuple[StageSpec, ...]
     input: InputSpec
     output: OutputSpec
     weights: WeightsSpec
@@ -160,6 +195,7 @@ class Manifest:
     versions: dict[str, str]
     parity: ParityReport
     files: tuple[FileSpec, ...]
+    views: int = 1  # of one scene that the graphs take at once
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -170,14 +206,32 @@ class Manifest:
         names = [file.name for file in self.files]
         if len(set(names)) < len(names):
             raise InputError(f"files {names}: one is named twice")
-        if self.graph not in names:
-            raise InputError(f"graph {self.graph!r} is not among the files")
+        for stage in self.stages:
+            if stage.graph not in names:
+                raise InputError(f"graph {stage.graph!r} is not among the files")
+        stages = [stage.name for stage in self.stages]
+        if not stages or len(set(stages)) < len(stages):
+            raise InputError(f"stages {stages}: one at least, each name once")
 
     @property
     def name(self) -> str:
         """Name of the artifact's folder."""
         height, width = self.input.size_hw
-        return f"{self.model}-{height}x{width}-b{self.input.batch}-{self.target}"
+        count = f"v{self.views}" if self.views > 1 else f"b{self.input.batch}"
+        return f"{self.model}-{height}x{width}-{count}-{self.target}"
+
+    def stage(self, name: str) -> StageSpec:
+        """The stage of this name.
+
+        Raises:
+            ArtifactError: there is none.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise ArtifactError(
+            f"{self.name} has no stage {name!r}, only {[stage.name for stage in self.stages]}"
+        )
 
 
 def to_json(manifest: Manifest) -> str:

@@ -18,8 +18,10 @@ from runtime.artifact import Artifact
 from runtime.engines import Engine, load_engine
 from runtime.errors import ArtifactError, InputError
 from runtime.manifest import OutputSpec
+from runtime.multiview import SceneEngine
 from runtime.postprocess import resize_to_photo
 from runtime.preprocess import check_photo, photo_to_tensor
+from runtime.sky import fill_sky
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ class Predictor:
             raise ArtifactError("no artifact given; make one with `make compile`")
         for artifact in artifacts:
             _check_same_model(artifacts[0], artifact)
+            if artifact.manifest.views > 1:
+                raise ArtifactError(
+                    f"{artifact.path}: takes {artifact.manifest.views} photos of one scene; use "
+                    "--views all, or compile with --views 1"
+                )
             artifact.verify()
         self.artifacts = list(artifacts)
         self.batch = artifacts[0].manifest.input.batch
@@ -99,7 +106,7 @@ class Predictor:
         photo_hw = (rgb.shape[0], rgb.shape[1])
         bucket = nearest_bucket(photo_hw, self._sizes_hw)
         spec = self.artifacts[bucket].manifest.input
-        tensor = photo_to_tensor(rgb, spec.size_hw, spec.mean, spec.std, spec.dtype)
+        tensor = photo_to_tensor(rgb, spec.size_hw, spec.mean, spec.std, spec.dtype, spec.resize)
         return Prepared(tensor, photo_hw, bucket, {"preprocess": time.perf_counter() - start})
 
     def infer(self, group: Sequence[Prepared]) -> list[tuple[np.ndarray, float]]:
@@ -122,7 +129,8 @@ class Predictor:
         start = time.perf_counter()
         tensors = [prepared.tensor for prepared in group]
         tensors += tensors[-1:] * (self.batch - len(group))
-        maps = engine({spec.name: np.concatenate(tensors)})[self.output.kind]
+        found = engine({spec.name: np.concatenate(tensors)})
+        maps = found[self.output.kind]
         seconds = (time.perf_counter() - start) / len(group)
         if maps.shape != (self.batch, *spec.size_hw) or not np.isfinite(maps).all():
             raise ArtifactError(
@@ -130,6 +138,8 @@ class Predictor:
                 f"{int((~np.isfinite(maps)).sum())} values that are not finite, expected "
                 f"{(self.batch, *spec.size_hw)} finite ones; rebuild it with `make compile`"
             )
+        if "sky" in found:
+            maps = [fill_sky(depth, sky) for depth, sky in zip(maps, found["sky"])]
         return [(depth, seconds) for depth in maps[: len(group)]]
 
     def finish(self, prepared: Prepared, depth: np.ndarray, infer_seconds: float) -> Prediction:
@@ -154,9 +164,11 @@ class Predictor:
         with self._lock:
             if bucket not in self._engines:
                 artifact = self.artifacts[bucket]
-                self._engines[bucket] = load_engine(
-                    artifact.path, artifact.manifest, self._device, self._threads
-                )
+                where = (self._device, self._threads)
+                if len(artifact.manifest.stages) > 1:
+                    self._engines[bucket] = SceneEngine(artifact, *where).single_photo
+                else:
+                    self._engines[bucket] = load_engine(artifact.path, artifact.manifest, *where)
             return self._engines[bucket]
 
 

@@ -67,6 +67,7 @@ def photo_to_tensor(
     mean: tuple[float, float, float] = MEAN,
     std: tuple[float, float, float] = STD,
     dtype: str = "float32",
+    resize: str = "cubic",
 ) -> np.ndarray:
     """Resize a photo to exactly this size and normalise it.
 
@@ -76,11 +77,14 @@ def photo_to_tensor(
         mean, std: of the training images, RGB, for values in 0..1; (0, 0, 0) and (1/255, ...)
             leave RGB 0..255.
         dtype: of the result; values are rounded and clipped for uint8.
+        resize: ``cubic`` in float64, or on ``bytes``, by ``resize_bytes``.
     Returns:
         (1, 3, *size_hw), RGB, normalised.
     Source: Depth Anything V2: cubic in float64, no antialiasing. Channel by channel, which is the
         same sum and a third of the memory.
     """
+    if resize == "bytes":
+        return normalised(resize_bytes(rgb, size_hw), mean, std)[None]
     tensor = np.empty((1, 3, *size_hw), np.float32)
     for channel in range(3):
         plane = rgb[..., channel] / 255.0
@@ -92,3 +96,29 @@ def photo_to_tensor(
 def as_bytes(tensor: np.ndarray) -> np.ndarray:
     """Round RGB 0..255 to uint8; cubic resizing overshoots, so values are clipped."""
     return np.clip(np.rint(tensor), 0, 255).astype(np.uint8)
+
+
+def resize_bytes(rgb: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Resize a photo on its 8 bits: by area, or cubic where a side grows.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+    Returns:
+        uint8 (*size_hw, 3).
+    Source: ``utils/io/input_processor.py`` of Depth Anything 3.
+    """
+    grows = size_hw[0] > rgb.shape[0] or size_hw[1] > rgb.shape[1]
+    if rgb.shape[:2] == tuple(size_hw):
+        return rgb
+    how = cv2.INTER_CUBIC if grows else cv2.INTER_AREA
+    return cv2.resize(rgb, size_hw[::-1], interpolation=how)
+
+
+def normalised(
+    rgb: np.ndarray,
+    mean: tuple[float, float, float] = MEAN,
+    std: tuple[float, float, float] = STD,
+) -> np.ndarray:
+    """Normalise in float32: uint8 (h, w, 3) -> float32 (3, h, w)."""
+    scaled = (rgb.astype(np.float32) / np.float32(255) - np.float32(mean)) / np.float32(std)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))

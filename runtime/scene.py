@@ -16,7 +16,7 @@ class ScenePrediction:
     """Depth Anything 3's answer for N views.
 
     ``kind`` says what depth holds: ``depth`` is relative (up to scale, larger is farther),
-    ``depth_m`` metres. All views of a scene share one scale.
+    ``depth_m`` metres. All views of a scene share one scale, unless ``groups`` says otherwise.
     """
 
     depth: np.ndarray  # float32 (N, H, W), on the grid of processed_images
@@ -29,6 +29,10 @@ class ScenePrediction:
     gaussians: Any = None
     aux: dict[str, np.ndarray] = field(default_factory=dict)
     scale_factor: Optional[float] = None  # by which a nested model scaled its depth
+    # Views that went through the network together; later groups were brought into the first one's
+    # scale and axes by the views they share with earlier ones. Groups that share none have scales
+    # of their own. Empty: all went together.
+    groups: tuple[tuple[int, ...], ...] = ()
 
     @property
     def is_metric(self) -> int:

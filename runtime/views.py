@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
 
-import cv2
 import numpy as np
 
 from runtime.errors import InputError
-from runtime.preprocess import MEAN, STD, check_photo
+from runtime.preprocess import check_photo, normalised, resize_bytes
 
 METHODS = ("upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop")
 PATCH_SIZE = 14
@@ -35,9 +34,7 @@ class View:
 
     def tensor(self) -> np.ndarray:
         """Normalised with the ImageNet mean and standard deviation: float32 (3, h, w)."""
-        mean, std = np.float32(MEAN), np.float32(STD)
-        scaled = (self.rgb.astype(np.float32) / np.float32(255) - mean) / std
-        return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+        return normalised(self.rgb)
 
     def intrinsics_of_photo(self, intrinsics: np.ndarray) -> np.ndarray:
         """Pixels of the view to pixels of the photo: (3, 3) -> float64 (3, 3)."""
@@ -88,12 +85,10 @@ def make_view(rgb: np.ndarray, process_res: int = 504, method: str = METHODS[0])
     size_hw = photo_hw
     if side != process_res:
         size_hw = (max(1, round(photo_hw[0] * scale)), max(1, round(photo_hw[1] * scale)))
-        rgb = _resized(rgb, size_hw, enlarges=scale > 1)
+        rgb = resize_bytes(rgb, size_hw)
     if method.endswith("resize"):
         final_hw = (_nearest_multiple(size_hw[0]), _nearest_multiple(size_hw[1]))
-        if final_hw != size_hw:
-            rgb = _resized(rgb, final_hw, any(a > b for a, b in zip(final_hw, size_hw)))
-        return View(rgb, photo_hw, final_hw)
+        return View(resize_bytes(rgb, final_hw), photo_hw, final_hw)
     kept_hw = (size_hw[0] // PATCH_SIZE * PATCH_SIZE, size_hw[1] // PATCH_SIZE * PATCH_SIZE)
     if 0 in kept_hw:
         raise InputError(
@@ -101,6 +96,17 @@ def make_view(rgb: np.ndarray, process_res: int = 504, method: str = METHODS[0])
             f"one patch of {PATCH_SIZE}: use a resize method, or a larger process_res"
         )
     return _cropped(View(rgb, photo_hw, size_hw), kept_hw)
+
+
+def fit_view(rgb: np.ndarray, size_hw: tuple[int, int]) -> View:
+    """Resize a photo to exactly this size: what a graph of one size takes.
+
+    Raises:
+        InputError: not a photo.
+    """
+    check_photo(rgb)
+    photo_hw = (rgb.shape[0], rgb.shape[1])
+    return View(resize_bytes(rgb, size_hw), photo_hw, size_hw)
 
 
 def same_size(views: Sequence[View]) -> list[View]:
@@ -119,11 +125,6 @@ def _cropped(view: View, size_hw: tuple[int, int]) -> View:
     rgb = view.rgb[top : top + size_hw[0], left : left + size_hw[1]]
     offset = (view.offset_yx[0] + top, view.offset_yx[1] + left)
     return replace(view, rgb=rgb, offset_yx=offset)
-
-
-def _resized(rgb: np.ndarray, size_hw: tuple[int, int], enlarges: bool) -> np.ndarray:
-    how = cv2.INTER_CUBIC if enlarges else cv2.INTER_AREA
-    return cv2.resize(rgb, size_hw[::-1], interpolation=how)
 
 
 def _nearest_multiple(side: int) -> int:

@@ -16,7 +16,15 @@ from hypothesis import settings
 from PIL import Image
 
 from runtime.artifact import Artifact, commit, describe_files, partial_folder
-from runtime.manifest import InputSpec, Manifest, OutputSpec, ParityReport, WeightsSpec
+from runtime.manifest import (
+    InputSpec,
+    Manifest,
+    OutputSpec,
+    ParityReport,
+    StageSpec,
+    TensorSpec,
+    WeightsSpec,
+)
 
 # The same examples every time: a red run stays red until the code changes.
 settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
@@ -66,7 +74,14 @@ def make_artifact(tmp_path_factory: pytest.TempPathFactory) -> ArtifactFactory:
                 family="v2",
                 target="torchscript",
                 precision="f32",
-                graph="graph.pt",
+                stages=(
+                    StageSpec(
+                        kind,
+                        "graph.pt",
+                        (TensorSpec("image", (batch, 3, *size_hw)),),
+                        (TensorSpec(kind, (batch, *size_hw)),),
+                    ),
+                ),
                 input=InputSpec(size_hw, batch),
                 output=OutputSpec(kind, 20.0 if kind == "depth_m" else None),
                 weights=WeightsSpec(

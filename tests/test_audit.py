@@ -36,7 +36,9 @@ def states(report):
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in ROWS if row.encoder in SMALL_ENCODERS], ids=lambda r: r.name
+    "row",
+    [row for row in ROWS if row.family == "v2" and row.encoder in SMALL_ENCODERS],
+    ids=lambda r: r.name,
 )
 @pytest.mark.parametrize("size_hw", [(56, 84), (84, 56)])
 def test_every_small_model_runs_whole_on_the_chip(row, size_hw):
@@ -142,7 +144,7 @@ def test_operator_list_says_where_it_is_from():
 @pytest.mark.parametrize(
     "arguments, text",
     [
-        (["--batch", "0"], "give 1 or more"),
+        (["--batch", "0"], "use 1 or more"),
         (["--without", "layerscale"], "choose from position-embedding"),
     ],
 )

@@ -24,6 +24,8 @@ from runtime.manifest import (
     OutputSpec,
     ParityCase,
     ParityReport,
+    StageSpec,
+    TensorSpec,
     WeightsSpec,
     from_json,
     to_json,
@@ -36,7 +38,14 @@ MANIFEST = Manifest(
     family="v2",
     target="torchscript",
     precision="f32",
-    graph="graph.pt",
+    stages=(
+        StageSpec(
+            "depth_m",
+            "graph.pt",
+            (TensorSpec("image", (4, 3, 518, 686)),),
+            (TensorSpec("depth_m", (4, 518, 686)),),
+        ),
+    ),
     input=InputSpec((518, 686), batch=4),
     output=OutputSpec("depth_m", 20.0),
     weights=WeightsSpec("checkpoint", "ab" * 32, "Apache-2.0", "vits.pth"),
@@ -89,6 +98,8 @@ triples = st.tuples(numbers, numbers, numbers)
 names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
 files = st.builds(FileSpec, name=names, sha256=texts, bytes=st.integers(0, 2**63))
 cases = st.builds(ParityCase, texts, numbers, numbers, numbers, numbers)
+shapes = st.lists(st.integers(1, 9999), max_size=5).map(tuple)
+tensors = st.lists(st.builds(TensorSpec, texts, shapes), max_size=3).map(tuple)
 
 
 @st.composite
@@ -102,7 +113,22 @@ def manifests(draw: st.DrawFn) -> Manifest:
         family=draw(texts),
         target=draw(st.sampled_from(TARGETS)),
         precision=draw(texts),
-        graph=draw(st.sampled_from(some)).name,
+        stages=tuple(
+            draw(
+                st.lists(
+                    st.builds(
+                        StageSpec,
+                        name=texts,
+                        graph=st.sampled_from([file.name for file in some]),
+                        inputs=tensors,
+                        outputs=tensors,
+                    ),
+                    min_size=1,
+                    max_size=3,
+                    unique_by=lambda stage: stage.name,
+                )
+            )
+        ),
         input=InputSpec(
             draw(st.tuples(sides, sides)),
             draw(st.integers(1, 64)),
@@ -205,10 +231,6 @@ def test_whole_numbers_are_read_where_a_float_is_expected():
             lambda facts: facts["output"].update(kind="height"),
             "use one of disparity, depth, depth_",
         ),
-        (
-            lambda facts: facts["output"].update(max_depth_m=None),
-            "max_depth_m=None does not go wit",
-        ),
         (lambda facts: facts["output"].update(unit="relative"), "claims .*not what depth_m means"),
         (lambda facts: facts["output"].update(larger_is_nearer=True), "not what depth_m means"),
         (
@@ -219,7 +241,17 @@ def test_whole_numbers_are_read_where_a_float_is_expected():
             lambda facts: facts.update(target="gpu"),
             "target='gpu': use one of neuron, neuronx, torchscript",
         ),
-        (lambda facts: facts.update(graph="other.pt"), "graph 'other.pt' is not among the files"),
+        (
+            lambda facts: facts["stages"][0].update(graph="other.pt"),
+            "graph 'other.pt' is not among the files",
+        ),
+        (lambda facts: facts["stages"].clear(), "one at least, each name once"),
+        (lambda facts: facts["stages"].append(facts["stages"][0]), "one at least, each name once"),
+        (
+            lambda facts: facts["stages"][0]["inputs"][0].update(shape=[0, 3]),
+            "'image': shape .0, 3., all must be positive",
+        ),
+        (lambda facts: facts["input"].update(resize="nearest"), "use one of cubic, bytes"),
         (lambda facts: facts["weights"].update(source="web"), "use checkpoint or seeded"),
         (lambda facts: facts["parity"].update(status="failed"), "use 'passed' or 'pending device'"),
         (

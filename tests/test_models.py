@@ -10,7 +10,8 @@ import pytest
 import torch
 from marks import large
 
-from compile.registry import ROWS
+from compile.registry import MODELS, ROWS
+from depth_anything_3.config import NAMES
 from depth_anything_v2.dpt import DepthAnythingV2
 from layers.vit import VisionTransformer, VitSpec
 
@@ -67,15 +68,24 @@ def test_batch_norm_and_class_token_variants_run():
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_registry_rows_name_an_official_file_or_say_there_is_none(row):
-    assert (row.repo is None) == (row.encoder in ("vitg", "vitt"))  # the latter is ours
-    assert (row.file is None) == (row.encoder == "vitg")
-    assert (row.kind == "depth_m") == (row.max_depth_m is not None)
+    assert (row.repo is None) == (row.name in ("vitg", "demo"))  # the latter is ours
+    assert (row.file is None) == (row.name == "vitg")
+    assert (row.kind == "depth_m") == (row.max_depth_m is not None or "nested" in row.name)
 
 
 @pytest.mark.parametrize("encoder", ["vits", "vitb", "vitl", "vitg"])
 def test_registry_states_the_number_of_parameters(encoder):
     count = sum(int(np.prod(shape)) for shape in official(encoder).values()) / 1e6
-    assert next(r for r in ROWS if r.name == encoder).parameters_m == pytest.approx(count, abs=0.05)
+    assert MODELS[encoder].parameters_m == pytest.approx(count, abs=0.05)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_registry_states_the_number_of_parameters_of_depth_anything_3(name):
+    keys = json.loads((KEYS / f"{name}.json").read_text())
+    ties = json.loads((KEYS / "tied_keys.json").read_text()).get(name, [])
+    second = {key for group in ties for key in group[1:]}
+    count = sum(int(np.prod(shape)) for key, shape in keys.items() if key not in second) / 1e6
+    assert MODELS[name].parameters_m == pytest.approx(count, abs=0.05)
 
 
 def test_output_is_one_map_an_image_and_never_negative(vits):

@@ -19,6 +19,7 @@ import compile.targets.neuron as neuron_target
 import runtime.engines.neuron as neuron_engine
 from compile.__main__ import main
 from compile.job import CompileJob, compile_model
+from compile.stages import Stage
 from compile.targets import pick_target
 from compile.targets.neuron import attempts, compiler_args, older_spelling, replace_relayout
 from compile.targets.options import CASTS, NeuronOptions
@@ -26,7 +27,7 @@ from compile.targets.source import Source
 from runtime.artifact import read_artifact
 from runtime.engines import load_engine
 from runtime.errors import CompileError, DeviceError, InputError
-from runtime.manifest import InputSpec, OutputSpec
+from runtime.manifest import InputSpec
 
 SHAPE = ((56, 84),)
 NAME = "demo-56x84-b1-neuron"
@@ -142,10 +143,14 @@ def test_options_that_cannot_work_are_refused_where_they_are_written(settings, t
 # When the compiler refuses
 
 
-def order_of(**settings):
-    source = Source("demo", None, InputSpec((56, 84)), OutputSpec("disparity"))
-    source = Source(source.name, None, source.input, source.output, (), NeuronOptions(**settings))
+def order_of(splits=True, **settings):
+    stage = Stage("disparity", (), (), lambda rewrites: None, splits=splits)
+    source = Source("demo", stage, InputSpec((56, 84)), neuron=NeuronOptions(**settings))
     return [attempt.name for attempt in attempts(source)]
+
+
+def test_a_stage_of_several_is_never_split_further():
+    assert "encoder and head apart" not in order_of(splits=False)
 
 
 def test_forms_are_tried_in_the_documented_order():

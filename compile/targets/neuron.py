@@ -87,7 +87,8 @@ def build(source: Source, folder: Path) -> Built:
             failures.append(f"{attempt.name}: {reason} ({workdir})")
             continue
         discard(workdir)
-        graph.save(str(folder / "graph.pt"))
+        file = source.file_name(".pt")
+        graph.save(str(folder / file))
         facts = {
             "attempt": attempt.name,
             "casts": source.neuron.casts,
@@ -97,7 +98,7 @@ def build(source: Source, folder: Path) -> Built:
             # all but a path of this machine: the same compile gives the same manifest
             **{n: _plain(value) for n, value in options.items() if n != "compiler_workdir"},
         }
-        return Built("graph.pt", precision_of(source.neuron.casts), attempt.rewrites, facts)
+        return Built(file, precision_of(source.neuron.casts), attempt.rewrites, facts)
     raise CompileError(
         f"neuron-cc took none of {len(failures)} forms of {source.name}: " + "; ".join(failures)
     )
@@ -129,7 +130,8 @@ def attempts(source: Source) -> list[Attempt]:
         ways.append(Attempt("native transposed convolution", shuffle, arguments))
     if exact != arguments:
         ways.append(Attempt("no-fast-relayout", matrix, exact))
-    ways.append(Attempt("encoder and head apart", matrix, arguments, stages=True))
+    if source.stage.splits:
+        ways.append(Attempt("encoder and head apart", matrix, arguments, stages=True))
     if native not in (matrix, shuffle):
         ways.append(Attempt("native resize", native, arguments))
     return ways if source.neuron.retries else ways[:1]
@@ -208,7 +210,8 @@ def compile_form(
     with torch.no_grad():
         if not attempt.stages:
             return trace(form, source.example(), **options), options
-        maps = form.encode(source.example())
+        assert isinstance(form, DeploymentFormV2)
+        maps = form.encode(*source.example())
         places = [{"compiler_workdir": str(workdir / stage)} for stage in ("encoder", "head")]
         encoder = trace(Encoder(form), source.example(), **{**options, **places[0]})
         head = trace(Head(form), maps, **{**options, **places[1]})

@@ -69,14 +69,15 @@ def build(source: Source, folder: Path) -> Built:
             log.warning("%s", failures[-1])
             continue
         neuron.discard(workdir)
-        graph.save(str(folder / "graph.pt"))
+        file = source.file_name(".pt")
+        graph.save(str(folder / file))
         facts = {
             "attempt": name,
             "casts": source.neuron.casts,
             "compiler_args": " ".join(arguments),
         }
         precision = "f32" if cast == "none" else neuron.precision_of(source.neuron.casts)
-        return Built("graph.pt", precision, rewrites, facts)
+        return Built(file, precision, rewrites, facts)
     raise CompileError(f"neuronx-cc took no form of {source.name}: " + "; ".join(failures))
 
 

@@ -19,7 +19,7 @@ def build(source: Source, folder: Path) -> Built:
     """Export and validate. Weights past protobuf's 2 GB are written beside the graph."""
     onnx = require("onnx", "onnx")
     rewrites = source.rewrites(REWRITES)
-    file = folder / "graph.onnx"
+    file = folder / source.file_name(".onnx")
     options = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False  # the same exporter on every torch that we support
@@ -27,11 +27,11 @@ def build(source: Source, folder: Path) -> Built:
         warnings.simplefilter("ignore")  # deprecation of that exporter, constant-folding notes
         torch.onnx.export(
             source.form(rewrites),
-            (source.example(),),
+            source.example(),
             str(file),
             opset_version=OPSET,
-            input_names=[source.input.name],
-            output_names=[source.output.kind],
+            input_names=[tensor.name for tensor in source.stage.inputs],
+            output_names=[tensor.name for tensor in source.stage.outputs],
             **options,
         )
     onnx.checker.check_model(str(file))

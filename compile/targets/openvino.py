@@ -14,12 +14,13 @@ REWRITES = onnx_target.REWRITES
 def build(source: Source, folder: Path) -> Built:
     """Export, convert, save in float32."""
     openvino = import_openvino()
+    file = source.file_name(".xml")
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name) as scratch:
         built = onnx_target.build(source, Path(scratch))
         graph = openvino.Core().read_model(str(Path(scratch) / built.graph))
-        openvino.save_model(graph, str(folder / "graph.xml"), compress_to_fp16=False)
+        openvino.save_model(graph, str(folder / file), compress_to_fp16=False)
         del graph  # it may still map the scratch file
-    return Built("graph.xml", built.precision, built.rewrites)
+    return Built(file, built.precision, built.rewrites)
 
 
 def versions() -> dict[str, str]:

@@ -5,22 +5,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from compile.deploy import DeploymentFormV2, deployment_form
+from compile.stages import Stage
 from compile.targets.options import NeuronOptions
-from depth_anything_v2.dpt import DepthAnythingV2
-from runtime.manifest import InputSpec, OutputSpec
+from runtime.manifest import InputSpec
 from runtime.preprocess import RGB_MEAN
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a target builds from."""
+    """What a target builds from: one stage of a model, or all of it."""
 
     name: str
-    model: DepthAnythingV2
+    stage: Stage
     input: InputSpec
-    output: OutputSpec
+    whole: bool = True  # the model is this one stage
     without: tuple[str, ...] = ()  # rewrites left out
     neuron: NeuronOptions = field(default_factory=NeuronOptions)
     workdir: Path = Path("neuron-workdir")  # what a compiler leaves when it fails
@@ -30,18 +30,24 @@ class Source:
         asked = wanted if self.input.mean != RGB_MEAN else (*wanted, "rgb-input")
         return tuple(name for name in asked if name not in self.without)
 
-    def form(self, rewrites: tuple[str, ...]) -> DeploymentFormV2:
-        """The model, rewritten."""
-        return deployment_form(self.model, self.input.shape, rewrites, self.input.dtype)
+    def form(self, rewrites: tuple[str, ...]) -> nn.Module:
+        """The stage, rewritten."""
+        return self.stage.make(rewrites)
 
-    def example(self) -> torch.Tensor:
+    def example(self) -> tuple[torch.Tensor, ...]:
         """Zeros as the graph takes them."""
-        return torch.zeros(self.input.shape, dtype=getattr(torch, self.input.dtype))
+        return self.stage.example()
+
+    def file_name(self, suffix: str) -> str:
+        """What to call the graph's file."""
+        return f"{'graph' if self.whole else self.stage.name}{suffix}"
 
     def make_workdir(self, attempt: str) -> Path:
         """An empty folder for one attempt of a compiler."""
         height, width = self.input.size_hw
-        folder = self.workdir / f"{self.name}-{height}x{width}-b{self.input.batch}-{attempt}"
+        stage = "" if self.whole else f"-{self.stage.name}"
+        name = f"{self.name}{stage}-{height}x{width}-b{self.input.batch}-{attempt}"
+        folder = self.workdir / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder

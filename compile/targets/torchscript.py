@@ -16,8 +16,9 @@ def build(source: Source, folder: Path) -> Built:
     """Trace and save."""
     rewrites = source.rewrites(REWRITES)
     graph = trace(source.form(rewrites), source.example())
-    graph.module.save(str(folder / "graph.pt"))
-    return Built("graph.pt", "f32", rewrites)
+    file = source.file_name(".pt")
+    graph.module.save(str(folder / file))
+    return Built(file, "f32", rewrites)
 
 
 def versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Optional
 import numpy as np
 
 from runtime.errors import ArtifactError, DepthError, InputError
-from runtime.manifest import Manifest
+from runtime.manifest import Manifest, StageSpec
 
 Engine = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
@@ -30,16 +30,21 @@ def available(target: str) -> bool:
 
 
 def load_engine(
-    folder: Path, manifest: Manifest, device: str = "auto", threads: Optional[int] = None
+    folder: Path,
+    manifest: Manifest,
+    device: str = "auto",
+    threads: Optional[int] = None,
+    stage: Optional[StageSpec] = None,
 ) -> Engine:
     """Load a graph.
 
     Args:
         folder: where the artifact's files are, already verified.
+        stage: which of the artifact's graphs; by default the first.
         device: auto, cpu or cuda; only torchscript graphs can run on either.
         threads: CPU threads; None leaves the choice to the engine.
     Returns:
-        a function from {input name: array} to {output kind: array}.
+        a function from {input name: array} to {output name: array}.
     Raises:
         InputError: the target cannot run on that device.
         ArtifactError: the engine refuses the graph.
@@ -53,13 +58,14 @@ def load_engine(
             f"{manifest.name} cannot run on cuda; compile it with --target torchscript"
         )
     module = importlib.import_module(ENGINES[manifest.target][0])
+    stage = stage or manifest.stages[0]
     try:
-        engine: Engine = module.load(folder, manifest, device, threads)
+        engine: Engine = module.load(folder, manifest, stage, device, threads)
     except DepthError:
         raise
     except Exception as error:  # every engine has its own; all mean that this graph is not for it
         raise ArtifactError(
-            f"{folder}: {manifest.target} cannot load {manifest.graph} here "
+            f"{folder}: {manifest.target} cannot load {stage.graph} here "
             f"({type(error).__name__}: {error}); it was made with {manifest.versions}, "
             "rebuild it with `make compile`"
         ) from error

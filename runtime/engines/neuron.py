@@ -14,8 +14,9 @@ from typing import Optional
 import numpy as np
 
 from runtime.engines import ENGINES, Engine
+from runtime.engines.torchscript import named_outputs
 from runtime.errors import DeviceError
-from runtime.manifest import Manifest
+from runtime.manifest import Manifest, StageSpec
 from runtime.optional import require
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,9 @@ SIGNS = {
 }
 
 
-def load(folder: Path, manifest: Manifest, device: str, threads: Optional[int]) -> Engine:
+def load(
+    folder: Path, manifest: Manifest, stage: StageSpec, device: str, threads: Optional[int]
+) -> Engine:
     """Load a graph onto a NeuronCore and run it once, so that the core is taken now or never.
 
     Raises:
@@ -66,7 +69,7 @@ def load(folder: Path, manifest: Manifest, device: str, threads: Optional[int]) 
     neuron = require(package, "neuron", install)  # registers the operator; jit.load fails without
     torch = require("torch", "torch")
     try:
-        graph = torch.jit.load(str(folder / manifest.graph))
+        graph = torch.jit.load(str(folder / stage.graph))
     except RuntimeError as error:
         known = explain(str(error))
         if known is None:
@@ -82,15 +85,16 @@ def load(folder: Path, manifest: Manifest, device: str, threads: Optional[int]) 
             )
         try:
             with torch.inference_mode():
-                depth = graph(torch.from_numpy(inputs[manifest.input.name])).numpy()
+                found = graph(*(torch.from_numpy(inputs[t.name]) for t in stage.inputs))
         except RuntimeError as error:
             known = explain(str(error)) or str(error).strip().splitlines()[-1]  # the cause is last
             raise DeviceError(f"{folder}: {known}") from error
-        if not np.isfinite(depth).all():
+        outputs = named_outputs(found, stage)
+        if not all(np.isfinite(array).all() for array in outputs.values()):
             raise DeviceError(f"{folder}: {STATUS[1003]}")
-        return {manifest.output.kind: depth.astype(np.float32, copy=False)}
+        return {name: array.astype(np.float32, copy=False) for name, array in outputs.items()}
 
-    run({manifest.input.name: np.zeros(manifest.input.shape, manifest.input.dtype)})
+    run({tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in stage.inputs})
     log.info(
         "%s on NeuronCore %s (process %d), %s %s",
         manifest.name,

@@ -8,7 +8,7 @@ from typing import Optional
 import numpy as np
 
 from runtime.engines import Engine
-from runtime.manifest import Manifest
+from runtime.manifest import Manifest, StageSpec
 from runtime.optional import require
 
 
@@ -22,17 +22,21 @@ def import_onnxruntime() -> ModuleType:
     return require("onnxruntime", "onnx")
 
 
-def load(folder: Path, manifest: Manifest, device: str, threads: Optional[int]) -> Engine:
+def load(
+    folder: Path, manifest: Manifest, stage: StageSpec, device: str, threads: Optional[int]
+) -> Engine:
     """Load a graph in float32."""
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
-        str(folder / manifest.graph), options, providers=["CPUExecutionProvider"]
+        str(folder / stage.graph), options, providers=["CPUExecutionProvider"]
     )
 
+    names = [tensor.name for tensor in stage.outputs]
+
     def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {manifest.output.kind: session.run([manifest.output.kind], inputs)[0]}
+        return dict(zip(names, session.run(names, inputs)))
 
     return run

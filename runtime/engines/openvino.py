@@ -8,7 +8,7 @@ from typing import Optional
 import numpy as np
 
 from runtime.engines import Engine
-from runtime.manifest import Manifest
+from runtime.manifest import Manifest, StageSpec
 from runtime.optional import require
 
 
@@ -22,7 +22,9 @@ def import_openvino() -> ModuleType:
     return require("openvino", "openvino")
 
 
-def load(folder: Path, manifest: Manifest, device: str, threads: Optional[int]) -> Engine:
+def load(
+    folder: Path, manifest: Manifest, stage: StageSpec, device: str, threads: Optional[int]
+) -> Engine:
     """Load a graph in the manifest's precision."""
     openvino = import_openvino()
     config = {
@@ -32,9 +34,10 @@ def load(folder: Path, manifest: Manifest, device: str, threads: Optional[int]) 
     }
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = str(threads)
-    graph = openvino.Core().compile_model(str(folder / manifest.graph), "CPU", config)
+    graph = openvino.Core().compile_model(str(folder / stage.graph), "CPU", config)
 
     def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {manifest.output.kind: graph(inputs)[manifest.output.kind].copy()}
+        found = graph(inputs)
+        return {tensor.name: found[tensor.name].copy() for tensor in stage.outputs}
 
     return run

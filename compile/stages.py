@@ -1,0 +1,146 @@
+"""The graphs that a model is compiled to, in the order in which they run.
+
+A model and an input in; named stages, each with its tensors and with what makes its module, out.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from compile.deploy import deployment_form, rewritten
+from compile.deploy_da3 import (
+    CameraDecoder,
+    CameraEncoder,
+    DepthHead,
+    EncoderGlobal,
+    EncoderLocal,
+    RayHead,
+    SingleView,
+)
+from depth_anything_3.model import DepthAnything3Net
+from depth_anything_v2.dpt import DepthAnythingV2
+from layers.patch_embed import PATCH_SIZE
+from layers.vit import VITS
+from runtime.errors import InputError
+from runtime.manifest import InputSpec, OutputSpec, StageSpec, TensorSpec
+from runtime.multiview import (
+    CAMERA_DECODER,
+    CAMERA_ENCODER,
+    DEPTH_HEAD,
+    ENCODER_GLOBAL,
+    ENCODER_LOCAL,
+    RAY_HEAD,
+)
+from runtime.preprocess import MEAN
+
+Rewrites = Collection[str]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One graph to be: ``make`` builds its module with some rewrites."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    make: Callable[[Rewrites], nn.Module]
+    splits: bool = (
+        False  # its module can also run as ``encode`` and ``decode``, one after the other
+    )
+
+    def example(self) -> tuple[torch.Tensor, ...]:
+        """Zeros as the graph takes them."""
+        return tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in self.inputs)
+
+    def described(self, graph: str) -> StageSpec:
+        """As the manifest has it, in this file."""
+        return StageSpec(self.name, graph, self.inputs, self.outputs)
+
+
+def stages_of(
+    model: nn.Module, spec: InputSpec, output: OutputSpec, views: int = 1
+) -> tuple[Stage, ...]:
+    """The stages of a model.
+
+    Args:
+        model: ``DepthAnythingV2`` or ``DepthAnything3Net``, in eval mode.
+        spec: what the first graph takes.
+        output: what the model puts out.
+        views: of one scene, taken at once; any-view networks only.
+    Raises:
+        InputError: views or a batch that this model does not take.
+    """
+    image = TensorSpec(spec.name, spec.shape, spec.dtype)
+    size_hw = spec.size_hw
+    if isinstance(model, DepthAnythingV2):
+        if views != 1:
+            raise InputError(f"views={views}: this model takes each photo for itself; use --batch")
+
+        def make(rewrites: Rewrites) -> nn.Module:
+            return deployment_form(model, spec.shape, rewrites, spec.dtype)
+
+        depth = TensorSpec(output.kind, (spec.batch, *size_hw))
+        return (Stage(output.kind, (image,), (depth,), make, splits=True),)
+    if not isinstance(model, DepthAnything3Net):
+        raise InputError(
+            f"{type(model).__name__} holds two networks: compile da3-giant or da3-large and "
+            "da3metric-large, and let the runtime bring them together"
+        )
+    if spec.mean != MEAN:
+        raise InputError("pixels: stages of Depth Anything 3 take normalised images")
+    if model.spec.any_view:
+        if spec.batch != 1:
+            raise InputError(f"batch={spec.batch}: an any-view model takes --views of one scene")
+        return _any_view_stages(model, spec, views)
+    if views != 1:
+        raise InputError(f"views={views}: this model takes each photo for itself; use --batch")
+    grid_hw = (size_hw[0] // PATCH_SIZE, size_hw[1] // PATCH_SIZE)
+    maps = tuple(TensorSpec(name, (spec.batch, *size_hw)) for name in ("depth", "sky"))
+
+    def make_single(rewrites: Rewrites) -> nn.Module:
+        return rewritten(SingleView(model, spec.batch, grid_hw).eval(), rewrites)
+
+    return (Stage("depth", (image,), maps, make_single),)
+
+
+def views_apart(model: nn.Module) -> bool:
+    """True if the model looks at several views of a scene and is compiled in stages."""
+    return isinstance(model, DepthAnything3Net) and model.spec.any_view
+
+
+def _any_view_stages(net: DepthAnything3Net, spec: InputSpec, views: int) -> tuple[Stage, ...]:
+    dim, (height, width) = VITS[net.spec.encoder].dim, spec.size_hw
+    h, w = height // PATCH_SIZE, width // PATCH_SIZE
+    image = TensorSpec(spec.name, (views, 3, height, width))
+    tokens = TensorSpec("tokens", (views, 1 + h * w, dim))
+    camera_tokens = TensorSpec("camera_tokens", (views, dim))
+    taps = tuple(TensorSpec(f"tap_{i}", (views, h * w, 2 * dim)) for i in range(4))
+    camera = TensorSpec("camera", (views, 2 * dim))
+    pose = TensorSpec("pose", (views, 9))
+    depth = (
+        TensorSpec("depth", (views, height, width)),
+        TensorSpec("depth_conf", (views, height, width)),
+    )
+    rays = (
+        TensorSpec("ray", (views, 8 * h, 8 * w, 6)),
+        TensorSpec("ray_conf", (views, 8 * h, 8 * w)),
+    )
+
+    def form(kind: Callable[..., nn.Module]) -> Callable[[Rewrites], nn.Module]:
+        def make(rewrites: Rewrites) -> nn.Module:
+            with torch.no_grad():
+                module = kind(net, views, (h, w)).eval()
+            return rewritten(module, rewrites)
+
+        return make
+
+    return (
+        Stage(ENCODER_LOCAL, (image,), (tokens,), form(EncoderLocal)),
+        Stage(ENCODER_GLOBAL, (tokens, camera_tokens), (*taps, camera), form(EncoderGlobal)),
+        Stage(DEPTH_HEAD, taps, depth, form(DepthHead)),
+        Stage(RAY_HEAD, taps, rays, form(RayHead)),
+        Stage(CAMERA_DECODER, (camera,), (pose,), form(CameraDecoder)),
+        Stage(CAMERA_ENCODER, (pose,), (camera_tokens,), form(CameraEncoder)),
+    )

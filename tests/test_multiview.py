@@ -1,0 +1,290 @@
+"""Staged artifacts: what the runtime makes of several photos of a scene is what the model makes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compile.job import CompileJob, compile_model
+from compile.seeded import fill_seeded
+from compile.stages import stages_of
+from compile.targets.neuron import REWRITES as FOR_NEURON
+from compile.trace import trace
+from depth_anything_3.api import DepthAnything3
+from runtime.artifact import read_artifact
+from runtime.cameras import inverse
+from runtime.engines import available
+from runtime.errors import ArtifactError, InputError
+from runtime.manifest import InputSpec, OutputSpec
+from runtime.multiview import (
+    CAMERA_TOKENS,
+    ENCODER_GLOBAL,
+    SceneEngine,
+    ScenePredictor,
+    group_views,
+    pick_views,
+)
+from runtime.predictor import Predictor
+from runtime.reference_view import STRATEGIES
+from runtime.scene import ScenePrediction
+from runtime.similarity import Similarity
+from runtime.views import fit_view, stack_views
+
+SIZE = (56, 84)
+VIEWS = (1, 2, 4)
+
+
+@pytest.fixture(scope="module")
+def model() -> DepthAnything3:
+    model = DepthAnything3("da3-small")
+    fill_seeded(model)
+    return model
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory):
+    """da3-small for 1, 2 and 4 views as torchscript."""
+    job = CompileJob(
+        "da3-small",
+        "torchscript",
+        (SIZE,),
+        output=tmp_path_factory.mktemp("artifacts"),
+        seeded="always",
+        views=VIEWS,
+    )
+    return {artifact.manifest.views: artifact for artifact in compile_model(job)}
+
+
+@pytest.fixture(scope="module")
+def photos():
+    y, x = np.mgrid[0:70, 0:100]
+    waves = [np.cos((x * (1 + i) + y * (3 - i)) / 9) for i in range(4)]
+    rng = np.random.RandomState(0)
+    return [
+        np.clip(127 + 60 * w[..., None] + rng.normal(0, 20, (70, 100, 3)), 0, 255).astype(np.uint8)
+        for w in waves
+    ]
+
+
+def cameras(count: int) -> "tuple[np.ndarray, np.ndarray]":
+    """Cameras on an arc, world-to-camera, and intrinsics of the photos."""
+    poses = np.stack([np.eye(4)] * count)
+    for index, pose in enumerate(poses):
+        angle = 0.2 * index
+        pose[:3, :3] = [
+            [np.cos(angle), 0, np.sin(angle)],
+            [0, 1, 0],
+            [-np.sin(angle), 0, np.cos(angle)],
+        ]
+        pose[:3, 3] = [0.5 * index, 0.1 * index**2, 0.05 * index]
+    intrinsics = np.array([[90.0, 0, 50], [0, 90, 35], [0, 0, 1]])
+    return inverse(poses), np.stack([intrinsics] * count)
+
+
+def close(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-3) -> bool:
+    return bool(np.abs(found - expected).max() <= tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("views", VIEWS)
+def test_a_staged_artifact_equals_the_model(model, artifacts, photos, views, strategy):
+    images = stack_views([fit_view(photo, SIZE) for photo in photos[:views]])
+    expected = model(torch.from_numpy(images)[None], ref_view_strategy=strategy)
+    found = SceneEngine(artifacts[views])(images, strategy=strategy)
+    assert close(found.depth, expected["depth"][0].numpy())
+    assert close(found.depth_conf, expected["depth_conf"][0].numpy())
+    assert close(found.extrinsics, expected["extrinsics"][0].numpy())
+    assert close(found.intrinsics, expected["intrinsics"][0].numpy())
+
+
+@pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
+@pytest.mark.parametrize("views", [1, 2, 4])
+def test_a_staged_openvino_artifact_equals_the_model(model, tmp_path, photos, views):
+    job = CompileJob(
+        "da3-small", "openvino", (SIZE,), output=tmp_path, seeded="always", views=(views,)
+    )
+    (artifact,) = compile_model(job)
+    images = stack_views([fit_view(photo, SIZE) for photo in photos[:views]])
+    for strategy in STRATEGIES if views > 2 else STRATEGIES[:1]:
+        expected = model(torch.from_numpy(images)[None], ref_view_strategy=strategy)
+        found = SceneEngine(artifact)(images, strategy=strategy)
+        assert close(found.depth, expected["depth"][0].numpy())
+        assert close(found.extrinsics, expected["extrinsics"][0].numpy())
+
+
+def test_rays_and_known_cameras_go_through_stages_too(model, artifacts, photos):
+    engine = SceneEngine(artifacts[4])
+    images = stack_views([fit_view(photo, SIZE) for photo in photos])
+    tensor = torch.from_numpy(images)[None]
+    expected = model(tensor, use_ray_pose=True)
+    found = engine(images, use_ray_pose=True)
+    assert close(found.depth, expected["depth"][0].numpy())
+    extrinsics, intrinsics = cameras(4)
+    given = [torch.from_numpy(c).float()[None] for c in (extrinsics, intrinsics)]
+    expected = model(tensor, *given)
+    found = engine(images, extrinsics, intrinsics)
+    assert close(found.depth, expected["depth"][0].numpy())
+    assert close(found.extrinsics, expected["extrinsics"][0].numpy())
+
+
+def test_the_manifest_names_stages_tensors_and_their_order(artifacts):
+    manifest = read_artifact(artifacts[2].path).manifest
+    assert manifest.name == "da3-small-56x84-v2-torchscript" and manifest.views == 2
+    assert [stage.name for stage in manifest.stages] == [
+        "encoder_local", "encoder_global", "depth_head", "ray_head", "camera_decoder",
+        "camera_encoder",
+    ]  # fmt: skip
+    encoder = manifest.stage(ENCODER_GLOBAL)
+    assert [tensor.name for tensor in encoder.inputs] == ["tokens", "camera_tokens"]
+    assert encoder.outputs[-1].name == "camera" and encoder.outputs[0].shape == (2, 24, 768)
+    whole = [case for case in manifest.parity.cases if ": whole " in case.input]
+    assert len(whole) == 12 and len(manifest.parity.cases) > 12
+    assert any(file.name == CAMERA_TOKENS for file in manifest.files)
+
+
+def test_one_view_artifacts_serve_single_photos(model, artifacts, photos):
+    prediction = Predictor([artifacts[1]])(photos[0])
+    assert prediction.depth.shape == (70, 100) and prediction.output.kind == "depth"
+    images = stack_views([fit_view(photos[0], SIZE)])
+    expected = model(torch.from_numpy(images)[None])["depth"][0, 0].numpy()
+    assert close(prediction.depth[0, 0], expected[0, 0])
+    with pytest.raises(ArtifactError, match="takes 4 photos of one scene; use --views all"):
+        Predictor([artifacts[4]])
+
+
+def test_a_scene_that_fits_goes_in_one_pass(artifacts, photos):
+    prediction = ScenePredictor(list(artifacts.values()))(photos)
+    assert prediction.depth.shape == (4, *SIZE) and prediction.groups == ()
+    assert prediction.kind == "depth" and prediction.unit == "relative"
+    assert prediction.extrinsics.shape == (4, 3, 4)
+    assert prediction.processed_images.shape == (4, *SIZE, 3)
+
+
+def test_known_cameras_come_back_and_set_the_scale(artifacts, photos):
+    predictor = ScenePredictor([artifacts[4]])
+    extrinsics, intrinsics = cameras(4)
+    one = predictor(photos, extrinsics, intrinsics)
+    assert np.allclose(one.extrinsics, extrinsics[:, :3])
+    twice = extrinsics.copy()
+    twice[:, :3, 3] *= 2
+    other = predictor(photos, twice, intrinsics)
+    assert close(other.depth, 2 * one.depth, 1e-4)
+    scaled = intrinsics[0] * [[84 / 100], [56 / 70], [1]]
+    assert np.allclose(one.intrinsics[0], scaled)
+
+
+def test_more_photos_than_views_are_grouped_and_joined(artifacts, photos):
+    many = [photos[index % 4] for index in range(7)]
+    prediction = ScenePredictor([artifacts[4]])(many)
+    assert prediction.depth.shape == (7, *SIZE)
+    assert prediction.groups == ((0, 1, 2, 3), (3, 4, 5, 6))
+    assert np.isfinite(prediction.extrinsics).all() and (prediction.depth > 0).all()
+    alone = ScenePredictor([artifacts[4]])(many[:4])
+    assert np.array_equal(prediction.depth[:4], alone.depth)
+
+
+def test_joining_recovers_a_scene_that_was_cut_in_two():
+    """Two groups of one true scene, the second in another scale and other axes."""
+    from runtime.multiview import join_groups
+
+    rng = np.random.RandomState(0)
+    extrinsics, intrinsics = cameras(5)
+    depth = rng.uniform(1, 3, (5, 6, 8)).astype(np.float32)
+
+    def part(group, change):
+        rows = list(group)
+        return ScenePrediction(
+            depth=(depth[rows] / change.scale).astype(np.float32),
+            conf=np.full((len(rows), 6, 8), 2.0, np.float32),
+            extrinsics=Similarity(
+                change.rotation.T,
+                -change.rotation.T @ change.translation / change.scale,
+                1 / change.scale,
+            ).move_cameras(extrinsics[rows])[:, :3],
+            intrinsics=intrinsics[rows],
+            processed_images=np.zeros((len(rows), 6, 8, 3), np.uint8),
+        )
+
+    turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    groups = [(0, 1, 2), (2, 3, 4)]
+    changes = [Similarity(np.eye(3), np.zeros(3), 1.0), Similarity(turn, np.ones(3), 2.5)]
+    joined = join_groups([part(*pair) for pair in zip(groups, changes)], groups, linked=True)
+    assert np.allclose(joined.depth, depth, rtol=1e-5)
+    assert np.allclose(joined.extrinsics, extrinsics[:, :3], atol=1e-6)
+
+
+def test_groups_overlap_and_cover_everything():
+    assert pick_views(4, [1, 2, 4]) == 4 and pick_views(3, [1, 2, 4]) == 2
+    assert pick_views(9, [1, 2, 4]) == 4 and pick_views(1, [2, 4]) == 2
+    assert group_views(3, 4) == [(0, 1, 2)]
+    assert group_views(3, 1) == [(0,), (1,), (2,)]
+    for count in range(1, 30):
+        for views in (2, 3, 4, 8):
+            groups = group_views(count, views)
+            assert sorted({index for group in groups for index in group}) == list(range(count))
+            assert all(set(a) & set(b) for a, b in zip(groups, groups[1:]))
+
+
+def test_a_scene_of_fewer_photos_is_filled_up(artifacts, photos):
+    prediction = ScenePredictor([artifacts[4]])(photos[:3])
+    assert prediction.depth.shape == (3, *SIZE)
+
+
+def test_scenes_with_wrong_input_are_refused(artifacts, photos):
+    predictor = ScenePredictor([artifacts[2]])
+    extrinsics, intrinsics = cameras(2)
+    with pytest.raises(InputError, match="no photo given"):
+        predictor([])
+    with pytest.raises(InputError, match="together, or neither"):
+        predictor(photos[:2], extrinsics)
+    with pytest.raises(InputError, match="2 extrinsics for 3 photos"):
+        predictor(photos[:3], extrinsics, intrinsics)
+    with pytest.raises(InputError, match="use one of saddle_balanced"):
+        predictor(photos[:2], ref_view_strategy="best")
+
+
+def test_a_damaged_camera_token_file_is_refused(artifacts, tmp_path):
+    import shutil
+
+    folder = tmp_path / artifacts[1].path.name
+    shutil.copytree(artifacts[1].path, folder)
+    (folder / CAMERA_TOKENS).write_bytes(b"not an array")
+    with pytest.raises(ArtifactError, match="its bytes are not those the manifest names"):
+        ScenePredictor([read_artifact(folder)])
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        SceneEngine(read_artifact(folder))
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_every_stage_runs_whole_on_the_chip(model, views):
+    from compile.audit import audit_graph
+
+    stages = stages_of(model.model, InputSpec(SIZE), OutputSpec("depth"), views)
+    assert len(stages) == 6
+    for stage in stages:
+        report = audit_graph(trace(stage.make(FOR_NEURON), stage.example()), stage.name, "")
+        assert report.placed == 1 and report.passes, stage.name
+        kinds = {row.kind for row in report.rows}
+        assert not kinds & {"aten::embedding", "aten::index_put_", "aten::copy_"}
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"views": (2,), "model": "vits"}, "takes each photo for itself; use --batch"),
+        ({"batch": 2}, "takes --views of one scene"),
+        ({"views": (0,)}, "give numbers of 1 or more"),
+        ({"model": "da3nested-giant-large"}, "holds two networks"),
+        ({"pixels": "rgb"}, "take normalised images"),
+    ],
+)
+def test_what_cannot_be_compiled_is_refused(change, message, tmp_path, monkeypatch):
+    facts = {"model": "da3-small", "target": "torchscript", "sizes_hw": ((28, 28),), **change}
+    if facts["model"].startswith("da3nested"):  # without its five gigabytes of weights
+        from depth_anything_3.nested import NestedDepthAnything3Net
+
+        network = NestedDepthAnything3Net.__new__(NestedDepthAnything3Net)
+        monkeypatch.setattr("compile.job.load_model", lambda *_: (network, None))
+    with pytest.raises(InputError, match=message):
+        list(compile_model(CompileJob(output=Path(tmp_path), seeded="always", **facts)))
