@@ -6,10 +6,11 @@ it runs the compile stage first.
 
 import argparse
 import logging
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -20,17 +21,21 @@ from runtime.depth_file import COLORMAPS, FORMATS
 from runtime.engines import ENGINES, available
 from runtime.errors import ArtifactError, DepthError, InputError
 from runtime.folder import FolderJob, Outcome, find_photos, run_folder
-from runtime.photo import MAX_PIXELS
-from runtime.predictor import Predictor
+from runtime.multiview import ScenePredictor
+from runtime.photo import MAX_PIXELS, photo_size
+from runtime.predictor import Predictor, nearest_bucket
+from runtime.scene_folder import run_scene
 
 ARTIFACTS = Path("artifacts")
 BUCKETS = ("518x518", "518x686", "686x518")
 LINE_EVERY_S = 30.0
+SCENE_VIEWS = 4  # photos of a scene that are compiled for at once
 
 EXAMPLES = """examples:
   python inference.py                                        input_images/ -> output_depth/
   python inference.py --model vits-indoor --formats npz,png16
   python inference.py --input holiday/ --recursive --output depth/ --side-by-side
+  python inference.py --model da3-small --views all --input room/  one scene, with cameras.json
   python inference.py --artifact artifacts/vits-518x518-b1-onnx --input photo.jpg
 """
 
@@ -85,6 +90,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--colormap", choices=COLORMAPS, default="Spectral_r")
     parser.add_argument("--side-by-side", action="store_true", help="also photo | colour map")
+    parser.add_argument(
+        "--views",
+        choices=("one", "all"),
+        default="one",
+        help="all: the photos show one scene; depth shares a scale, and cameras.json is written",
+    )
     parser.add_argument("--recursive", action="store_true", help="folders in folders")
     parser.add_argument(
         "--max-pixels",
@@ -123,11 +134,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                     f"--artifact holds {artifacts[0].manifest.model}, not {args.model}"
                 )
         else:
-            artifacts = artifacts_of(args.model or choose_model(ask=not arguments))
-        predictor = Predictor(artifacts, args.device, args.threads)
-        announce(predictor)
+            model = args.model or choose_model(ask=not arguments)
+            if args.views == "all":
+                artifacts = scene_artifacts_of(model, photos)
+            else:
+                artifacts = artifacts_of(model)
         started = time.perf_counter()
-        failed = report(run_folder(job, predictor), len(photos))
+        failed = report(outcomes(args, job, artifacts), len(photos))
         rate = len(photos) / (time.perf_counter() - started)
     except DepthError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -137,6 +150,19 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 130
     print(f"{len(photos) - failed} done, {failed} failed, {rate:.2f} images/s -> {job.output}/")
     return 1 if failed else 0
+
+
+def outcomes(
+    args: argparse.Namespace, job: FolderJob, artifacts: Sequence[Artifact]
+) -> Iterator[Outcome]:
+    """Process the photos: each for itself, or all as one scene."""
+    if args.views == "all":
+        scene = ScenePredictor(artifacts, args.device, args.threads)
+        announce(scene.artifacts)
+        return run_scene(job, scene)
+    predictor = Predictor(artifacts, args.device, args.threads)
+    announce(predictor.artifacts)
+    return run_folder(job, predictor)
 
 
 def choose_model(ask: bool) -> str:
@@ -195,30 +221,71 @@ def readable_artifacts() -> list[Artifact]:
     return artifacts
 
 
-def usable_artifacts(model: str) -> list[Artifact]:
-    """Artifacts of a model that can run here: real weights first, then the preferred engine."""
+def scene_artifacts_of(model: str, photos: Sequence[Path]) -> list[Artifact]:
+    """Artifacts of an any-view model for a scene of these photos, all of one size.
+
+    The size is the one nearest to the shape of most photos. Where none takes several photos, one
+    is compiled for them all, or for ``SCENE_VIEWS`` of them.
+    """
+    if not MODELS[model].any_view:
+        takers = ", ".join(name for name, row in MODELS.items() if row.any_view)
+        raise InputError(f"--views all: {model} takes each photo for itself; use one of {takers}")
+    views = min(len(photos), SCENE_VIEWS)
+    shape = statistics.median(map(aspect_of, photos))
+    for attempt in range(2):
+        found = [a for a in usable_artifacts(model, scenes=True) if a.manifest.views >= views]
+        if found:
+            sizes = [a.manifest.input.size_hw for a in found]
+            size_hw = sizes[nearest_bucket((1000, round(1000 * shape)), sizes)]
+            return [a for a in found if a.manifest.input.size_hw == size_hw]
+        if attempt == 0:
+            log.info("no artifact of %s for %d photos yet: compiling it, once", model, views)
+            buckets = [(int(h), int(w)) for h, w in (b.split("x") for b in BUCKETS)]
+            size_hw = buckets[nearest_bucket((1000, round(1000 * shape)), buckets)]
+            compile_buckets(model, ["{}x{}".format(*size_hw)], views)
+    raise ArtifactError(f"no artifact of {model} can run here; see `python -m compile --help`")
+
+
+def aspect_of(photo: Path) -> float:
+    """Width over height of an upright photo; 1 for what cannot be read, which fails later."""
+    try:
+        height, width = photo_size(photo)
+    except InputError:
+        return 1.0
+    return width / height
+
+
+def usable_artifacts(model: str, scenes: bool = False) -> list[Artifact]:
+    """Artifacts of a model that can run here: real weights first, then the preferred engine.
+
+    ``scenes``: those that may take several photos, too.
+    """
     groups: dict[tuple[bool, int, int, str, str], list[Artifact]] = {}
     for artifact in readable_artifacts():
         m = artifact.manifest
-        if m.model == model and available(m.target):
+        if m.model == model and available(m.target) and (scenes or m.views == 1):
             rank = list(ENGINES).index(m.target)
             key = (m.weights.seeded, rank, m.input.batch, m.precision, repr(m.weights))
             groups.setdefault(key, []).append(artifact)
     return groups[min(groups)] if groups else []
 
 
-def compile_buckets(model: str) -> None:
-    """Compile a model for the usual aspect ratios, in a process of its own."""
+def compile_buckets(model: str, sizes: Sequence[str] = BUCKETS, views: int = 1) -> None:
+    """Compile a model for some sizes, in a process of its own."""
     command = [sys.executable, "-m", "compile", "--model", model, "--seeded-fallback"]
-    command += ["--output", str(ARTIFACTS), "--sizes", *BUCKETS]
+    command += ["--output", str(ARTIFACTS), "--views", str(views), "--sizes", *sizes]
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
         raise ArtifactError(f"compiling {model} failed; the lines above say why")
 
 
-def announce(predictor: Predictor) -> None:
+def announce(artifacts: Sequence[Artifact]) -> None:
     """Say what is about to run, and loudly if its weights are random."""
-    m = predictor.artifacts[0].manifest
-    sizes = ", ".join("{}x{}".format(*a.manifest.input.size_hw) for a in predictor.artifacts)
+    m = artifacts[0].manifest
+    sizes = ", ".join(
+        "{}x{}".format(*a.manifest.input.size_hw)
+        + (f" x {a.manifest.views} views" if a.manifest.views > 1 else "")
+        for a in artifacts
+    )
     log.info("%s on %s (%s), licence %s", m.model, m.target, sizes, m.weights.licence)
     if m.model == DEMO:
         log.info(

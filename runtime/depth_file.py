@@ -114,6 +114,12 @@ def to_uint16(depth: np.ndarray, output: OutputSpec) -> tuple[np.ndarray, Encodi
     return stored, Encoding16((high - low) / MAX_UINT16, low, "relative", None, 0)
 
 
+RESIZE_WORDS = {
+    "cubic": "cubic in float64",
+    "bytes": "by area, or cubic where a side grows, on 8 bits,",
+}
+
+
 def describe(prediction: Prediction) -> dict[str, Any]:
     """What a map is and where it came from: the part that every file of it shares."""
     manifest, output = prediction.artifact.manifest, prediction.output
@@ -145,7 +151,8 @@ def sidecar(prediction: Prediction, photo: str, files: dict[str, str], **more: A
         files=files,
         preprocessing={
             "network_size": {"height": spec.size_hw[0], "width": spec.size_hw[1]},
-            "resize": "cubic to exactly the network's size; depth back bilinearly, corners aligned",
+            "resize": f"{RESIZE_WORDS[spec.resize]} to exactly the network's size; depth back "
+            "bilinearly, corners aligned",
             # 1: aspect ratio kept; 1.1: the network saw the photo 10 % wider than it is
             "aspect_stretch": (spec.size_hw[1] / spec.size_hw[0]) / (width / height),
             "mean": spec.mean,

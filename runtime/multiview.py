@@ -160,10 +160,12 @@ class ScenePredictor:
     ) -> None:
         if not artifacts:
             raise ArtifactError("no artifact given; make one with `make compile`")
+        self.artifacts = list(artifacts)
         first = artifacts[0].manifest
         for artifact in artifacts:
             manifest = artifact.manifest
             artifact.verify()
+            manifest.stage(ENCODER_LOCAL)  # else it takes each photo for itself
             same = (manifest.model, manifest.input.size_hw, manifest.weights.sha256)
             if same != (first.model, first.input.size_hw, first.weights.sha256):
                 raise ArtifactError(
@@ -195,18 +197,40 @@ class ScenePredictor:
         Raises:
             InputError: no photo, or cameras that do not fit the photos.
         """
-        if not len(photos):
+        return self.predict(
+            [self.view(photo) for photo in photos],
+            extrinsics,
+            intrinsics,
+            align_to_input_ext_scale,
+            use_ray_pose,
+            ref_view_strategy,
+        )
+
+    def view(self, photo: np.ndarray) -> View:
+        """A photo as ``predict`` takes it: uint8 RGB (H, W, 3) -> a small view."""
+        return fit_view(photo, self.manifest.input.size_hw)
+
+    def predict(
+        self,
+        views: Sequence[View],
+        extrinsics: Optional[np.ndarray] = None,
+        intrinsics: Optional[np.ndarray] = None,
+        align_to_input_ext_scale: bool = True,
+        use_ray_pose: bool = False,
+        ref_view_strategy: str = DEFAULT_STRATEGY,
+    ) -> ScenePrediction:
+        """The same from views, for callers that do not keep the photos in memory."""
+        if not len(views):
             raise InputError("no photo given")
         if (extrinsics is None) != (intrinsics is None):
             raise InputError("cameras: give extrinsics and intrinsics together, or neither")
         for name, given in (("extrinsics", extrinsics), ("intrinsics", intrinsics)):
-            if given is not None and len(given) != len(photos):
-                raise InputError(f"{len(given)} {name} for {len(photos)} photos: give one each")
-        views = [fit_view(photo, self.manifest.input.size_hw) for photo in photos]
+            if given is not None and len(given) != len(views):
+                raise InputError(f"{len(given)} {name} for {len(views)} photos: give one each")
         known = view_intrinsics(views, intrinsics)
         where = None if extrinsics is None else homogeneous(extrinsics)
-        engine = self._engines[pick_views(len(photos), sorted(self._engines))]
-        groups = group_views(len(photos), engine.views)
+        engine = self._engines[pick_views(len(views), sorted(self._engines))]
+        groups = group_views(len(views), engine.views)
         parts = []
         for group in groups:
             some = list(group) + [group[-1]] * (engine.views - len(group))

@@ -70,6 +70,23 @@ def read_photo(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) ->
     return rgb
 
 
+def photo_size(source: Union[str, Path, bytes]) -> tuple[int, int]:
+    """Height and width of the upright photo, from its header.
+
+    Raises:
+        InputError: no such file, or not an image of a known format.
+    """
+    name = "photo" if isinstance(source, bytes) else str(source)
+    if not isinstance(source, bytes):
+        source = _read_bytes(Path(source))
+    try:
+        with Image.open(io.BytesIO(source), formats=FORMATS) as image:
+            lies = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+            return (image.width, image.height) if lies else (image.height, image.width)
+    except Exception as error:  # decoders fed with damaged bytes raise whatever they trip over
+        raise InputError(f"{name}: not an image in a known format ({error})") from None
+
+
 def focal_px_of(source: Union[str, Path, bytes]) -> Optional[float]:
     """Focal length in pixels of the upright photo, as EXIF tells it; None if it does not.
 
