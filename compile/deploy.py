@@ -114,7 +114,7 @@ def fold_attention_scale(form: nn.Module) -> None:
     """
     for block in getattr(form, "blocks", ()):
         attention = block.attn
-        if isinstance(attention.q_norm, nn.LayerNorm):
+        if attention.qk_norm:
             norm = attention.q_norm
             scaled = nn.LayerNorm(norm.normalized_shape, eps=norm.eps)
             _set(scaled, norm.weight * attention.scale, norm.bias * attention.scale)

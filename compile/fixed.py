@@ -64,7 +64,9 @@ class FixedAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.qkv, self.proj = attention.qkv, attention.proj
-        self.q_norm, self.k_norm = attention.q_norm, attention.k_norm
+        self.qk_norm = attention.qk_norm
+        if attention.qk_norm:
+            self.q_norm, self.k_norm = attention.q_norm, attention.k_norm
         self.turns = rope is not None
         if rope is not None:
             self.cosine: torch.Tensor
@@ -80,7 +82,8 @@ class FixedAttention(nn.Module):
         """Attend: float (B, N, C) -> float (B, N, C)."""
         qkv = self.qkv(x).reshape(self.split).permute(2, 0, 3, 1, 4)  # (3, B, heads, N, C / heads)
         query, key, value = qkv.unbind(0)
-        query, key = self.q_norm(query), self.k_norm(key)
+        if self.qk_norm:
+            query, key = self.q_norm(query), self.k_norm(key)
         if self.turns:
             query = query * self.cosine + quarter_turn(query) * self.sine
             key = key * self.cosine + quarter_turn(key) * self.sine

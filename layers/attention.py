@@ -43,8 +43,10 @@ class Attention(nn.Module):
         self.num_heads = num_heads
         self.scale = (dim // num_heads) ** -0.5
         self.qkv = nn.Linear(dim, 3 * dim)
-        self.q_norm = nn.LayerNorm(dim // num_heads) if qk_norm else nn.Identity()
-        self.k_norm = nn.LayerNorm(dim // num_heads) if qk_norm else nn.Identity()
+        self.qk_norm = qk_norm
+        if qk_norm:
+            self.q_norm = nn.LayerNorm(dim // num_heads)
+            self.k_norm = nn.LayerNorm(dim // num_heads)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: torch.Tensor, rope: Optional[Table] = None) -> torch.Tensor:
@@ -52,7 +54,9 @@ class Attention(nn.Module):
         batch, tokens, dim = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, dim // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, C / heads) each
-        query, key = self.q_norm(query), self.k_norm(key)
+        if self.qk_norm:  # in the weights' own type, under autocast too
+            dtype = self.qkv.weight.dtype
+            query, key = self.q_norm(query.to(dtype)), self.k_norm(key.to(dtype))
         if rope is not None:
             query, key = turn(query, rope), turn(key, rope)
         attended = attend(query, key, value.to(query.dtype))
