@@ -11,17 +11,21 @@ from torch import nn
 
 from layers.rope import Table, turn
 
-# What is known of older torch: the weights of every token for every other are held at once. This
-# many of them are, at most, so that many views do not need their square in memory.
+# Without the fused operator the weights of every token for every other are held. This many of them
+# are, at most, so that many views do not need their square in memory.
 WEIGHTS_AT_ONCE = 1 << 26
 
 
-def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+def attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, fused: bool
+) -> torch.Tensor:
     """softmax(q k^T / sqrt(d)) v: three float (B, heads, N, d) -> float (B, heads, N, d).
 
-    Source: Vaswani et al., 2017; torch's fused operator where there is one.
+    ``fused`` takes torch's own operator where there is one, as upstream's Depth Anything 3 does;
+    V2 takes these steps.
+    Source: Vaswani et al., 2017.
     """
-    if hasattr(F, "scaled_dot_product_attention"):
+    if fused and hasattr(F, "scaled_dot_product_attention"):
         return F.scaled_dot_product_attention(query, key, value)
     query = query * query.shape[-1] ** -0.5
     batch, heads, tokens, _ = query.shape
@@ -59,5 +63,5 @@ class Attention(nn.Module):
             query, key = self.q_norm(query.to(dtype)), self.k_norm(key.to(dtype))
         if rope is not None:
             query, key = turn(query, rope), turn(key, rope)
-        attended = attend(query, key, value.to(query.dtype))
+        attended = attend(query, key, value.to(query.dtype), fused=self.qk_norm)
         return self.proj(attended.transpose(1, 2).reshape(batch, tokens, dim))

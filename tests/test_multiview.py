@@ -1,11 +1,14 @@
 """Staged artifacts: what the runtime makes of several photos of a scene is what the model makes."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import inference
 from compile.job import CompileJob, compile_model
 from compile.seeded import fill_seeded
 from compile.stages import stages_of
@@ -16,6 +19,7 @@ from runtime.artifact import read_artifact
 from runtime.cameras import inverse
 from runtime.engines import available
 from runtime.errors import ArtifactError, InputError
+from runtime.folder import FolderJob
 from runtime.manifest import InputSpec, OutputSpec
 from runtime.multiview import (
     CAMERA_TOKENS,
@@ -28,6 +32,7 @@ from runtime.multiview import (
 from runtime.predictor import Predictor
 from runtime.reference_view import STRATEGIES
 from runtime.scene import ScenePrediction
+from runtime.scene_folder import run_scene
 from runtime.similarity import Similarity
 from runtime.views import fit_view, stack_views
 
@@ -229,6 +234,39 @@ def test_groups_overlap_and_cover_everything():
 def test_a_scene_of_fewer_photos_is_filled_up(artifacts, photos):
     prediction = ScenePredictor([artifacts[4]])(photos[:3])
     assert prediction.depth.shape == (3, *SIZE)
+
+
+def test_a_folder_becomes_one_scene_with_its_cameras(artifacts, photos, tmp_path):
+    source = tmp_path / "room"
+    source.mkdir()
+    for name, photo in zip(("a.png", "b.png", "c.png", "d.png"), photos):
+        Image.fromarray(photo).save(source / name)
+    (source / "bad.png").write_bytes(b"no photo")
+    job = FolderJob(source, tmp_path / "out", ("npz",))
+    outcomes = list(run_scene(job, ScenePredictor([artifacts[4]])))
+    assert [o.photo.name for o in outcomes if o.error] == ["bad.png"]
+    assert [o.photo.name for o in outcomes if not o.error] == ["a.png", "b.png", "c.png", "d.png"]
+    facts = json.loads((tmp_path / "out" / "cameras.json").read_text())
+    assert [photo["name"] for photo in facts["photos"]] == ["a.png", "b.png", "c.png", "d.png"]
+    assert facts["unit"] == "relative" and facts["weights"]["source"] == "seeded"
+    expected = ScenePredictor([artifacts[4]])(photos)
+    one = facts["photos"][2]
+    assert one["size"] == {"height": 70, "width": 100}
+    assert np.allclose(one["world_to_camera"], expected.extrinsics[2])
+    assert one["intrinsics"][0][0] == pytest.approx(expected.intrinsics[2, 0, 0] * 100 / 84)
+    assert one["intrinsics"][0][2] == pytest.approx(50)  # the photo's own centre
+    with np.load(tmp_path / "out" / "c.png.npz", allow_pickle=False) as file:
+        assert file["depth"].shape == (70, 100)
+        assert close(file["depth"][0, 0], expected.depth[2, 0, 0])
+    with pytest.raises(InputError, match="not one photo can be read"):
+        list(
+            run_scene(FolderJob(source / "bad.png", tmp_path / "x"), ScenePredictor([artifacts[4]]))
+        )
+
+
+def test_a_model_without_scenes_says_which_have_them():
+    with pytest.raises(InputError, match="takes each photo for itself; use one of da3-small"):
+        inference.scene_artifacts_of("vits", [Path("a.png")])
 
 
 def test_scenes_with_wrong_input_are_refused(artifacts, photos):
