@@ -27,7 +27,7 @@ setup: .venv/installed ## make .venv, install everything, create input_images/ a
 checkpoints: .venv/installed ## fetch official weights: MODEL=vits
 	@$(PY) -m compile fetch $(or $(NAMED),--model vits)
 
-compile: .venv/installed ## checkpoint to artifacts: MODEL= TARGET= SIZES= BATCH=
+compile: .venv/installed ## checkpoint to artifacts: MODEL= TARGET= SIZES= BATCH= ARGS="--views 4"
 	@$(PY) -m compile $(NAMED) --target $(TARGET) --sizes $(SIZES) --batch $(BATCH) \
 	    --seeded-fallback $(ARGS)
 

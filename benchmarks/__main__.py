@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   python -m benchmarks buckets                        what fixed shapes cost in accuracy and time
   python -m benchmarks buckets --checkpoint depth_anything_v2_vits.pth --doc
   python -m benchmarks forms                          what the exact rewrites do to speed
+  python -m benchmarks da3                            Depth Anything 3 against its own package
   python -m benchmarks casts --model demo             what Inferentia's casts do, emulated
 """
 
@@ -72,6 +73,17 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: python -m benchmarks forms --rounds 5 --doc",
     )
     forms.add_argument("--rounds", type=int, default=5, metavar="R", help="default 5")
+
+    da3 = commands.add_parser(
+        "da3",
+        parents=[shared],
+        help="Depth Anything 3 against the PyPI package's own network",
+        description="One view at 280x504 through the package depth-anything-3, our eager network "
+        "and our graphs, in interleaved rounds. Installs the package beside, once (torch 2 only).",
+        epilog="example: python -m benchmarks da3 --rounds 5 --doc",
+    )
+    da3.add_argument("--model", default="da3-small", choices=["da3-small", "da3-base", "da3-large"])
+    da3.add_argument("--rounds", type=int, default=5, metavar="R", help="default 5")
 
     casts = commands.add_parser(
         "casts",
@@ -157,6 +169,13 @@ def _forms(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return numbers, table(numbers)
 
 
+def _da3(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from benchmarks.da3 import measure, table
+
+    numbers = measure(args.model, (280, 504), args.rounds)
+    return numbers, table(numbers)
+
+
 def _casts(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from benchmarks.casts import measure, text
 
@@ -164,7 +183,7 @@ def _casts(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return numbers, text(numbers)
 
 
-MEASURES = {"end2end": _end2end, "buckets": _buckets, "forms": _forms, "casts": _casts}
+MEASURES = {"end2end": _end2end, "buckets": _buckets, "forms": _forms, "da3": _da3, "casts": _casts}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,175 @@
+"""Depth Anything 3 on a CPU: our network and our graphs against the PyPI package's own network.
+
+Same weights (seeded), same image, same interpreter and torch, interleaved rounds. The package is
+installed beside, without what it does not need for this, and runs in a process of its own because
+it has the same name as our room.
+"""
+
+import json
+import logging
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.document import markdown_table
+from benchmarks.rounds import interleave
+from compile.job import CompileJob, compile_model
+from compile.seeded import fill_seeded
+from depth_anything_3.api import DepthAnything3
+from runtime.engines import available
+from runtime.errors import MissingDependency
+from runtime.multiview import SceneEngine
+
+log = logging.getLogger(__name__)
+
+PEER = "depth-anything-3==0.1.1"
+NEEDS = ("omegaconf==2.3.0", "addict==2.4.0", "einops==0.8.1")
+FOLDER = Path("benchmarks/.peers/da3")
+SCRIPT = Path(__file__).parent / "peers" / "da3.py"
+TARGETS = ("torchscript", "openvino")
+CALLS = 3  # of each side, a round
+UPSTREAM = "PyPI depth-anything-3, eager"
+
+
+def install_peer() -> None:
+    """Put the package into ``benchmarks/.peers/``, once.
+
+    Raises:
+        MissingDependency: it cannot be installed.
+    """
+    if FOLDER.exists():
+        return
+    uv = shutil.which("uv") or (".uv/bin/uv" if Path(".uv/bin/uv").exists() else None)
+    tool = [uv, "pip", "install", "--python", sys.executable] if uv else None
+    tool = tool or [sys.executable, "-m", "pip", "install"]
+    partial = FOLDER.with_name(FOLDER.name + ".partial")
+    for packages in (["--no-deps", PEER], list(NEEDS)):
+        done = subprocess.run([*tool, "--quiet", "--target", str(partial), *packages])
+        if done.returncode:
+            raise MissingDependency(f"{packages[-1]} cannot be installed; see the lines above")
+    partial.rename(FOLDER)
+
+
+class Peer:
+    """The package's network in its own process."""
+
+    def __init__(self, model: DepthAnything3, image: np.ndarray, scratch: Path) -> None:
+        state = {key: value.clone() for key, value in model.state_dict().items()}
+        files = [scratch / name for name in ("weights.safetensors", "image.npy", "depth.npy")]
+        save_file(state, str(files[0]))
+        np.save(files[1], image)
+        self.depth_file = files[2]
+        command = [sys.executable, str(SCRIPT), model.model_name, *map(str, files)]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(FOLDER.resolve())},
+            cwd=scratch,
+        )
+        self.facts = json.loads(self._line())
+
+    def run(self) -> None:
+        """A round of calls."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{CALLS}\n")
+        self.process.stdin.flush()
+        self._line()
+
+    def depth(self) -> np.ndarray:
+        """What it found, once; it has ended then."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+        return np.load(self.depth_file, allow_pickle=False)
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line[:1] in "{0123456789":  # the package prints and logs as well
+                return line
+        raise MissingDependency("the package's network ended early; see the lines above")
+
+
+def measure(name: str, size_hw: tuple[int, int], rounds: int) -> dict[str, Any]:
+    """Time the package's network, our eager one and our graphs in turns."""
+    install_peer()
+    model = DepthAnything3(name)
+    fill_seeded(model)
+    image = np.random.RandomState(0).randn(1, 1, 3, *size_hw).astype(np.float32)
+    tensor = torch.from_numpy(image)
+    found: dict[str, np.ndarray] = {}
+    with tempfile.TemporaryDirectory(prefix="da3-") as folder:
+        peer = Peer(model, image, Path(folder))
+        sides: dict[str, tuple[int, Any]] = {UPSTREAM: (CALLS, peer.run)}
+        sides["ours, eager"] = (CALLS, lambda: found.update(eager=_eager(model, tensor)))
+        for target in filter(available, TARGETS):
+            job = CompileJob(name, target, (size_hw,), output=Path(folder), seeded="always")
+            (artifact,) = compile_model(job)
+            engine = SceneEngine(artifact, "cpu")
+            sides[f"ours, {target}"] = (
+                CALLS,
+                lambda run=engine, key=target: found.update({key: _scene(run, image[0])}),
+            )
+        seconds, others, rounds_run = interleave(sides, rounds)
+        expected = peer.depth()[0, 0]
+    return {
+        "model": name,
+        "size_hw": list(size_hw),
+        "rounds": rounds,
+        "rounds_run": rounds_run,
+        "others_share": others,
+        "peer": {"package": PEER, **peer.facts},
+        "seconds_an_image": seconds,
+        "off": {
+            side: float(np.abs(depth - expected).max() / np.ptp(expected))
+            for side, depth in found.items()
+        },
+    }
+
+
+def _eager(model: DepthAnything3, image: torch.Tensor) -> np.ndarray:
+    for _ in range(CALLS):
+        depth = model(image)["depth"]
+    return depth[0, 0].numpy()
+
+
+def _scene(engine: SceneEngine, images: np.ndarray) -> np.ndarray:
+    for _ in range(CALLS):
+        depth = engine(images).depth
+    return depth[0]
+
+
+def table(numbers: dict[str, Any]) -> str:
+    """The numbers of ``measure`` as Markdown."""
+    seconds, rows = numbers["seconds_an_image"], []
+    base = seconds[UPSTREAM]
+    for name, took in seconds.items():
+        ratios = [other / ours for other, ours in zip(base, took)]
+        cells = [name, f"{statistics.median(took) * 1000:,.0f}", "1", ""]
+        if name != UPSTREAM:
+            cells[2] = f"**{statistics.median(base) / statistics.median(took):.2f}**"
+            cells[3] = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        rows.append(cells)
+    header = ["side", "ms a view", "times the package", "single rounds"]
+    height, width = numbers["size_hw"]
+    return (
+        f"{markdown_table(header, rows)}\n\n"
+        f"`{numbers['model']}`, one view at {height}x{width}, float32, seeded weights, medians of "
+        f"{numbers['rounds']} interleaved rounds of {CALLS} calls after a warm-up; "
+        f"{numbers['rounds_run']} rounds were run, in those that count others took at most "
+        f"{max(numbers['others_share']):.0%} of the processor. The package ran on torch "
+        f"{numbers['peer']['torch']} with {numbers['peer']['threads']} threads, and decodes rays "
+        "in every call, as our eager network does; our graphs decode them when asked. Depth "
+        f"differs by at most {max(numbers['off'].values()):.1e} of its range."
+    )
