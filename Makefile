@@ -4,7 +4,7 @@
 
 MODEL  ?= vits
 TARGET ?= auto
-SIZES  ?= 518x518 518x686 686x518
+SIZES  ?= usual
 BATCH  ?= 1
 RATE   ?= 100
 ARGS   ?=

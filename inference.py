@@ -27,7 +27,6 @@ from runtime.predictor import Predictor, nearest_bucket
 from runtime.scene_folder import run_scene
 
 ARTIFACTS = Path("artifacts")
-BUCKETS = ("518x518", "518x686", "686x518")
 LINE_EVERY_S = 30.0
 SCENE_VIEWS = 4  # photos of a scene that are compiled for at once
 
@@ -235,14 +234,14 @@ def scene_artifacts_of(model: str, photos: Sequence[Path]) -> list[Artifact]:
     for attempt in range(2):
         found = [a for a in usable_artifacts(model, scenes=True) if a.manifest.views >= views]
         if found:
-            sizes = [a.manifest.input.size_hw for a in found]
-            size_hw = sizes[nearest_bucket((1000, round(1000 * shape)), sizes)]
+            here = [a.manifest.input.size_hw for a in found]
+            size_hw = here[nearest_bucket((1000, round(1000 * shape)), here)]
             return [a for a in found if a.manifest.input.size_hw == size_hw]
         if attempt == 0:
             log.info("no artifact of %s for %d photos yet: compiling it, once", model, views)
-            buckets = [(int(h), int(w)) for h, w in (b.split("x") for b in BUCKETS)]
-            size_hw = buckets[nearest_bucket((1000, round(1000 * shape)), buckets)]
-            compile_buckets(model, ["{}x{}".format(*size_hw)], views)
+            sizes = MODELS[model].usual_sizes
+            bucket = nearest_bucket((1000, round(1000 * shape)), sizes)
+            compile_buckets(model, sizes[bucket : bucket + 1], views)
     raise ArtifactError(f"no artifact of {model} can run here; see `python -m compile --help`")
 
 
@@ -270,8 +269,11 @@ def usable_artifacts(model: str, scenes: bool = False) -> list[Artifact]:
     return groups[min(groups)] if groups else []
 
 
-def compile_buckets(model: str, sizes: Sequence[str] = BUCKETS, views: int = 1) -> None:
-    """Compile a model for some sizes, in a process of its own."""
+def compile_buckets(
+    model: str, sizes_hw: Optional[Sequence[tuple[int, int]]] = None, views: int = 1
+) -> None:
+    """Compile a model for some sizes, by default its usual ones, in a process of its own."""
+    sizes = ["{}x{}".format(*size_hw) for size_hw in sizes_hw or MODELS[model].usual_sizes]
     command = [sys.executable, "-m", "compile", "--model", model, "--seeded-fallback"]
     command += ["--output", str(ARTIFACTS), "--views", str(views), "--sizes", *sizes]
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:

@@ -24,10 +24,9 @@ from compile.checkpoint import load_model
 from compile.deploy import deployment_form
 from compile.fetch import local_checkpoint
 from compile.parity import compare
-from compile.registry import find_model
+from compile.registry import MODELS, find_model
 from compile.resources import attention_flops
 from compile.trace import Graph, trace
-from inference import BUCKETS
 from layers.patch_embed import PATCH_SIZE
 from runtime.folder import FolderJob, find_photos
 from runtime.photo import read_photo
@@ -40,7 +39,7 @@ log = logging.getLogger(__name__)
 Size = tuple[int, int]
 
 ASPECTS_WH = ((1, 1), (4, 3), (3, 2), (16, 9), (3, 4), (2, 3), (9, 16))
-DEFAULT = tuple((int(h), int(w)) for h, w in (text.split("x") for text in BUCKETS))
+DEFAULT = MODELS["vits"].usual_sizes
 SETS: dict[str, tuple[Size, ...]] = {
     "one": ((518, 518),),
     "three (default)": DEFAULT,

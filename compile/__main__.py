@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 from compile import commands
 from compile.fetch import (
@@ -20,6 +20,7 @@ from compile.targets import CHOICES, NEURON_TARGETS
 from compile.targets.options import CASTS, DEFAULT_CASTS, NeuronOptions
 from runtime.errors import DepthError, MissingDependency
 
+USUAL = "usual"
 EXAMPLES = """examples:
   python -m compile                                            weights and target that are here
   python -m compile --model vits                               best target here, 518x518
@@ -62,11 +63,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--sizes",
-        type=commands.size,
+        type=_size_or_usual,
         nargs="+",
         default=[(518, 518)],
         metavar="HxW",
-        help="input shapes, height first, multiples of 14; default 518x518",
+        help="input shapes, height first, multiples of 14; default 518x518. `usual`: the model's "
+        "three for square, wide and upright photos",
     )
     parser.add_argument("--batch", type=int, default=1, help="images a call; default 1")
     parser.add_argument(
@@ -155,6 +157,10 @@ def _add_neuron_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _size_or_usual(text: str) -> Union[str, tuple[int, int]]:
+    return text if text == USUAL else commands.size(text)
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
@@ -168,6 +174,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds: no half-made artifact stays
     try:
         args.model = args.model or _unnamed_model(args)
+        if USUAL in args.sizes:
+            args.sizes = MODELS[args.model].usual_sizes
         (fetch if args.command == "fetch" else build)(args)
     except MissingDependency as error:
         if args.target not in NEURON_TARGETS:

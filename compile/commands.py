@@ -160,6 +160,7 @@ def numerics(args: argparse.Namespace) -> int:
     from compile import numerics as room
     from compile.checkpoint import load_model
     from compile.fetch import local_checkpoint
+    from depth_anything_v2.dpt import DepthAnythingV2
     from runtime.folder import FolderJob, find_photos
 
     mean = room.MEAN_TOLERANCE if args.mean is None else args.mean
@@ -167,6 +168,8 @@ def numerics(args: argparse.Namespace) -> int:
     if args.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: torch sees no CUDA GPU here; use --device cpu")
     spec = find_model(args.model)
+    if spec.family != "v2":
+        raise InputError(f"--model {args.model}: the casts are emulated for V2's models only")
     file = None if args.seeded_weights else args.checkpoint or local_checkpoint(spec)
     if file is None and not args.seeded_weights:
         raise InputError(
@@ -176,6 +179,7 @@ def numerics(args: argparse.Namespace) -> int:
     model, weights = load_model(spec, file)
     photos = find_photos(FolderJob(args.photos, args.photos / "none"))
     modes = tqdm(room.MODES, unit="mode", disable=not sys.stderr.isatty())
+    assert isinstance(model, DepthAnythingV2)
     errors = room.measure_model(model, args.size, photos, modes, args.device)
     best = room.recommend(errors, mean, pearson)
     what = "seeded weights" if weights.seeded else str(weights.file)

@@ -7,7 +7,7 @@ sizes are constants, the class token does not reach the head, and nothing is wri
 
 import copy
 from collections.abc import Callable, Collection
-from typing import TypeVar, Union
+from typing import Any, TypeVar, Union
 
 import torch
 from torch import nn
@@ -28,6 +28,8 @@ from layers.mlp import SwiGLU
 from layers.patch_embed import PATCH_SIZE
 from runtime.errors import InputError
 from runtime.preprocess import MEAN, STD
+
+Form = Any  # a module whose parts the rewrites know by name
 
 
 class DeploymentFormV2(nn.Module):
@@ -84,20 +86,20 @@ class DeploymentFormV2(nn.Module):
         return self.decode(*self.encode(image))
 
 
-def fold_position_embedding(form: nn.Module) -> None:
+def fold_position_embedding(form: Form) -> None:
     """Resize the position embedding once, and add the class token's row to it."""
     if isinstance(getattr(form, "tokens", None), Tokens):
         form.tokens = FoldedTokens(form.tokens)
 
 
-def fold_normalisation(form: nn.Module) -> None:
+def fold_normalisation(form: Form) -> None:
     """Let the patch convolution take RGB 0..255: no mean, no deviation, no division before it."""
     conv = form.tokens.proj
     mean, std = (conv.weight.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     _set(conv, conv.weight / (255 * std), conv.bias - (conv.weight * mean / std).sum((1, 2, 3)))
 
 
-def fold_layer_scale(form: nn.Module) -> None:
+def fold_layer_scale(form: Form) -> None:
     """Multiply LayerScale's factors into the projection before each."""
     for block in getattr(form, "blocks", ()):
         last = block.mlp.w3 if isinstance(block.mlp, SwiGLU) else block.mlp.fc2
@@ -107,7 +109,7 @@ def fold_layer_scale(form: nn.Module) -> None:
             setattr(block, name, nn.Identity())
 
 
-def fold_attention_scale(form: nn.Module) -> None:
+def fold_attention_scale(form: Form) -> None:
     """Multiply 1/sqrt(d) into the query's rows of the projection, or into the query's norm.
 
     Turning a query commutes with scaling it.
@@ -127,7 +129,7 @@ def fold_attention_scale(form: nn.Module) -> None:
         attention.scale = None
 
 
-def fold_final_norm(form: nn.Module) -> None:
+def fold_final_norm(form: Form) -> None:
     """Multiply the last norm's affine part into the head's 1x1 projections.
 
     Exact as no official head joins the class token through a nonlinearity first.
@@ -147,14 +149,14 @@ def fold_final_norm(form: nn.Module) -> None:
     form.norms = nn.ModuleList(plain for _ in norms)
 
 
-def convolve_before_resize(form: nn.Module) -> None:
+def convolve_before_resize(form: Form) -> None:
     """Run the fusion blocks' 1x1 convolutions before their upsampling: a quarter of the pixels."""
     if hasattr(form, "pyramid"):
         for fusion in form.pyramid.fusions:
             fusion.conv_first = True
 
 
-def resize_by_matrices(form: nn.Module) -> None:
+def resize_by_matrices(form: Form) -> None:
     """Replace the bilinear resizes with products of constant matrices."""
     if hasattr(form, "pyramid"):
         dtype = form.pyramid.projects[0].weight.dtype
@@ -164,7 +166,7 @@ def resize_by_matrices(form: nn.Module) -> None:
             form.enlarge = MatrixResize(form.enlarge, dtype)
 
 
-def upsample_by_shuffle(form: nn.Module) -> None:
+def upsample_by_shuffle(form: Form) -> None:
     """Replace the two transposed convolutions with a matrix product and a pixel shuffle."""
     if hasattr(form, "pyramid"):
         for index in (0, 1):
@@ -172,7 +174,7 @@ def upsample_by_shuffle(form: nn.Module) -> None:
 
 
 # In the order in which they are applied.
-REWRITES: dict[str, Callable[[nn.Module], None]] = {
+REWRITES: dict[str, Callable[[Form], None]] = {
     "position-embedding": fold_position_embedding,
     "rgb-input": fold_normalisation,
     "layer-scale": fold_layer_scale,

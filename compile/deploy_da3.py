@@ -5,6 +5,8 @@ A network in; modules with tensors of known shapes in and out, which the rewrite
 the reference view between them; a mono or metric network is one.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -16,7 +18,8 @@ from compile.fixed import (
     Placed,
     Tokens,
 )
-from depth_anything_3.any_view import AnyViewTransformer
+from depth_anything_3.any_view import AnyViewTransformer, PlainTransformer
+from depth_anything_3.dpt import DPT
 from depth_anything_3.dual_dpt import RAYS, DualDPT
 from depth_anything_3.model import DepthAnything3Net
 from layers.dpt import LEVELS
@@ -32,6 +35,7 @@ class EncoderLocal(nn.Module):
     def __init__(self, net: DepthAnything3Net, views: int, grid_hw: tuple[int, int]) -> None:
         super().__init__()
         encoder = same_weights(net.backbone.pretrained)
+        assert isinstance(encoder, AnyViewTransformer)
         self.tokens = Tokens(encoder, views, grid_hw)
         self.blocks = encoder.blocks[: encoder.local_blocks]
         for block in self.blocks:
@@ -106,7 +110,7 @@ class _Head(nn.Module):
         super().__init__()
         head = same_weights(net.head)
         assert isinstance(head, DualDPT)
-        self.scratch = head.scratch
+        self.scratch: Any = head.scratch
         self.norms = nn.ModuleList(head.norm for _ in range(LEVELS))
         self.pyramid = FixedPyramid(head, grid_hw, suffix, placed=True)
         self.shape = (views, head.norm.normalized_shape[0], *grid_hw)
@@ -166,6 +170,7 @@ class SingleView(nn.Module):
     def __init__(self, net: DepthAnything3Net, views: int, grid_hw: tuple[int, int]) -> None:
         super().__init__()
         encoder, head = same_weights(net.backbone.pretrained), same_weights(net.head)
+        assert isinstance(encoder, PlainTransformer) and isinstance(head, DPT)
         self.tap_blocks = encoder.tap_blocks
         self.tokens = Tokens(encoder, views, grid_hw)
         self.blocks = encoder.blocks[: max(self.tap_blocks) + 1]

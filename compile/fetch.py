@@ -44,8 +44,8 @@ def fetch_checkpoint(spec: ModelSpec, folder: Path = FOLDER) -> Path:
     """
     if spec.name == DEMO:
         raise CheckpointError(
-            f"{FOLDER}/{spec.file} is missing, and nobody publishes it: make it with "
-            "`make train-demo` (hours on a CPU)"
+            f"{FOLDER}/{spec.file} is missing: it is part of the repository, get it back with "
+            f"`git checkout {FOLDER}/{spec.file}`, or make it anew with `make train-demo`"
         )
     if spec.repo is None or spec.file is None:
         raise CheckpointError(

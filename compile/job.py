@@ -22,6 +22,7 @@ from compile.stages import Stage, stages_of, views_apart
 from compile.targets import pick_target, target_module
 from compile.targets.options import NeuronOptions
 from compile.targets.source import Built, Source
+from depth_anything_3.model import DepthAnything3Net
 from runtime.artifact import Artifact, commit, describe_files, partial_folder
 from runtime.engines import load_engine
 from runtime.errors import CheckpointError, CompileError, InputError
@@ -221,6 +222,7 @@ def with_parity(manifest: Manifest, folder: Path, model: nn.Module, device: str)
         report = check_parity(engines[0], eager(model), manifest, reference, module.TOLERANCE)
     else:
         stages = stages_of(model, manifest.input, manifest.output, manifest.views)
+        assert isinstance(model, DepthAnything3Net)
         report = check_stages(stages, engines, model, manifest, reference, module.TOLERANCE)
     worst = max(case.max_rel_range for case in report.cases)
     log.info("parity: off by at most %.1e of the range, tolerance %.0e", worst, module.TOLERANCE)

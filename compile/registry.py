@@ -12,6 +12,7 @@ from runtime.errors import InputError
 
 NON_COMMERCIAL = "CC-BY-NC-4.0"
 UNTAGGED = "untagged upstream"
+PATCH = 14  # pixels
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class ModelSpec:
     max_depth_m: Optional[float] = None
     repo: Optional[str] = None  # on the Hugging Face Hub; None: there is nothing to fetch
     file: Optional[str] = None  # within checkpoints/
+    short_side: int = 518  # pixels of a photo's shorter side that suit the weights best
+
+    @property
+    def usual_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Input shapes (height, width) for square photos, 4:3 across and 4:3 upright."""
+        short = self.short_side
+        long = round(short * 4 / 3 / PATCH) * PATCH
+        return ((short, short), (short, long), (long, short))
 
     @property
     def remote_file(self) -> Optional[str]:
@@ -100,7 +109,16 @@ ROWS = [
     _da3("da3mono-large", "Apache-2.0", 334.2),
     _da3("da3metric-large", "Apache-2.0", 334.2),
     _da3("da3nested-giant-large", NON_COMMERCIAL, 1689.8),
-    ModelSpec(DEMO, "v2", "vitt", "disparity", "Apache-2.0", 6.4, file="demo/model.safetensors"),
+    ModelSpec(
+        DEMO,
+        "v2",
+        "vitt",
+        "disparity",
+        "Apache-2.0",
+        6.4,
+        file="demo/model.safetensors",
+        short_side=252,
+    ),
 ]
 MODELS = {row.name: row for row in ROWS}
 
@@ -139,7 +157,7 @@ def table() -> str:
             output += "; cameras"
         where = f"`{row.repo}`" if row.repo else "not published upstream"
         if row.name == DEMO:
-            where = "made by `make train-demo`"
+            where = "in this repository"
         lines.append(
             f"| `{row.name}` | {row.parameters_m:,.1f} M | {output} | {row.licence} | {where} |"
         )

@@ -6,7 +6,7 @@ Source: Depth Anything 3 (Lin et al., 2025), ``model/dinov2/vision_transformer.p
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import nn
@@ -180,7 +180,7 @@ class PlainTransformer(VisionTransformer):
         """Encode views: float (B, N, 3, H, W); cameras and strategy do not concern it."""
         batch, views = images.shape[:2]
         blocks = [*self.tap_blocks, *layers]
-        found = self.get_intermediate_layers(images.flatten(0, 1), blocks)
+        found: Any = self.get_intermediate_layers(images.flatten(0, 1), blocks)
         maps = [tokens.unflatten(0, (batch, views)) for tokens in found]
         count = len(self.tap_blocks)
         return Features(maps[:count], None, maps[count:], [0] * batch)

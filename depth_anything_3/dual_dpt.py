@@ -4,6 +4,7 @@ Tapped tokens in, maps out. Source: ``model/dualdpt.py`` of Depth Anything 3.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -86,8 +87,9 @@ class DualDPT(Reassemble):
             rays float (B, 8*h, 8*w, 6), direction and origin, and confidence, above 1, float
             (B, 8*h, 8*w).
         """
-        x = self.scratch.output_conv1_aux[-1](self.scratch.fuse(levels, grid_hw, RAYS))
-        x = self.scratch.output_conv2_aux[-1](placed(x, grid_hw)).permute(0, 2, 3, 1)
+        scratch: Any = self.scratch
+        x = scratch.output_conv1_aux[-1](scratch.fuse(levels, grid_hw, RAYS))
+        x = scratch.output_conv2_aux[-1](placed(x, grid_hw)).permute(0, 2, 3, 1)
         return x[..., :6], 1 + x[..., 6].exp()
 
 

@@ -127,7 +127,8 @@ class DepthAnything3Net(nn.Module):
             encoding = encode_pose(_numpy(extrinsics), _numpy(intrinsics), size_hw)
             camera_tokens = self.cam_enc(torch.from_numpy(encoding).to(images.device).float())
         lower = self.dtype != torch.float32
-        with torch.autocast(images.device.type, self.dtype if lower else None, enabled=lower):
+        autocast: Any = torch.autocast  # type: ignore[attr-defined]
+        with autocast(images.device.type, self.dtype if lower else None, enabled=lower):
             features = self.backbone.pretrained(images, camera_tokens, layers, strategy)
         camera = None if features.camera is None else features.camera.float()
         return Features(

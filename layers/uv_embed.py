@@ -37,7 +37,7 @@ def uv_embedding(channels: int, size_hw: tuple[int, int], aspect: float) -> torc
     height, width = size_hw
     columns = columns.unsqueeze(1).expand(-1, height, -1)  # (C/2, w) -> (C/2, h, w)
     rows = rows.unsqueeze(2).expand(-1, -1, width)
-    return SHARE * torch.cat((columns, rows))
+    return torch.cat((columns, rows)).mul(SHARE)
 
 
 def _waves(channels: int, places: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,9 @@ from compile.registry import find_model
 from runtime.artifact import find_artifacts, read_artifact
 from runtime.errors import InputError
 from runtime.manifest import WeightsSpec
+from runtime.postprocess import resize_to_photo
 from runtime.predictor import Predictor
+from runtime.views import make_view
 
 SEEDED = "-seeded"  # at the end of a label: the weights are random
 
@@ -64,7 +66,12 @@ def eager_estimator(
         facts["gpu"] = torch.cuda.get_device_name()
 
     def predict(rgb: np.ndarray) -> np.ndarray:
-        return model.infer_image(rgb[..., ::-1], short_side)  # it takes BGR, as OpenCV reads
+        if spec.family == "v2":
+            return model.infer_image(rgb[..., ::-1], short_side)  # it takes BGR, as OpenCV reads
+        view = make_view(rgb, short_side, "lower_bound_resize")
+        with torch.no_grad():
+            found = model(torch.from_numpy(view.tensor()[None, None]).to(where))
+        return resize_to_photo(found["depth"][0, 0].cpu().numpy(), view.photo_hw)
 
     return Estimator(spec.name, label, spec.kind, weights, predict, facts)
 

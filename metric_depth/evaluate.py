@@ -19,7 +19,6 @@ from metric_depth.judge import Outcome, judge_all, summarise
 from metric_depth.report import SCHEMA, picture_path, plain_name, table, write_page, write_run
 from runtime.errors import DepthError, InputError
 
-SHORT_SIDE = 518
 LINE_EVERY_S = 60.0
 
 EXAMPLES = """datasets:
@@ -89,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--size",
         type=positive,
         metavar="N",
-        help=f"a model's input: the photo's shorter side in pixels; default {SHORT_SIDE}",
+        help="a model's input: the photo's shorter side in pixels; default what suits it",
     )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     return parser
@@ -130,7 +129,7 @@ def run(args: argparse.Namespace, command: str) -> int:
             args.model or DEMO,
             args.checkpoint,
             args.seeded_weights,
-            args.size or SHORT_SIDE,
+            args.size or MODELS[args.model or DEMO].short_side,
             args.device,
         )
     log.info("%s, %s", estimator.label, estimator.facts["how"])

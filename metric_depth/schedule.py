@@ -60,7 +60,7 @@ ROUNDS = {
             2.5e-4,
             (
                 Stage(
-                    5000,
+                    4408,
                     (
                         Size(252, 308, 8, reuse=16, pool=512, share=0.7),
                         Size(518, 560, 4, reuse=10, pool=128, share=0.3),

@@ -52,7 +52,7 @@ LINE_EVERY_S = 60.0
 PICTURE_EVERY_S = 240.0
 ENCODER = "vitt"
 EXAMPLES = """examples:
-  python -m metric_depth.train                      # about two hours on two cores
+  python -m metric_depth.train                      # some hours on two cores
   python -m metric_depth.train --resume             # go on after a kill
   python -m metric_depth.train --stop-after 540     # a piece of nine minutes, then --resume
   python -m metric_depth.train --steps-scale 0.01   # does it run at all?

@@ -130,7 +130,7 @@ class Predictor:
         tensors = [prepared.tensor for prepared in group]
         tensors += tensors[-1:] * (self.batch - len(group))
         found = engine({spec.name: np.concatenate(tensors)})
-        maps = found[self.output.kind]
+        maps: np.ndarray = found[self.output.kind]
         seconds = (time.perf_counter() - start) / len(group)
         if maps.shape != (self.batch, *spec.size_hw) or not np.isfinite(maps).all():
             raise ArtifactError(
@@ -139,7 +139,7 @@ class Predictor:
                 f"{(self.batch, *spec.size_hw)} finite ones; rebuild it with `make compile`"
             )
         if "sky" in found:
-            maps = [fill_sky(depth, sky) for depth, sky in zip(maps, found["sky"])]
+            maps = np.stack([fill_sky(depth, sky) for depth, sky in zip(maps, found["sky"])])
         return [(depth, seconds) for depth in maps[: len(group)]]
 
     def finish(self, prepared: Prepared, depth: np.ndarray, infer_seconds: float) -> Prediction:

@@ -120,5 +120,7 @@ def normalised(
     std: tuple[float, float, float] = STD,
 ) -> np.ndarray:
     """Normalise in float32: uint8 (h, w, 3) -> float32 (3, h, w)."""
-    scaled = (rgb.astype(np.float32) / np.float32(255) - np.float32(mean)) / np.float32(std)
+    scaled = (rgb.astype(np.float32) / np.float32(255) - np.array(mean, np.float32)) / np.array(
+        std, np.float32
+    )
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))

@@ -155,7 +155,7 @@ def test_bad_questions_are_refused(form):
 
 def test_the_default_is_what_the_documented_table_recommends():
     page = (Path(__file__).parent.parent / "docs" / "numerics.md").read_text()
-    section = page.partition("generated: casts vits")[2].partition("end: casts vits")[0]
+    section = page.partition("generated: casts demo")[2].partition("end: casts demo")[0]
     assert f"`--casts {DEFAULT_CASTS}`" in section
 
 
