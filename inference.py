@@ -34,7 +34,7 @@ EXAMPLES = """examples:
   python inference.py                                        input_images/ -> output_depth/
   python inference.py --model vits-indoor --formats npz,png16
   python inference.py --input holiday/ --recursive --output depth/ --side-by-side
-  python inference.py --model da3-small --views all --input room/  one scene, with cameras.json
+  python inference.py --model da3-small --views all --input room/
   python inference.py --artifact artifacts/vits-518x518-b1-onnx --input photo.jpg
 """
 

@@ -77,13 +77,15 @@ def test_graph_that_differs_from_the_model_leaves_no_artifact(tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parity_refuses_nan_and_wrong_shapes():
-    spec = InputSpec((28, 28))
+def test_parity_refuses_nan_and_wrong_shapes(tiny_artifact):
+    told = tiny_artifact.manifest
     good = np.random.RandomState(0).rand(1, 28, 28).astype(np.float32)
     bad = good.copy()
     bad[0, 3, 3] = np.nan
     with pytest.raises(CompileError, match="off by inf"):
-        check_parity(lambda _: bad, lambda _: good, spec, "eager", 1e-4)
+        check_parity(
+            lambda _: {"disparity": bad}, lambda _: {"disparity": good}, told, "eager", 0.1
+        )
     with pytest.raises(CompileError, match="returned, expected"):
         compare("photo", good[0], good)
 

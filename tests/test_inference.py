@@ -122,7 +122,7 @@ def test_help_shows_examples_and_every_choice(capsys):
         inference.main(["--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
-    assert text.count("  python inference.py") == 4
+    assert text.count("  python inference.py") == 5
     for word in (*FORMATS, *COLORMAPS, "--artifact", "vits-indoor"):
         assert word in text
 
@@ -132,7 +132,7 @@ def test_the_examples_in_help_are_accepted_by_the_parser():
     for line in lines:
         command = line.split("   input_images/")[0].split()[2:]
         inference.build_parser().parse_args(command)
-    assert len(lines) == 4
+    assert len(lines) == 5
 
 
 @pytest.mark.parametrize(
