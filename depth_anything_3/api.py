@@ -26,7 +26,14 @@ from runtime.photo import focal_px_of, read_photo
 from runtime.reference_view import DEFAULT_STRATEGY
 from runtime.scene import ScenePrediction
 from runtime.sky import SKY_MASK, metric_depth
-from runtime.views import View, make_view, same_size, stack_views, view_intrinsics
+from runtime.views import (
+    View,
+    check_camera_counts,
+    make_view,
+    same_size,
+    stack_views,
+    view_intrinsics,
+)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -165,9 +172,7 @@ class DepthAnything3(nn.Module):
         if not len(image):
             raise InputError("image=[]: give one photo or more")
         photos = [_read(photo) for photo in image]
-        for name, cameras in (("extrinsics", extrinsics), ("intrinsics", intrinsics)):
-            if cameras is not None and len(cameras) != len(photos):
-                raise InputError(f"{len(cameras)} {name} for {len(photos)} photos: give one each")
+        check_camera_counts(len(photos), extrinsics, intrinsics)
         views = same_size([make_view(p, process_res, process_res_method) for p in photos])
         known = view_intrinsics(views, intrinsics)
         given = None if extrinsics is None else homogeneous(extrinsics)

@@ -33,7 +33,7 @@ from runtime.reference_view import (
 )
 from runtime.scene import ScenePrediction
 from runtime.similarity import RANSAC_FROM_VIEWS, Similarity, align_cameras
-from runtime.views import View, fit_view, stack_views, view_intrinsics
+from runtime.views import View, check_camera_counts, fit_view, stack_views, view_intrinsics
 
 log = logging.getLogger(__name__)
 
@@ -224,9 +224,7 @@ class ScenePredictor:
             raise InputError("no photo given")
         if (extrinsics is None) != (intrinsics is None):
             raise InputError("cameras: give extrinsics and intrinsics together, or neither")
-        for name, given in (("extrinsics", extrinsics), ("intrinsics", intrinsics)):
-            if given is not None and len(given) != len(views):
-                raise InputError(f"{len(given)} {name} for {len(views)} photos: give one each")
+        check_camera_counts(len(views), extrinsics, intrinsics)
         known = view_intrinsics(views, intrinsics)
         where = None if extrinsics is None else homogeneous(extrinsics)
         engine = self._engines[pick_views(len(views), sorted(self._engines))]

@@ -132,6 +132,19 @@ def _nearest_multiple(side: int) -> int:
     return max(1, (side + PATCH_SIZE // 2) // PATCH_SIZE) * PATCH_SIZE
 
 
+def check_camera_counts(
+    photos: int, extrinsics: Optional[np.ndarray], intrinsics: Optional[np.ndarray]
+) -> None:
+    """Refuse cameras that are not one a photo.
+
+    Raises:
+        InputError: more or fewer of them.
+    """
+    for name, cameras in (("extrinsics", extrinsics), ("intrinsics", intrinsics)):
+        if cameras is not None and len(cameras) != photos:
+            raise InputError(f"{len(cameras)} {name} for {photos} photos: give one each")
+
+
 def view_intrinsics(
     views: Sequence[View], intrinsics: Optional[np.ndarray]
 ) -> Optional[np.ndarray]:
