@@ -6,6 +6,7 @@ it runs the compile stage first.
 
 import argparse
 import logging
+import math
 import statistics
 import subprocess
 import sys
@@ -35,6 +36,7 @@ EXAMPLES = """examples:
   python inference.py --model vits-indoor --formats npz,png16
   python inference.py --input holiday/ --recursive --output depth/ --side-by-side
   python inference.py --model da3-small --views all --input room/
+  python inference.py --model da3metric-large --focal-px 1400    metres; or as EXIF says
   python inference.py --artifact artifacts/vits-518x518-b1-onnx --input photo.jpg
 """
 
@@ -57,6 +59,17 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of at least 1")
     return int(text)
+
+
+def focal(text: str) -> float:
+    """A focal length in pixels."""
+    try:
+        pixels = float(text)
+    except ValueError:
+        pixels = math.nan
+    if not 0 < pixels < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: give pixels, above 0")
+    return pixels
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -95,6 +108,13 @@ def build_parser() -> argparse.ArgumentParser:
         default="one",
         help="all: the photos show one scene; depth shares a scale, and cameras.json is written",
     )
+    parser.add_argument(
+        "--focal-px",
+        type=focal,
+        metavar="F",
+        help="focal length of the camera in pixels of the photos, for da3metric-large; default: "
+        "each photo's EXIF, and without it depth stays relative",
+    )
     parser.add_argument("--recursive", action="store_true", help="folders in folders")
     parser.add_argument(
         "--max-pixels",
@@ -121,6 +141,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         args.side_by_side,
         args.recursive,
         args.max_pixels,
+        args.focal_px,
     )
     try:
         photos = find_photos(job)  # before a compile: nothing to do must not take a minute
@@ -156,6 +177,11 @@ def outcomes(
     args: argparse.Namespace, job: FolderJob, artifacts: Sequence[Artifact]
 ) -> Iterator[Outcome]:
     """Process the photos: each for itself, or all as one scene."""
+    if args.focal_px is not None and artifacts[0].manifest.output.metric_focal_px is None:
+        raise InputError(
+            f"--focal-px: the depth of {artifacts[0].manifest.model} does not depend on it; leave "
+            "it out"
+        )
     if args.views == "all":
         scene = ScenePredictor(artifacts, args.device, args.threads)
         announce(scene.artifacts)
@@ -290,6 +316,11 @@ def announce(artifacts: Sequence[Artifact]) -> None:
         for a in artifacts
     )
     log.info("%s on %s (%s), licence %s", m.model, m.target, sizes, m.weights.licence)
+    if m.output.metric_focal_px is not None:
+        log.info(
+            "depth is in metres where the focal length is known (EXIF or --focal-px), else "
+            "relative; each photo's .json says which"
+        )
     if m.model == DEMO:
         log.info(
             "demo is our own small model, trained on generated scenes only; "

@@ -13,6 +13,7 @@ from typing import Any, Optional
 from benchmarks.document import DOCS, RESULTS, update_page
 from benchmarks.machine import describe_machine, machine_line, slug
 from compile.registry import MODELS
+from depth_anything_3.config import NETWORKS
 from runtime.errors import DepthError
 
 EXAMPLES = """examples:
@@ -23,6 +24,7 @@ EXAMPLES = """examples:
   python -m benchmarks buckets --checkpoint depth_anything_v2_vits.pth --doc
   python -m benchmarks forms                          what the exact rewrites do to speed
   python -m benchmarks da3                            Depth Anything 3 against its own package
+  python -m benchmarks memory                         Depth Anything 3's peak against views
   python -m benchmarks casts --model demo             what Inferentia's casts do, emulated
 """
 
@@ -84,6 +86,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     da3.add_argument("--model", default="da3-small", choices=["da3-small", "da3-base", "da3-large"])
     da3.add_argument("--rounds", type=int, default=5, metavar="R", help="default 5")
+
+    memory = commands.add_parser(
+        "memory",
+        parents=[shared],
+        help="peak memory of Depth Anything 3 against the number of views",
+        description="One eager pass over some views at 280x504, each in a process of its own.",
+        epilog="example: python -m benchmarks memory --model da3-base --views 1 8 --doc",
+    )
+    memory.add_argument("--model", default="da3-small", choices=list(NETWORKS))
+    memory.add_argument(
+        "--views", type=int, nargs="+", default=[1, 4, 16, 32], metavar="N", help="1 4 16 32"
+    )
 
     casts = commands.add_parser(
         "casts",
@@ -176,6 +190,13 @@ def _da3(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return numbers, table(numbers)
 
 
+def _memory(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from benchmarks.memory import measure, table
+
+    numbers = measure(args.model, (280, 504), args.views)
+    return numbers, table(numbers)
+
+
 def _casts(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from benchmarks.casts import measure, text
 
@@ -183,7 +204,14 @@ def _casts(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return numbers, text(numbers)
 
 
-MEASURES = {"end2end": _end2end, "buckets": _buckets, "forms": _forms, "da3": _da3, "casts": _casts}
+MEASURES = {
+    "end2end": _end2end,
+    "buckets": _buckets,
+    "forms": _forms,
+    "da3": _da3,
+    "memory": _memory,
+    "casts": _casts,
+}
 
 
 if __name__ == "__main__":

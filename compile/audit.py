@@ -79,7 +79,9 @@ class Audit:
             found.append("constants over 1.9 GB: separate_weights will be used")
         if self.constant_bytes + self.peak_bytes > CORE_BYTES:
             found.append(
-                "weights and buffers in float32 exceed a core's 2 GB; the default casts halve them"
+                "weights and buffers in float32 exceed a core's 2 GB; the default casts halve "
+                "them. Where that is too much still: a pipeline of cores (--pipeline-cores), Inf2 "
+                "(--target neuronx) or CUDA"
             )
         share = self.scores / SCORES_REFUSED
         if share >= 1:

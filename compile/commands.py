@@ -242,13 +242,20 @@ def _graphs(
     from compile.stages import stages_of
     from compile.targets import neuron
     from compile.trace import trace
-    from runtime.manifest import InputSpec, OutputSpec
+    from depth_anything_3.config import NESTED
+    from runtime.manifest import InputSpec
 
     check_rewrites(without)
+    if model in NESTED:  # two networks: the metric one takes each view for itself
+        for part in NESTED[model]:
+            count = (batch, views) if find_model(part).any_view else (views, 1)
+            for name, graph in _graphs(part, size_hw, *count, without):
+                yield f"{model}: {name}", graph
+        return
     rewrites = [name for name in neuron.REWRITES if name not in without]
     spec = find_model(model)
-    output = OutputSpec(spec.kind, spec.max_depth_m)
-    stages = stages_of(network_of(build_model(spec)), InputSpec(size_hw, batch), output, views)
+    network = network_of(build_model(spec))
+    stages = stages_of(network, InputSpec(size_hw, batch), spec.output, views)
     for stage in stages:
         name = model if len(stages) == 1 else f"{model} {stage.name}"
         yield name, trace(stage.make(rewrites), stage.example())

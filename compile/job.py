@@ -22,11 +22,12 @@ from compile.stages import Stage, stages_of, views_apart
 from compile.targets import pick_target, target_module
 from compile.targets.options import NeuronOptions
 from compile.targets.source import Built, Source
+from depth_anything_3.config import NESTED
 from depth_anything_3.model import DepthAnything3Net
 from runtime.artifact import Artifact, commit, describe_files, partial_folder
 from runtime.engines import load_engine
 from runtime.errors import CheckpointError, CompileError, InputError
-from runtime.manifest import InputSpec, Manifest, OutputSpec, ParityReport, WeightsSpec
+from runtime.manifest import InputSpec, Manifest, ParityReport, WeightsSpec
 from runtime.multiview import CAMERA_TOKENS
 from runtime.preprocess import RGB_MEAN, RGB_STD
 
@@ -62,6 +63,12 @@ class CompileJob:
     def __post_init__(self) -> None:
         if not self.views or any(views < 1 for views in self.views):
             raise InputError(f"views={self.views}: give numbers of 1 or more")
+        if self.model in NESTED:
+            raise InputError(
+                f"{self.model} is two networks and is not compiled: run it from Python, "
+                "`from depth_anything_3.api import DepthAnything3`, on a CPU or with CUDA; `python "
+                "-m compile audit` says what they need"
+            )
         if self.pixels not in PIXELS:
             raise InputError(f"pixels={self.pixels!r}: use one of {', '.join(PIXELS)}")
         check_rewrites(self.without)
@@ -146,7 +153,7 @@ def _compile_one(
     views: int,
 ) -> Artifact:
     module = target_module(target)
-    input_spec, output_spec = job.input_spec(size_hw), OutputSpec(spec.kind, spec.max_depth_m)
+    input_spec, output_spec = job.input_spec(size_hw), spec.output
     stages = stages_of(model, input_spec, output_spec, views)
     with partial_folder(job.output) as folder:
         described, built = [], []

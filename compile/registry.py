@@ -9,6 +9,8 @@ from typing import Optional
 from depth_anything_3.config import METRIC, NESTED, NETWORKS
 from depth_anything_v2.config import MAX_DEPTH_M
 from runtime.errors import InputError
+from runtime.manifest import OutputSpec
+from runtime.sky import METRIC_FOCAL_PX
 
 NON_COMMERCIAL = "CC-BY-NC-4.0"
 UNTAGGED = "untagged upstream"
@@ -26,9 +28,15 @@ class ModelSpec:
     licence: str
     parameters_m: float
     max_depth_m: Optional[float] = None
+    metric_focal_px: Optional[float] = None  # the focal length at which depth is in metres
     repo: Optional[str] = None  # on the Hugging Face Hub; None: there is nothing to fetch
     file: Optional[str] = None  # within checkpoints/
     short_side: int = 518  # pixels of a photo's shorter side that suit the weights best
+
+    @property
+    def output(self) -> OutputSpec:
+        """What its graphs return."""
+        return OutputSpec(self.kind, self.max_depth_m, self.metric_focal_px)
 
     @property
     def usual_sizes(self) -> tuple[tuple[int, int], ...]:
@@ -90,6 +98,7 @@ def _da3(name: str, licence: str, parameters_m: float) -> ModelSpec:
         kind="depth_m" if name in NESTED else "depth",
         licence=licence,
         parameters_m=parameters_m,
+        metric_focal_px=METRIC_FOCAL_PX if name == METRIC else None,
         repo=f"depth-anything/{name.upper()}",
         file=f"{name}/model.safetensors",
     )
@@ -151,7 +160,7 @@ def table() -> str:
         output = OUTPUTS[row.kind]
         if row.max_depth_m is not None:
             output += f", up to {row.max_depth_m:.0f}"
-        if row.name == METRIC:
+        if row.metric_focal_px is not None:
             output += "; metres where the focal length is known"
         if row.any_view:
             output += "; cameras"

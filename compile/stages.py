@@ -82,11 +82,7 @@ def stages_of(
 
         depth = TensorSpec(output.kind, (spec.batch, *size_hw))
         return (Stage(output.kind, (image,), (depth,), make, splits=True),)
-    if not isinstance(model, DepthAnything3Net):
-        raise InputError(
-            f"{type(model).__name__} holds two networks: compile da3-giant or da3-large and "
-            "da3metric-large, and let the runtime bring them together"
-        )
+    assert isinstance(model, DepthAnything3Net)
     if spec.mean != MEAN:
         raise InputError("pixels: stages of Depth Anything 3 take normalised images")
     if model.spec.any_view:

@@ -128,6 +128,7 @@ def describe(prediction: Prediction) -> dict[str, Any]:
         "unit": output.unit,
         "larger_is_nearer": output.larger_is_nearer,
         "max_depth_m": output.max_depth_m,
+        "focal_px": prediction.focal_px,
         "min": float(prediction.depth.min()),
         "max": float(prediction.depth.max()),
         "size": {"height": prediction.depth.shape[0], "width": prediction.depth.shape[1]},

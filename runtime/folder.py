@@ -16,7 +16,7 @@ import numpy as np
 
 from runtime.depth_file import write_prediction
 from runtime.errors import InputError
-from runtime.photo import MAX_PIXELS, SUFFIXES, read_photo
+from runtime.photo import MAX_PIXELS, SUFFIXES, focal_px_of, read_photo
 from runtime.predictor import Predictor, Prepared
 
 READ_AHEAD = 2
@@ -34,6 +34,7 @@ class FolderJob:
     side_by_side: bool = False
     recursive: bool = False
     max_pixels: int = MAX_PIXELS
+    focal_px: Optional[float] = None  # of the camera, in pixels of the photos; None: as EXIF says
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,11 @@ _Reading = tuple[Path, "Future[_Read]"]
 def _read(job: FolderJob, predictor: Predictor, photo: Path) -> _Read:
     start = time.perf_counter()
     rgb = read_photo(photo, job.max_pixels)
+    focal_px = job.focal_px
+    if focal_px is None and predictor.needs_focal:
+        focal_px = focal_px_of(photo)
     decoded = time.perf_counter() - start
-    return _Read(photo, rgb, predictor.prepare(rgb), decoded)
+    return _Read(photo, rgb, predictor.prepare(rgb, focal_px), decoded)
 
 
 def _write(

@@ -68,10 +68,15 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """What the graph returns: float32 (batch, H, W), and what the numbers mean."""
+    """What the graph returns: float32 (batch, H, W), and what the numbers mean.
+
+    ``metric_focal_px``: depth is in metres for a camera of this focal length, in pixels of the
+    input; with another focal length metres are depth * focal / metric_focal_px.
+    """
 
     kind: str
     max_depth_m: Optional[float] = None
+    metric_focal_px: Optional[float] = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -80,6 +85,10 @@ class OutputSpec:
             raise InputError(f"max_depth_m={self.max_depth_m} does not go with {self.kind}")
         if self.max_depth_m is not None and self.max_depth_m <= 0:
             raise InputError(f"max_depth_m={self.max_depth_m}: give metres above 0")
+        if self.kind != "depth" and self.metric_focal_px is not None:
+            raise InputError(f"metric_focal_px={self.metric_focal_px} does not go with {self.kind}")
+        if self.metric_focal_px is not None and self.metric_focal_px <= 0:
+            raise InputError(f"metric_focal_px={self.metric_focal_px}: give pixels above 0")
 
     @property
     def unit(self) -> str:

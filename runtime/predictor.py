@@ -32,6 +32,7 @@ class Prepared:
     photo_hw: tuple[int, int]
     bucket: int
     seconds: dict[str, float]
+    focal_px: Optional[float] = None  # of the photo's camera, in the photo's own pixels
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Prediction:
     output: OutputSpec
     artifact: Artifact
     seconds: dict[str, float] = field(default_factory=dict)
+    focal_px: Optional[float] = None  # that metres were found by, in the photo's own pixels
 
 
 def nearest_bucket(photo_hw: tuple[int, int], sizes_hw: Sequence[tuple[int, int]]) -> int:
@@ -86,28 +88,38 @@ class Predictor:
         self._device, self._threads = device, threads
         self._lock = threading.Lock()
 
-    def __call__(self, rgb: np.ndarray) -> Prediction:
+    def __call__(self, rgb: np.ndarray, focal_px: Optional[float] = None) -> Prediction:
         """Estimate the depth of one photo.
 
         Args:
             rgb: uint8 (H, W, 3).
+            focal_px: focal length of its camera in pixels of the photo, where it is known. A
+                model whose metres depend on it (``needs_focal``) then answers in metres.
         Raises:
-            InputError: rgb has another shape or dtype.
+            InputError: rgb has another shape or dtype, or focal_px is not above 0.
             ArtifactError: the graph returned something that cannot be depth.
         """
-        prepared = self.prepare(rgb)
+        prepared = self.prepare(rgb, focal_px)
         (result,) = self.infer([prepared])
         return self.finish(prepared, *result)
 
-    def prepare(self, rgb: np.ndarray) -> Prepared:
+    @property
+    def needs_focal(self) -> bool:
+        """True if depth becomes metres only where the focal length is known."""
+        return self.output.metric_focal_px is not None
+
+    def prepare(self, rgb: np.ndarray, focal_px: Optional[float] = None) -> Prepared:
         """Pick a graph by aspect ratio and make its input: resized to fit it exactly."""
         start = time.perf_counter()
         check_photo(rgb)
+        if focal_px is not None and not 0 < focal_px < math.inf:
+            raise InputError(f"focal_px={focal_px}: give the focal length in pixels, above 0")
         photo_hw = (rgb.shape[0], rgb.shape[1])
         bucket = nearest_bucket(photo_hw, self._sizes_hw)
         spec = self.artifacts[bucket].manifest.input
         tensor = photo_to_tensor(rgb, spec.size_hw, spec.mean, spec.std, spec.dtype, spec.resize)
-        return Prepared(tensor, photo_hw, bucket, {"preprocess": time.perf_counter() - start})
+        seconds = {"preprocess": time.perf_counter() - start}
+        return Prepared(tensor, photo_hw, bucket, seconds, focal_px if self.needs_focal else None)
 
     def infer(self, group: Sequence[Prepared]) -> list[tuple[np.ndarray, float]]:
         """Run one batch, padded to the compiled size.
@@ -143,15 +155,21 @@ class Predictor:
         return [(depth, seconds) for depth in maps[: len(group)]]
 
     def finish(self, prepared: Prepared, depth: np.ndarray, infer_seconds: float) -> Prediction:
-        """Bring a map to the photo's own pixel grid."""
+        """Bring a map to the photo's own pixel grid, and to metres where that takes a focal."""
         start = time.perf_counter()
+        output, artifact = self.output, self.artifacts[prepared.bucket]
         depth = resize_to_photo(depth, prepared.photo_hw)
+        if prepared.focal_px is not None and output.metric_focal_px is not None:
+            input_hw = artifact.manifest.input.size_hw
+            stretch = sum(a / b for a, b in zip(input_hw, prepared.photo_hw)) / 2
+            depth = depth * np.float32(prepared.focal_px * stretch / output.metric_focal_px)
+            output = OutputSpec("depth_m")
         seconds = {
             **prepared.seconds,
             "inference": infer_seconds,
             "postprocess": time.perf_counter() - start,
         }
-        return Prediction(depth, self.output, self.artifacts[prepared.bucket], seconds)
+        return Prediction(depth, output, artifact, seconds, prepared.focal_px)
 
     def warm_up(self) -> None:
         """Load every graph and run it once, so that the first photo is as fast as the next."""

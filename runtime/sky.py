@@ -38,12 +38,13 @@ def metric_depth(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     """Metres, from the output of da3metric-large: depth * mean focal length in pixels / 300.
 
     Args:
-        depth: float (N, H, W).
-        intrinsics: (N, 3, 3), in pixels of that map.
+        depth: float (..., H, W).
+        intrinsics: (..., 3, 3), in pixels of that map.
     """
     intrinsics = np.asarray(intrinsics)
-    focal_px = (intrinsics[:, 0, 0] + intrinsics[:, 1, 1]) / 2
-    return np.asarray(depth) * (focal_px / METRIC_FOCAL_PX)[:, None, None].astype(np.float32)
+    focal_px = (intrinsics[..., 0, 0] + intrinsics[..., 1, 1]) / 2
+    scale = np.asarray(focal_px / METRIC_FOCAL_PX, np.float32)
+    return np.asarray(depth) * scale[..., None, None]
 
 
 class MetricScene(NamedTuple):

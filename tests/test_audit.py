@@ -20,6 +20,7 @@ from compile.deploy import COMMON, REWRITES, deployment_form
 from compile.registry import ROWS
 from compile.targets.neuron import REWRITES as FOR_NEURON
 from compile.trace import trace
+from depth_anything_3.config import NESTED
 from depth_anything_v2.dpt import DepthAnythingV2
 from layers.vit import VITS, VitSpec
 
@@ -151,3 +152,12 @@ def test_operator_list_says_where_it_is_from():
 def test_wrong_settings_say_what_is_right(arguments, text, capsys):
     assert main(["audit", "--model", "demo", *SMALL, *arguments]) == 1
     assert text in capsys.readouterr().err
+
+
+def test_the_audit_of_a_nested_model_goes_through_both_networks(monkeypatch, capsys):
+    monkeypatch.setitem(NESTED, "da3nested-giant-large", ("da3-small", "vits"))
+    command = ["audit", "--model", "da3nested-giant-large", "--size", "28x28", "--views", "2"]
+    assert main([*command, "--json"]) == 0
+    names = [report["model"] for report in json.loads(capsys.readouterr().out)]
+    assert len(names) == 7 and all(name.startswith("da3nested-giant-large: ") for name in names)
+    assert names[0].endswith("da3-small encoder_local") and names[-1].endswith("vits")

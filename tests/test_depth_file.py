@@ -288,6 +288,7 @@ def test_the_sidecar_says_what_where_from_and_how(output, predict, depth, tmp_pa
         "unit": output.unit,
         "larger_is_nearer": output.larger_is_nearer,
         "max_depth_m": output.max_depth_m,
+        "focal_px": None,
         "min": float(depth.min()),
         "max": float(depth.max()),
         "size": {"height": 5, "width": 7},

@@ -122,7 +122,7 @@ def test_help_shows_examples_and_every_choice(capsys):
         inference.main(["--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
-    assert text.count("  python inference.py") == 5
+    assert text.count("  python inference.py") == 6
     for word in (*FORMATS, *COLORMAPS, "--artifact", "vits-indoor"):
         assert word in text
 
@@ -130,9 +130,9 @@ def test_help_shows_examples_and_every_choice(capsys):
 def test_the_examples_in_help_are_accepted_by_the_parser():
     lines = [line for line in inference.EXAMPLES.splitlines() if "python inference.py" in line]
     for line in lines:
-        command = line.split("   input_images/")[0].split()[2:]
+        command = line.split("    ")[0].split()[2:]
         inference.build_parser().parse_args(command)
-    assert len(lines) == 5
+    assert len(lines) == 6
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,7 @@ def test_the_text_says_the_unit_and_the_direction_of_each_kind(kind):
     assert facts["output"] == {
         "kind": kind,
         "max_depth_m": 80.0 if kind == "depth_m" else None,
+        "metric_focal_px": None,
         "unit": {"disparity": "relative", "depth": "relative", "depth_m": "metre"}[kind],
         "larger_is_nearer": kind == "disparity",
     }
