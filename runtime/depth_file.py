@@ -132,6 +132,7 @@ def describe(prediction: Prediction) -> dict[str, Any]:
         "min": float(prediction.depth.min()),
         "max": float(prediction.depth.max()),
         "size": {"height": prediction.depth.shape[0], "width": prediction.depth.shape[1]},
+        "grid": prediction.grid,
         "model": manifest.model,
         "artifact": {"name": manifest.name, "digest": prediction.artifact.digest},
         "weights": dataclasses.asdict(manifest.weights),

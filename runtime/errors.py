@@ -9,6 +9,10 @@ class InputError(DepthError, ValueError):
     """What the caller gave cannot be used: a photo, a size, an option."""
 
 
+class LimitError(InputError):
+    """What the caller gave is larger than a stated limit."""
+
+
 class ArtifactError(DepthError):
     """A compiled artifact is missing, damaged, of another version or not what it says."""
 
@@ -27,3 +31,7 @@ class MissingDependency(DepthError, ImportError):
 
 class DeviceError(DepthError):
     """An accelerator is missing, taken, lost, or failed while it computed."""
+
+
+class StorageError(DepthError):
+    """Objects could not be read or written: no permission, no connection, no answer."""

@@ -12,9 +12,11 @@ from typing import Optional, Union
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from runtime.errors import InputError
+from runtime.errors import InputError, LimitError
 
 MAX_PIXELS = 100_000_000
+# A progressive JPEG comes in about ten scans, and decoding takes time for each
+SCAN, MAX_SCANS = b"\xff\xda", 100
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -45,7 +47,8 @@ def read_photo(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) ->
     Returns:
         uint8 (H, W, 3), RGB, turned upright as its EXIF orientation says.
     Raises:
-        InputError: no such file, not an image of a known format, damaged, or too large.
+        InputError: no such file, not an image of a known format, or damaged.
+        LimitError: too large, or made to take long.
     """
     name = "photo" if isinstance(source, bytes) else str(source)
     if not isinstance(source, bytes):
@@ -55,9 +58,15 @@ def read_photo(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) ->
     try:
         with Image.open(io.BytesIO(source), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
-                raise InputError(
+                raise LimitError(
                     f"{name}: {image.width} x {image.height} = {image.width * image.height:,} "
                     f"pixels, limit {max_pixels:,}; shrink it or raise --max-pixels"
+                )
+            scans = source.count(SCAN) if image.format == "JPEG" else 0
+            if scans > MAX_SCANS:
+                raise LimitError(
+                    f"{name}: {scans} scans in one JPEG, limit {MAX_SCANS}; save it again as an "
+                    "ordinary one"
                 )
             image = _upright(image)
             rgb = np.array(_to_rgb(image, name))
@@ -83,8 +92,10 @@ def photo_size(source: Union[str, Path, bytes]) -> tuple[int, int]:
         with Image.open(io.BytesIO(source), formats=FORMATS) as image:
             lies = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
             return (image.width, image.height) if lies else (image.height, image.width)
+    except UnidentifiedImageError:
+        raise InputError(f"{name}: not an image in a known format ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders fed with damaged bytes raise whatever they trip over
-        raise InputError(f"{name}: not an image in a known format ({error})") from None
+        raise InputError(f"{name}: damaged or incomplete image ({error})") from None
 
 
 def focal_px_of(source: Union[str, Path, bytes]) -> Optional[float]:

@@ -37,13 +37,18 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Depth of one photo, and what it is."""
+    """Depth of one photo, and what it is.
 
-    depth: np.ndarray  # float32 (H, W), on the photo's own pixel grid
+    ``grid`` is ``photo`` where depth is on the photo's own pixels, ``model`` where it is on those
+    of the network's input.
+    """
+
+    depth: np.ndarray  # float32 (H, W)
     output: OutputSpec
     artifact: Artifact
     seconds: dict[str, float] = field(default_factory=dict)
     focal_px: Optional[float] = None  # that metres were found by, in the photo's own pixels
+    grid: str = "photo"
 
 
 def nearest_bucket(photo_hw: tuple[int, int], sizes_hw: Sequence[tuple[int, int]]) -> int:
@@ -108,6 +113,10 @@ class Predictor:
         """True if depth becomes metres only where the focal length is known."""
         return self.output.metric_focal_px is not None
 
+    def bucket_of(self, photo_hw: tuple[int, int]) -> int:
+        """Which of the artifacts a photo of this size goes to."""
+        return nearest_bucket(photo_hw, self._sizes_hw)
+
     def prepare(self, rgb: np.ndarray, focal_px: Optional[float] = None) -> Prepared:
         """Pick a graph by aspect ratio and make its input: resized to fit it exactly."""
         start = time.perf_counter()
@@ -115,7 +124,7 @@ class Predictor:
         if focal_px is not None and not 0 < focal_px < math.inf:
             raise InputError(f"focal_px={focal_px}: give the focal length in pixels, above 0")
         photo_hw = (rgb.shape[0], rgb.shape[1])
-        bucket = nearest_bucket(photo_hw, self._sizes_hw)
+        bucket = self.bucket_of(photo_hw)
         spec = self.artifacts[bucket].manifest.input
         tensor = photo_to_tensor(rgb, spec.size_hw, spec.mean, spec.std, spec.dtype, spec.resize)
         seconds = {"preprocess": time.perf_counter() - start}
@@ -154,11 +163,17 @@ class Predictor:
             maps = np.stack([fill_sky(depth, sky) for depth, sky in zip(maps, found["sky"])])
         return [(depth, seconds) for depth in maps[: len(group)]]
 
-    def finish(self, prepared: Prepared, depth: np.ndarray, infer_seconds: float) -> Prediction:
-        """Bring a map to the photo's own pixel grid, and to metres where that takes a focal."""
+    def finish(
+        self, prepared: Prepared, depth: np.ndarray, infer_seconds: float, grid: str = "photo"
+    ) -> Prediction:
+        """Bring a map to the photo's own pixel grid, and to metres where that takes a focal.
+
+        With ``grid="model"`` it stays on the pixels of the network's input.
+        """
         start = time.perf_counter()
         output, artifact = self.output, self.artifacts[prepared.bucket]
-        depth = resize_to_photo(depth, prepared.photo_hw)
+        if grid == "photo":
+            depth = resize_to_photo(depth, prepared.photo_hw)
         if prepared.focal_px is not None and output.metric_focal_px is not None:
             input_hw = artifact.manifest.input.size_hw
             stretch = sum(a / b for a, b in zip(input_hw, prepared.photo_hw)) / 2
@@ -169,7 +184,7 @@ class Predictor:
             "inference": infer_seconds,
             "postprocess": time.perf_counter() - start,
         }
-        return Prediction(depth, output, artifact, seconds, prepared.focal_px)
+        return Prediction(depth, output, artifact, seconds, prepared.focal_px, grid)
 
     def warm_up(self) -> None:
         """Load every graph and run it once, so that the first photo is as fast as the next."""

@@ -1,16 +1,76 @@
-"""python -m serve: says that the service is not part of this version."""
+"""python -m serve: the service, as SageMaker and anybody else starts it."""
 
+import argparse
+import logging
+import logging.config
+import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional
+
+from runtime.errors import DepthError
+from serve.scratch import scratch_folder
+from serve.settings import Settings, from_environment, table
+
+EXAMPLES = """examples:
+  MODEL_DIR=artifacts python -m serve                     all artifacts in a folder, on port 8080
+  MODEL_DIR=model.tar.gz SAGEMAKER_BIND_TO_PORT=9000 python -m serve  as `make package` wrote it
+  DEPTH_WORKERS=2 DEPTH_QUEUE_S=5 python -m serve --print-settings
+
+  curl -s --data-binary @photo.jpg -H 'Content-Type: image/jpeg' \\
+      -H 'Accept: image/png' 'localhost:8080/v1/depth?png=color' > depth.png
+"""
 
 
-def main() -> int:
-    """Print what to use instead; returns the exit status."""
-    print(
-        "the HTTP service is not part of this version; use `make inference` for folders of photos, "
-        "or runtime.predictor.Predictor from Python",
-        file=sys.stderr,
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serve",
+        description="Serve compiled artifacts over HTTP. Everything is set in the environment:\n\n"
+        + table(),
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    return 2
+    # SageMaker appends the word to the image's entry point
+    parser.add_argument("command", nargs="?", choices=("serve",), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--print-settings", action="store_true", help="print the settings in force, and end"
+    )
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command line; returns the exit status when the service has stopped."""
+    args = build_parser().parse_args(argv)
+    try:
+        settings = from_environment(os.environ)
+        if args.print_settings:
+            print(settings.as_text())
+            return 0
+        with scratch_folder() as scratch:
+            return _serve(settings, scratch)
+    except DepthError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _serve(settings: Settings, scratch: Path) -> int:
+    # Imported here: metrics find their folder when they are imported
+    from serve.logs import logging_config
+    from serve.model import check_licence, usable_artifacts
+    from serve.server import Server, model_folder
+
+    logging.config.dictConfig(logging_config(settings.log_level))
+    artifacts = usable_artifacts(model_folder(settings, scratch))
+    if settings.commercial_only:
+        check_licence(artifacts)
+    server = Server(settings, artifacts, scratch)
+    try:
+        server.run()
+    except SystemExit as stopped:  # gunicorn's way to return
+        return int(stopped.code or 0)
+    return 0
 
 
 if __name__ == "__main__":

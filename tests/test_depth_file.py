@@ -292,6 +292,7 @@ def test_the_sidecar_says_what_where_from_and_how(output, predict, depth, tmp_pa
         "min": float(depth.min()),
         "max": float(depth.max()),
         "size": {"height": 5, "width": 7},
+        "grid": "photo",
         "model": "vits",
         "artifact": {"name": "vits-28x28-b1-torchscript", "digest": prediction.artifact.digest},
         "licence": "Apache-2.0",

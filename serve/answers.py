@@ -1,0 +1,207 @@
+"""Depth to an HTTP answer: bytes of the media type that the client accepts, and headers that say
+what they hold.
+"""
+
+import base64
+import dataclasses
+import io
+import json
+from typing import Any
+
+import numpy as np
+from werkzeug.datastructures import MIMEAccept
+
+from runtime.depth_file import colorize, describe, encode_npz, encode_png, encode_tiff, to_uint16
+from runtime.manifest import KINDS
+from runtime.postprocess import resize_to_photo
+from runtime.predictor import Prediction
+from runtime.scene import ScenePrediction
+from runtime.views import View
+from serve.intake import CUSTOM_ATTRIBUTES, JSON, NPY, NPZ, Options, header_facts
+from serve.problems import Problem
+from serve.settings import JSON_MB, MIB
+
+PNG, TIFF = "image/png", "image/tiff"
+FOR_PHOTOS = (NPZ, JSON, PNG, NPY, TIFF)  # the first is what a client gets that takes anything
+FOR_SCENES = (NPZ, JSON)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """A body, its media type, and what it holds."""
+
+    body: bytes
+    media_type: str
+    facts: dict[str, Any]
+    scale: str = "1"  # how stored values become depth
+
+
+def choose_type(accept: MIMEAccept, offered: tuple[str, ...]) -> str:
+    """The media type that the client likes best.
+
+    Raises:
+        Problem: it likes none of them.
+    """
+    if not accept:
+        return offered[0]
+    best = accept.best_match(offered)
+    if best is None:
+        raise Problem("not_acceptable", f"Accept {accept}: use one of {', '.join(offered)}")
+    return str(best)
+
+
+def encode_photo(
+    prediction: Prediction, media_type: str, options: Options, more: dict[str, Any]
+) -> Answer:
+    """One photo's depth.
+
+    Args:
+        more: facts to add: request id, seconds.
+    """
+    depth, facts = prediction.depth, {**describe(prediction), **more}
+    if media_type == NPY:
+        return Answer(_npy(depth), NPY, facts)
+    if media_type == NPZ:
+        return Answer(encode_npz(depth, facts), NPZ, facts)
+    if media_type == TIFF:
+        return Answer(encode_tiff(depth, facts), TIFF, facts)
+    if media_type == JSON:
+        return Answer(_json({**facts, "depth": _array(depth, options)}), JSON, facts)
+    if options.png == "color":
+        painted = colorize(depth, prediction.output, options.colormap)
+        facts["colormap"] = {"name": options.colormap, "near_is": "the last colour"}
+        return Answer(encode_png(painted, facts), PNG, facts, "none: a picture for people")
+    stored, encoding = to_uint16(depth, prediction.output)
+    facts["png16"] = dataclasses.asdict(encoding)
+    invalid = "" if encoding.invalid is None else f", {encoding.invalid} is no depth"
+    scale = f"{encoding.offset:.9g} + {encoding.scale:.9g} * stored{invalid}"
+    return Answer(encode_png(stored, facts), PNG, facts, scale)
+
+
+def encode_scene(
+    scene: ScenePrediction,
+    views: list[View],
+    facts: dict[str, Any],
+    media_type: str,
+    options: Options,
+) -> Answer:
+    """Depth and cameras of several photos of one scene.
+
+    Depth is on the grid of the views, which share a size, and so are intrinsics; with
+    ``size=input`` each photo has an array of its own, ``depth_0`` and so on, and intrinsics are in
+    pixels of the photos.
+    """
+    assert scene.extrinsics is not None and scene.intrinsics is not None
+    unit, larger_is_nearer = KINDS[scene.kind]
+    facts = {
+        "kind": scene.kind,
+        "unit": unit,
+        "larger_is_nearer": larger_is_nearer,
+        "views": len(views),
+        "size": {"height": scene.depth.shape[1], "width": scene.depth.shape[2]},
+        "grid": "photo" if options.size == "input" else "model",
+        "cameras": "OpenCV: x right, y down, z forward; extrinsics are world-to-camera",
+        "groups": [list(group) for group in scene.groups],
+        **facts,
+    }
+    arrays: dict[str, np.ndarray] = {"extrinsics": scene.extrinsics}
+    if options.size == "input":
+        arrays["intrinsics"] = np.stack(
+            [view.intrinsics_of_photo(own) for view, own in zip(views, scene.intrinsics)]
+        )
+        for index, view in enumerate(views):
+            arrays[f"depth_{index}"] = resize_to_photo(scene.depth[index], view.photo_hw)
+        del facts["size"]
+    else:
+        arrays.update(intrinsics=scene.intrinsics, depth=scene.depth)
+        if scene.conf is not None:
+            arrays["conf"] = scene.conf
+    if media_type == JSON:
+        packed = {name: _array(array, options) for name, array in arrays.items()}
+        return Answer(_json({**facts, **packed}), JSON, facts)
+    return Answer(_npz(arrays, facts), NPZ, facts)
+
+
+def check_expected_size(size_hw: tuple[int, int], media_type: str, limit_mb: float) -> None:
+    """Refuse early what would be refused in the end: a map of float32 that is too large.
+
+    Raises:
+        Problem: as ``check_size``.
+    """
+    if media_type == PNG:
+        return  # compressed: known when it is done
+    expected = 4 * size_hw[0] * size_hw[1]
+    if media_type == JSON:
+        expected, limit_mb = expected * 4 // 3, min(limit_mb, JSON_MB)
+    if expected > limit_mb * MIB:
+        raise _too_large(expected, media_type, limit_mb)
+
+
+def check_size(answer: Answer, limit_mb: float) -> None:
+    """Refuse an answer that is too large to send.
+
+    Raises:
+        Problem: it is, with what to ask for instead.
+    """
+    limit_mb = min(limit_mb, JSON_MB) if answer.media_type == JSON else limit_mb
+    if len(answer.body) > limit_mb * MIB:
+        raise _too_large(len(answer.body), answer.media_type, limit_mb)
+
+
+def _too_large(size: int, media_type: str, limit_mb: float) -> Problem:
+    return Problem(
+        "answer_too_large",
+        f"the answer would be {size / MIB:.1f} MiB of {media_type}, limit {limit_mb:g}; ask for "
+        f"size=model, or for {PNG}, or send a smaller photo",
+    )
+
+
+def headers_of(answer: Answer, request_id: str, seconds: dict[str, float]) -> dict[str, str]:
+    """What the body is, said again where no body must be read."""
+    facts = answer.facts
+    named = {
+        "Kind": facts["kind"],
+        "Unit": facts["unit"],
+        "Scale": answer.scale,
+        "Size": "{height}x{width}".format(**facts["size"]) if "size" in facts else "per photo",
+        "Grid": facts["grid"],
+        "Model": facts["model"],
+        "Artifact": facts["artifact"]["digest"],
+        "Licence": facts["licence"],
+    }
+    short = {name.lower(): value.replace(";", ",") for name, value in named.items()}
+    return {
+        **{f"X-Depth-{name}": value for name, value in named.items()},
+        "X-Request-Id": request_id,
+        "Server-Timing": ", ".join(f"{k};dur={v * 1000:.1f}" for k, v in seconds.items()),
+        CUSTOM_ATTRIBUTES: header_facts({**short, "request_id": request_id}),
+    }
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _npz(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, meta=np.array(json.dumps(facts)), **arrays)
+    return buffer.getvalue()
+
+
+def _json(facts: dict[str, Any]) -> bytes:
+    return json.dumps(facts, allow_nan=False).encode() + b"\n"
+
+
+def _array(array: np.ndarray, options: Options) -> Any:
+    if options.encoding == "list":
+        return array.tolist()  # float32 as the nearest float64, which comes back exactly
+    data = np.ascontiguousarray(array)
+    little = data.astype(data.dtype.newbyteorder("<"), copy=False)
+    return {
+        "dtype": str(array.dtype),
+        "byte_order": "little",
+        "shape": list(array.shape),
+        "base64": base64.b64encode(little.tobytes()).decode(),
+    }

@@ -1,0 +1,101 @@
+"""Errors as clients see them: ``application/problem+json`` (RFC 9457) with a code that stays.
+
+An exception in, one answer out; never a traceback.
+"""
+
+import json
+import logging
+from typing import Optional
+
+from flask import Response, g
+from werkzeug.exceptions import HTTPException
+
+from runtime.errors import DepthError, DeviceError, InputError, LimitError, MissingDependency
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+# code -> (status, title)
+CODES = {
+    "bad_request": (400, "The request cannot be understood"),
+    "bad_photo": (400, "The photo or an option cannot be used"),
+    "body_incomplete": (400, "The body ended early"),
+    "unauthorized": (401, "The token is missing or wrong"),
+    "forbidden_bucket": (403, "Photos may not come from that bucket"),
+    "not_found": (404, "There is nothing here"),
+    "method_not_allowed": (405, "That method does not go with this path"),
+    "not_acceptable": (406, "None of the accepted media types can be made"),
+    "read_timeout": (408, "The request came too slowly"),
+    "too_large": (413, "The request is larger than a limit"),
+    "answer_too_large": (413, "The answer would be larger than the limit"),
+    "unsupported_media_type": (415, "Photos cannot be read from this media type"),
+    "overloaded": (429, "More work than can be done in time"),
+    "internal": (500, "Something failed here"),
+    "storage_failed": (502, "The photo's storage did not give it"),
+    "not_ready": (503, "The model is not ready"),
+    "draining": (503, "This instance is about to stop"),
+    "device_failed": (503, "The device failed; the worker is being replaced"),
+    "deadline_passed": (504, "The deadline passed before the work was done"),
+}
+HTTP_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
+
+
+class Problem(Exception):
+    """Ends a request with this answer.
+
+    Args:
+        code: one of ``CODES``.
+        detail: what was wrong and what to do, in a sentence.
+        retry_after_s: seconds after which to try again.
+    """
+
+    def __init__(self, code: str, detail: str, retry_after_s: Optional[int] = None) -> None:
+        super().__init__(detail)
+        self.code, self.detail, self.retry_after_s = code, detail, retry_after_s
+        self.status, self.title = CODES[code]
+
+
+def problem_of(error: BaseException) -> Problem:
+    """What to tell a client about an exception; what is our fault is logged."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, LimitError):
+        return Problem("too_large", str(error))
+    if isinstance(error, InputError):
+        return Problem("bad_photo", str(error))
+    if isinstance(error, DeviceError):
+        log.error("device failed", exc_info=error)
+        return Problem("device_failed", "try again", retry_after_s=1)
+    if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
+        code = HTTP_CODES.get(error.code, "bad_request")
+        return Problem(code, error.description or CODES[code][1])
+    log.error("request failed", exc_info=error)
+    if isinstance(error, (DepthError, MissingDependency)):
+        return Problem("internal", str(error))
+    return Problem("internal", "the log has more under this request's id")
+
+
+def answer(problem: Problem) -> Response:
+    """The HTTP answer."""
+    facts = {
+        "type": f"urn:depth:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "request_id": g.get("request_id", ""),
+    }
+    response = Response(json.dumps(facts) + "\n", problem.status, content_type=MEDIA_TYPE)
+    if problem.retry_after_s is not None:
+        response.headers["Retry-After"] = str(problem.retry_after_s)
+    if problem.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    g.problem_code = problem.code
+    return response

@@ -1,0 +1,24 @@
+"""A folder for one service alone, gone when it ends: workers' states, metrics, an unpacked model."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Make it, and name a folder in it as the one that metrics are counted in."""
+    folder, owner = Path(tempfile.mkdtemp(prefix="depth-serve-")), os.getpid()
+    counts = folder / "metrics"
+    counts.mkdir()
+    os.environ[MULTIPROC_DIR] = str(counts)
+    try:
+        yield folder
+    finally:
+        if os.getpid() == owner:  # workers are forks, and end through here too
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,186 @@
+"""What the service is told: environment variables in, one frozen, checked ``Settings`` out.
+
+Nothing else in the service reads the environment.
+"""
+
+import dataclasses
+import math
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.engines import DEVICES
+from runtime.errors import InputError
+
+PREFIX = "DEPTH_"
+# Variables with our prefix that other parts of the project read
+ELSEWHERE = ("DEPTH_CHECKPOINT_DIR", "DEPTH_GOLDEN_DIR")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+MIB = 1 << 20
+JSON_MB = 6  # an answer in JSON is for small maps: a list takes twelve bytes a pixel
+
+
+def _setting(name: str, default: Any, text: str) -> Any:
+    return field(default=default, metadata={"name": name, "help": text})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings. ``python -m serve --help`` prints this table, with each variable's name."""
+
+    model_dir: Path = _setting(
+        "MODEL_DIR", Path("/opt/ml/model"), "folder of artifacts, or a model.tar.gz; only read"
+    )
+    commercial_only: bool = _setting(
+        "COMMERCIAL_ONLY", False, "1: do not start with weights that forbid commercial use"
+    )
+    host: str = _setting("DEPTH_HOST", "0.0.0.0", "address to listen on")
+    port: int = _setting("SAGEMAKER_BIND_TO_PORT", 8080, "port to listen on")
+    safe_ports: str = _setting(
+        "SAGEMAKER_SAFE_PORT_RANGE", "", "ports that may be used, as FIRST-LAST"
+    )
+    device: str = _setting("DEPTH_DEVICE", "auto", "auto, cpu or cuda")
+    workers: int = _setting(
+        "DEPTH_WORKERS", 0, "processes, each with the model; 0: one, or one a NeuronCore"
+    )
+    threads: int = _setting(
+        "DEPTH_THREADS", 64, "requests that a worker holds at once, waiting ones among them"
+    )
+    engine_threads: int = _setting(
+        "DEPTH_ENGINE_THREADS", 0, "CPU threads of each worker's engine; 0: its share of the cores"
+    )
+    batch_window_ms: float = _setting(
+        "DEPTH_BATCH_WINDOW_MS", 5.0, "how long a batch that is not full waits for more"
+    )
+    queue_s: float = _setting(
+        "DEPTH_QUEUE_S", 10.0, "estimated seconds of work that a worker accepts; more is a 429"
+    )
+    deadline_s: float = _setting(
+        "DEPTH_DEADLINE_S", 55.0, "when a request is given up; X-Request-Timeout may ask for less"
+    )
+    read_timeout_s: float = _setting(
+        "DEPTH_READ_TIMEOUT_S", 10.0, "for a request's head and body to arrive"
+    )
+    drain_s: float = _setting("DEPTH_DRAIN_S", 25.0, "to finish what was accepted, after SIGTERM")
+    max_body_mb: float = _setting("DEPTH_MAX_BODY_MB", 25.0, "MiB of a request")
+    max_answer_mb: float = _setting(
+        "DEPTH_MAX_ANSWER_MB", 64.0, f"MiB of an answer; one in JSON is held to {JSON_MB} as well"
+    )
+    max_pixels: int = _setting("DEPTH_MAX_PIXELS", 50_000_000, "of a photo, read from its header")
+    max_views: int = _setting("DEPTH_MAX_VIEWS", 16, "photos in a request")
+    s3_buckets: tuple[str, ...] = _setting(
+        "DEPTH_S3_BUCKETS", (), "buckets that s3:// photos may come from, separated by commas"
+    )
+    token: str = _setting("DEPTH_TOKEN", "", "if set, requests need Authorization: Bearer TOKEN")
+    log_level: str = _setting("DEPTH_LOG_LEVEL", "INFO", ", ".join(LEVELS))
+    otel: bool = _setting(
+        "DEPTH_OTEL", False, "1: OpenTelemetry spans, exported as its OTEL_* variables say"
+    )
+
+    def __post_init__(self) -> None:
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, float) and not 0 <= value < math.inf:
+                raise InputError(f"{one.metadata['name']}={value}: give a number of 0 or more")
+        for name, low, high in (
+            ("port", 0, 65535),
+            ("workers", 0, 64),
+            ("threads", 4, 1024),
+            ("engine_threads", 0, 1024),
+            ("max_pixels", 1, 10**9),
+            ("max_views", 1, 1024),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"{_name_of(name)}={getattr(self, name)}: give {low} to {high:,}")
+        for name in ("queue_s", "deadline_s", "read_timeout_s", "max_body_mb", "max_answer_mb"):
+            if getattr(self, name) == 0:
+                raise InputError(f"{_name_of(name)}=0: give a number above 0")
+        if self.device not in DEVICES:
+            raise InputError(f"DEPTH_DEVICE={self.device!r}: use one of {', '.join(DEVICES)}")
+        if self.log_level not in LEVELS:
+            raise InputError(f"DEPTH_LOG_LEVEL={self.log_level!r}: use one of {', '.join(LEVELS)}")
+        if self.safe_ports:
+            first, dash, last = self.safe_ports.partition("-")
+            if not (dash and first.isdecimal() and last.isdecimal()):
+                raise InputError(f"SAGEMAKER_SAFE_PORT_RANGE={self.safe_ports!r}: give FIRST-LAST")
+            if not int(first) <= self.port <= int(last):
+                raise InputError(
+                    f"SAGEMAKER_BIND_TO_PORT={self.port} is outside SAGEMAKER_SAFE_PORT_RANGE="
+                    f"{self.safe_ports}"
+                )
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that a worker accepts at once; its other threads answer probes and refuse."""
+        return self.threads - max(2, self.threads // 4)
+
+    def as_text(self) -> str:
+        """One line a variable, as it would be set; the token is not shown."""
+        lines = []
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            if one.name == "token" and value:
+                value = "(set)"
+            elif isinstance(value, bool):
+                value = int(value)
+            elif isinstance(value, tuple):
+                value = ",".join(value)
+            lines.append(f"{one.metadata['name']}={value}")
+        return "\n".join(lines)
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Read the variables that are set; an empty one counts as not set.
+
+    Raises:
+        InputError: an unknown ``DEPTH_`` variable, or a value that does not fit.
+    """
+    fields = {one.metadata["name"]: one for one in dataclasses.fields(Settings)}
+    unknown = sorted(
+        name
+        for name in environment
+        if name.startswith(PREFIX) and name not in fields and name not in ELSEWHERE
+    )
+    if unknown:
+        raise InputError(
+            f"{', '.join(unknown)}: unknown; the service knows {', '.join(sorted(fields))}"
+        )
+    hints = typing.get_type_hints(Settings)
+    values = {
+        one.name: _parsed(name, environment[name], hints[one.name])
+        for name, one in fields.items()
+        if environment.get(name)
+    }
+    return Settings(**values)
+
+
+def table() -> str:
+    """The settings for ``--help``: variable, default, meaning."""
+    lines = []
+    for one in dataclasses.fields(Settings):
+        default = one.default
+        if default in ("", ()):
+            default = "-"
+        elif isinstance(default, bool):
+            default = int(default)
+        lines.append(f"  {one.metadata['name']:26} {default!s:14} {one.metadata['help']}")
+    return "\n".join(lines)
+
+
+def _name_of(attribute: str) -> str:
+    return str(Settings.__dataclass_fields__[attribute].metadata["name"])
+
+
+def _parsed(name: str, text: str, kind: Any) -> Any:
+    if kind is bool:
+        if text not in ("0", "1"):
+            raise InputError(f"{name}={text!r}: give 1 or 0")
+        return text == "1"
+    if typing.get_origin(kind) is tuple:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError(f"{name}={text!r}: give a number") from None
