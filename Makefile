@@ -1,6 +1,7 @@
 # The menu. `make` alone prints it; CI calls the same targets.
 .DEFAULT_GOAL := help
 .PHONY: help setup checkpoints compile plan inference test check bench evaluate train-demo serve clean
+.PHONY: package deploy invoke update undeploy
 
 MODEL  ?= vits
 TARGET ?= auto
@@ -54,8 +55,23 @@ evaluate: .venv/installed ## depth against ground truth: MODEL= ARGS="--dataset 
 train-demo: .venv/installed ## make the demo checkpoint again: ARGS="--resume"
 	@$(PY) -m metric_depth.train $(ARGS)
 
-serve: .venv/installed ## the HTTP service (not in this version: says what to use instead)
-	@$(PY) -m serve $(ARGS)
+serve: .venv/installed ## the HTTP service on what is in artifacts/, port 8080: MODEL=
+	@MODEL_DIR=$${MODEL_DIR:-artifacts} DEPTH_MODEL=$(if $(NAMED),$(MODEL)) $(PY) -m serve $(ARGS)
+
+package: .venv/installed ## artifacts to model.tar.gz for SageMaker: ARGS="--artifact FOLDER"
+	@$(PY) -m serve.sagemaker package $(ARGS)
+
+deploy: .venv/installed ## model.tar.gz to a SageMaker endpoint: ARGS="--help", docs/sagemaker.md
+	@$(PY) -m serve.sagemaker deploy $(ARGS)
+
+invoke: .venv/installed ## a photo to that endpoint: ARGS="--endpoint NAME --photo FILE --output FILE"
+	@$(PY) -m serve.sagemaker invoke $(ARGS)
+
+update: .venv/installed ## that endpoint to new settings, blue/green: ARGS=
+	@$(PY) -m serve.sagemaker update $(ARGS)
+
+undeploy: .venv/installed ## delete that endpoint and all that belongs to it: ARGS="--endpoint NAME"
+	@$(PY) -m serve.sagemaker undeploy $(ARGS)
 
 clean: ## remove output_depth/ and nothing else
 	@rm -rf output_depth

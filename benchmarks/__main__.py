@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   python -m benchmarks buckets --checkpoint depth_anything_v2_vits.pth --doc
   python -m benchmarks forms                          what the exact rewrites do to speed
   python -m benchmarks da3                            Depth Anything 3 against its own package
+  python -m benchmarks load                           the service under load, beside LitServe
   python -m benchmarks memory                         Depth Anything 3's peak against views
   python -m benchmarks casts --model demo             what Inferentia's casts do, emulated
 """
@@ -86,6 +87,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     da3.add_argument("--model", default="da3-small", choices=["da3-small", "da3-base", "da3-large"])
     da3.add_argument("--rounds", type=int, default=5, metavar="R", help="default 5")
+
+    load = commands.add_parser(
+        "load",
+        parents=[shared],
+        help="the service at capacity, at three times that, and beside LitServe",
+        description="Start the service on loopback, load it with closed loops and then with three "
+        "times what it can do, and do the same to LitServe with the same artifact. LitServe is "
+        "installed beside, once.",
+        epilog="example: python -m benchmarks load --artifact artifacts/vits-518x518-b1-openvino",
+    )
+    load.add_argument("--artifact", type=Path, default=Path("artifacts/demo-252x336-b1-openvino"))
+    load.add_argument("--seconds", type=float, default=10, metavar="S", help="a round; default 10")
+    load.add_argument("--rounds", type=int, default=3, metavar="R", help="default 3")
+    load.add_argument("--alone", action="store_true", help="without LitServe")
 
     memory = commands.add_parser(
         "memory",
@@ -197,6 +212,15 @@ def _memory(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return numbers, table(numbers)
 
 
+def _load(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from benchmarks.load import measure, table
+    from runtime.folder import FolderJob, find_photos
+
+    photo = find_photos(FolderJob(args.input, Path("output_depth")))[-1]
+    numbers = measure(args.artifact, photo, args.seconds, args.rounds, not args.alone)
+    return numbers, table(numbers)
+
+
 def _casts(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from benchmarks.casts import measure, text
 
@@ -209,6 +233,7 @@ MEASURES = {
     "buckets": _buckets,
     "forms": _forms,
     "da3": _da3,
+    "load": _load,
     "memory": _memory,
     "casts": _casts,
 }

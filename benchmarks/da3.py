@@ -8,7 +8,6 @@ it has the same name as our room.
 import json
 import logging
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.document import markdown_table
+from benchmarks.peers import install
 from benchmarks.rounds import interleave
 from compile.job import CompileJob, compile_model
 from compile.seeded import fill_seeded
@@ -33,36 +33,17 @@ log = logging.getLogger(__name__)
 
 PEER = "depth-anything-3==0.1.1"
 NEEDS = ("omegaconf==2.3.0", "addict==2.4.0", "einops==0.8.1")
-FOLDER = Path("benchmarks/.peers/da3")
 SCRIPT = Path(__file__).parent / "peers" / "da3.py"
 TARGETS = ("torchscript", "openvino")
 CALLS = 3  # of each side, a round
 UPSTREAM = "PyPI depth-anything-3, eager"
 
 
-def install_peer() -> None:
-    """Put the package into ``benchmarks/.peers/``, once.
-
-    Raises:
-        MissingDependency: it cannot be installed.
-    """
-    if FOLDER.exists():
-        return
-    uv = shutil.which("uv") or (".uv/bin/uv" if Path(".uv/bin/uv").exists() else None)
-    tool = [uv, "pip", "install", "--python", sys.executable] if uv else None
-    tool = tool or [sys.executable, "-m", "pip", "install"]
-    partial = FOLDER.with_name(FOLDER.name + ".partial")
-    for packages in (["--no-deps", PEER], list(NEEDS)):
-        done = subprocess.run([*tool, "--quiet", "--target", str(partial), *packages])
-        if done.returncode:
-            raise MissingDependency(f"{packages[-1]} cannot be installed; see the lines above")
-    partial.rename(FOLDER)
-
-
 class Peer:
     """The package's network in its own process."""
 
     def __init__(self, model: DepthAnything3, image: np.ndarray, scratch: Path) -> None:
+        folder = install("da3", ["--no-deps", PEER], NEEDS)
         state = {key: value.clone() for key, value in model.state_dict().items()}
         files = [scratch / name for name in ("weights.safetensors", "image.npy", "depth.npy")]
         save_file(state, str(files[0]))
@@ -74,7 +55,7 @@ class Peer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(FOLDER.resolve())},
+            env={**os.environ, "PYTHONPATH": str(folder)},
             cwd=scratch,
         )
         self.facts = json.loads(self._line())
@@ -103,7 +84,6 @@ class Peer:
 
 def measure(name: str, size_hw: tuple[int, int], rounds: int) -> dict[str, Any]:
     """Time the package's network, our eager one and our graphs in turns."""
-    install_peer()
     model = DepthAnything3(name)
     fill_seeded(model)
     image = np.random.RandomState(0).randn(1, 1, 3, *size_hw).astype(np.float32)

@@ -1,7 +1,8 @@
 """Bytes to a photo: decoded, upright, RGB, 8 bits, within limits.
 
 A file or bytes in, uint8 (H, W, 3) out. Size and format are read from the header before a pixel is
-decoded. Alpha is dropped, as ``cv2.imread`` does; of several frames the first is taken.
+decoded, and ``photo_header`` bounds what reading that header takes. Alpha is dropped, as
+``cv2.imread`` does; of several frames the first is taken.
 """
 
 import io
@@ -13,15 +14,15 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from runtime.errors import InputError, LimitError
+from runtime.photo_header import check_header, check_tags
 
 MAX_PIXELS = 100_000_000
-# A progressive JPEG comes in about ten scans, and decoding takes time for each
-SCAN, MAX_SCANS = b"\xff\xda", 100
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 # EXIF orientation -> what turns the picture upright
 ORIENTATION = 0x0112
+TILE_WIDTH, TILE_HEIGHT = 0x0142, 0x0143
 EXIF_IFD, FOCAL_35_MM = 0x8769, 0xA405
 FILM_DIAGONAL_MM = math.hypot(36, 24)
 TURNS = {
@@ -56,19 +57,9 @@ def read_photo(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) ->
     if not source:
         raise InputError(f"{name}: empty, 0 bytes")
     try:
-        with Image.open(io.BytesIO(source), formats=FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise LimitError(
-                    f"{name}: {image.width} x {image.height} = {image.width * image.height:,} "
-                    f"pixels, limit {max_pixels:,}; shrink it or raise --max-pixels"
-                )
-            scans = source.count(SCAN) if image.format == "JPEG" else 0
-            if scans > MAX_SCANS:
-                raise LimitError(
-                    f"{name}: {scans} scans in one JPEG, limit {MAX_SCANS}; save it again as an "
-                    "ordinary one"
-                )
-            image = _upright(image)
+        with _opened(source, name) as image:
+            _check_size(image, name, max_pixels)
+            image = _upright(image, name)
             rgb = np.array(_to_rgb(image, name))
     except UnidentifiedImageError:
         raise InputError(f"{name}: not an image in a known format ({', '.join(FORMATS)})") from None
@@ -82,18 +73,23 @@ def read_photo(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) ->
 def photo_size(source: Union[str, Path, bytes]) -> tuple[int, int]:
     """Height and width of the upright photo, from its header.
 
+    No pixel is decoded, so EXIF that a PNG has behind its pixels does not count here.
+
     Raises:
         InputError: no such file, or not an image of a known format.
+        LimitError: a header made to take long.
     """
     name = "photo" if isinstance(source, bytes) else str(source)
     if not isinstance(source, bytes):
         source = _read_bytes(Path(source))
     try:
-        with Image.open(io.BytesIO(source), formats=FORMATS) as image:
-            lies = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        with _opened(source, name) as image:
+            lies = _exif(image, name).get(ORIENTATION, 1) in (5, 6, 7, 8)
             return (image.width, image.height) if lies else (image.height, image.width)
     except UnidentifiedImageError:
         raise InputError(f"{name}: not an image in a known format ({', '.join(FORMATS)})") from None
+    except InputError:
+        raise
     except Exception as error:  # decoders fed with damaged bytes raise whatever they trip over
         raise InputError(f"{name}: damaged or incomplete image ({error})") from None
 
@@ -107,8 +103,8 @@ def focal_px_of(source: Union[str, Path, bytes]) -> Optional[float]:
     if not isinstance(source, bytes):
         source = _read_bytes(Path(source))
     try:
-        with Image.open(io.BytesIO(source), formats=FORMATS) as image:
-            focal_mm = float(image.getexif().get_ifd(EXIF_IFD).get(FOCAL_35_MM, 0))
+        with _opened(source, "photo") as image:
+            focal_mm = float(_exif(image, "photo").get_ifd(EXIF_IFD).get(FOCAL_35_MM, 0))
             diagonal_px = math.hypot(image.width, image.height)
     except Exception:  # no image, or EXIF that cannot be read: nothing is known
         return None
@@ -125,10 +121,42 @@ def _read_bytes(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({reason})") from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _opened(source: bytes, name: str) -> Image.Image:
+    """The header, read; no pixel."""
+    check_header(source, name)
+    return Image.open(io.BytesIO(source), formats=FORMATS)
+
+
+def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    """Refuse what would take too much memory, or time, to decode."""
+    pixels = image.width * image.height
+    if pixels > max_pixels:
+        raise LimitError(
+            f"{name}: {image.width} x {image.height} = {pixels:,} pixels, limit {max_pixels:,}; "
+            "shrink it or raise --max-pixels"
+        )
+    tags = getattr(image, "tag_v2", {})  # a tile is decoded whole, however small the photo is
+    tile = int(tags.get(TILE_WIDTH, 0)) * int(tags.get(TILE_HEIGHT, 0))
+    if tile > max_pixels:
+        raise LimitError(f"{name}: tiles of {tile:,} pixels, limit {max_pixels:,}")
+    if any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):
+        raise InputError(f"{name}: a compressed BMP; save it as a plain one, or as PNG")
+
+
+def _exif(image: Image.Image, name: str) -> Image.Exif:
+    """EXIF as far as it has been read. Pillow alone would decode a PNG's pixels to look behind."""
+    block = image.info.get("exif") or b""
+    profile = image.info.get("Raw profile type exif")
+    if not block and profile is not None:
+        block = bytes.fromhex("".join(profile.split("\n")[3:]))
+    check_tags(block, name)
+    return Image.Image.getexif(image)
+
+
+def _upright(image: Image.Image, name: str) -> Image.Image:
     """Turn as EXIF says. Not by ``exif_transpose``: it writes EXIF back and fails on odd tags."""
     image.load()  # TIFF turns itself here, and drops the tag
-    turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    turn = TURNS.get(_exif(image, name).get(ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)
 
 

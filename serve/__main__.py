@@ -62,7 +62,7 @@ def _serve(settings: Settings, scratch: Path) -> int:
     from serve.server import Server, model_folder
 
     logging.config.dictConfig(logging_config(settings.log_level))
-    artifacts = usable_artifacts(model_folder(settings, scratch))
+    artifacts = usable_artifacts(model_folder(settings, scratch), settings.model)
     if settings.commercial_only:
         check_licence(artifacts)
     server = Server(settings, artifacts, scratch)

@@ -13,6 +13,7 @@ import re
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as WaitTimeout
 from importlib import resources
@@ -289,6 +290,8 @@ class _Slot:
 
 def create_app(service: Service) -> Flask:
     """The application of one worker process."""
+    # Pillow's, about tags that it skips: Python remembers the text of each for ever
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     app = Flask(__name__, static_folder=None)
     settings = service.settings
     app.extensions["depth"] = service

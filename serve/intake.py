@@ -10,13 +10,14 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional, Union
 
 import numpy as np
 from flask import Request
 from werkzeug.exceptions import ClientDisconnected
+from werkzeug.formparser import FormDataParser
 
 from runtime.depth_file import COLORMAPS
 from runtime.errors import InputError, LimitError
@@ -33,6 +34,13 @@ NPY, NPZ = "application/x-npy", "application/x-npz"
 JSON, MULTIPART = "application/json", "multipart/form-data"
 KINDS = (*IMAGES, NPY, NPZ, MULTIPART, JSON)
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+
+CAMERAS = {"extrinsics": ((3, 4), (4, 4)), "intrinsics": ((3, 3),)}
+MAX_HEADER = 10_000  # bytes of an array's header: NumPy's own limit, but before they are read
+MAX_VALUES = 100_000  # in JSON; each may take seventy times its text in memory
+GROWTH = 4  # that an archive may grow by when it is unpacked
+SHOWN = 80  # characters of what was sent, in a sentence about it
+MEMBER = b"PK\x01\x02"  # begins an entry in an archive's table of contents
 
 
 @dataclass(frozen=True)
@@ -86,34 +94,32 @@ def read_job(request: Request, settings: Settings) -> Job:
     if kind not in KINDS:
         raise Problem(
             "unsupported_media_type",
-            f"Content-Type {kind or 'missing'!r}: use one of {', '.join(KINDS)}",
+            f"Content-Type {_shown(kind) if kind else 'missing'}: use one of {', '.join(KINDS)}",
         )
     cameras: dict[str, Any] = {}
     photos: list[Photo]
-    if kind == MULTIPART:
-        photos, cameras, options = _from_form(request, options)
+    body = _body(request)
+    if not body:
+        raise Problem("bad_request", f"the body is empty; send a photo as {kind}")
+    if kind == NPY:
+        photos = list(_read_images(io.BytesIO(body), "body", settings))
+    elif kind == NPZ:
+        photos, cameras = _from_npz(body, settings)
+    elif kind == JSON:
+        photos, cameras, options = _from_json(body, options, settings)
+    elif kind == MULTIPART:
+        photos, cameras, options = _from_form(body, request, options)
     else:
-        body = _body(request)
-        if not body:
-            raise Problem("bad_request", f"the body is empty; send a photo as {kind}")
-        if kind == NPY:
-            photos = _images(read_npy(io.BytesIO(body), _array_limit(settings)), "body")
-        elif kind == NPZ:
-            photos, cameras = _from_npz(body, _array_limit(settings))
-        elif kind == JSON:
-            photos, cameras, options = _from_json(body, options, settings)
-        else:
-            photos = [body]
+        photos = [body]
     if not photos:
         raise InputError("no photo in the request; send one or more")
-    if len(photos) > settings.max_views:
-        raise LimitError(f"{len(photos)} photos in one request, limit {settings.max_views}")
+    _check_count(len(photos), settings)
     sizes_hw = tuple(_checked_size(photo, settings.max_pixels) for photo in photos)
     return Job(
         tuple(photos),
         options,
-        _matrices(cameras.get("extrinsics"), "extrinsics", len(photos), ((3, 4), (4, 4))),
-        _matrices(cameras.get("intrinsics"), "intrinsics", len(photos), ((3, 3),)),
+        _matrices(cameras.get("extrinsics"), "extrinsics", len(photos)),
+        _matrices(cameras.get("intrinsics"), "intrinsics", len(photos)),
         sizes_hw,
     )
 
@@ -130,41 +136,56 @@ def parse_options(options: Options, pairs: Iterable[tuple[str, Any]], where: str
         elif name in CHOICES:
             value = str(value).lower() if isinstance(value, bool) else value
             if value not in CHOICES[name]:
-                raise InputError(f"{name}={value!r}: use one of {', '.join(CHOICES[name])}")
+                raise InputError(f"{name}={_shown(value)}: use one of {', '.join(CHOICES[name])}")
             if name == "use_ray_pose":
                 value = value in ("1", "true")
         else:
             known = ", ".join((*CHOICES, "focal_px"))
-            raise InputError(f"{where} {name!r} is unknown; there are {known}")
+            raise InputError(f"{where} {_shown(name)} is unknown; there are {known}")
         options = replace(options, **{name: value})
     return options
 
 
-def read_npy(stream: Any, limit_bytes: int) -> np.ndarray:
-    """Read an array in NumPy's format; its size is checked before memory is taken.
+def read_npy(
+    stream: Any, limit_bytes: int, check: Callable[[np.dtype, tuple[int, ...]], None]
+) -> np.ndarray:
+    """Read an array in NumPy's format; what it says of itself is checked before memory is taken.
 
+    Args:
+        check: raises where an array of this dtype and shape is not what is wanted.
     Raises:
         InputError: not such an array, one that would need pickles, or one that is cut short.
         LimitError: it is larger than the limit.
     """
     try:
-        version = np.lib.format.read_magic(stream)
-        reader = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran, dtype = reader(stream)
+        shape, fortran, dtype = _npy_header(stream)
     except Exception as error:  # the reader evaluates a literal: what is wrong has many names
         raise InputError(f"not an array in NumPy's format ({error})") from None
+    if max(shape, default=1) > limit_bytes:
+        raise LimitError(f"array of {dtype} {shape}: over {limit_bytes:,} bytes")
     count = math.prod(shape)
-    if dtype.hasobject or dtype.kind not in "uif" or any(side < 0 for side in shape):
-        raise InputError(f"array of {dtype} {shape}: send plain numbers")
+    if dtype.hasobject or dtype.kind not in "uif" or any(side < 1 for side in shape):
+        raise InputError(f"array of {dtype} {shape}: send plain numbers, one at least")
+    check(dtype, shape)
     if count * dtype.itemsize > limit_bytes:
         raise LimitError(f"array of {dtype} {shape}: over {limit_bytes:,} bytes")
     data = stream.read(count * dtype.itemsize)
     if len(data) != count * dtype.itemsize:
         raise InputError(f"array of {dtype} {shape}: the data ends early")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(stream)
+    reader, digits = {
+        (1, 0): (np.lib.format.read_array_header_1_0, 2),
+        (2, 0): (np.lib.format.read_array_header_2_0, 4),
+    }[version]
+    length = stream.read(digits)
+    if int.from_bytes(length, "little") > MAX_HEADER:
+        raise ValueError(f"its header claims over {MAX_HEADER:,} bytes")
+    found = reader(io.BytesIO(length + stream.read(int.from_bytes(length, "little"))))
+    return tuple(int(side) for side in found[0]), found[1], found[2]
 
 
 def _body(request: Request) -> bytes:
@@ -175,60 +196,85 @@ def _body(request: Request) -> bytes:
     expected = request.content_length
     if expected is not None and len(body) < expected:
         raise Problem("body_incomplete", f"{len(body)} bytes came of {expected}")
+    limit = request.max_content_length
+    if expected is None and limit is not None and len(body) >= limit and _more(request):
+        raise LimitError(f"over {limit:,} bytes")
     return body
 
 
-def _array_limit(settings: Settings) -> int:
-    return min(3 * settings.max_pixels * settings.max_views, 16 * int(settings.max_body_mb * MIB))
+def _more(request: Request) -> bool:
+    """Of a body in chunks, werkzeug gives as much as is allowed, and is silent about the rest."""
+    return bool(request.environ["wsgi.input"].read(1))
 
 
-def _images(array: np.ndarray, where: str) -> "list[Photo]":
-    if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3:
-        raise InputError(
-            f"{where} is {array.dtype} {array.shape}, expected RGB: uint8 (H, W, 3), or (N, H, W, "
-            "3) for a scene"
-        )
-    return list(array) if array.ndim == 4 else [array]
+def _read_images(stream: Any, where: str, settings: Settings) -> "Sequence[np.ndarray]":
+    """One photo, or a stack of them."""
+
+    def check(dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        if dtype != np.uint8 or len(shape) not in (3, 4) or shape[-1] != 3:
+            raise InputError(
+                f"{where} is {dtype} {shape}, expected RGB: uint8 (H, W, 3), or (N, H, W, 3) for "
+                "a scene"
+            )
+        if len(shape) == 4:
+            _check_count(shape[0], settings)
+        _check_pixels(shape[-3], shape[-2], settings.max_pixels)
+
+    images = read_npy(stream, GROWTH * int(settings.max_body_mb * MIB), check)
+    return list(images) if images.ndim == 4 else [images]
 
 
-def _from_npz(body: bytes, limit: int) -> "tuple[list[Photo], dict[str, Any]]":
-    found: dict[str, np.ndarray] = {}
+def _from_npz(body: bytes, settings: Settings) -> "tuple[list[Photo], dict[str, Any]]":
+    wanted = ("image", "images", *CAMERAS)
+    found: dict[str, Any] = {}
+    if body.count(MEMBER) > 1000:
+        raise LimitError("an archive of over 1,000 members; give those that are needed")
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
             for info in archive.infolist():
                 name = info.filename[: -len(".npy")]
-                if name not in ("image", "images", "extrinsics", "intrinsics"):
+                if name not in wanted or name in found:
                     raise InputError(
-                        f"{info.filename!r} in the archive: give image or images, and extrinsics "
-                        "and intrinsics if they are known"
+                        f"{_shown(info.filename)} in the archive, or twice: give image or images, "
+                        "and extrinsics and intrinsics if they are known"
                     )
                 with archive.open(info) as stream:
-                    found[name] = read_npy(stream, limit)
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"not an archive in NumPy's format ({error})") from None
-    except Exception as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"a damaged archive ({error})") from None  # zlib has errors of its own
+                    if name in CAMERAS:
+                        limit = settings.max_views * 16 * 16  # numbers of 16 bytes at most
+                        found[name] = read_npy(stream, limit, lambda dtype, shape: None)
+                    else:
+                        found[name] = _read_images(stream, name, settings)
+    except InputError:
+        raise
+    except Exception as error:  # zlib, lzma and bz2 have errors of their own
+        raise InputError(f"not an archive in NumPy's format, or damaged ({error})") from None
     if ("image" in found) == ("images" in found):
         raise InputError("the archive holds no image, or both image and images; give one")
-    key = "image" if "image" in found else "images"
-    cameras = {name: found[name] for name in ("extrinsics", "intrinsics") if name in found}
-    return _images(found[key], key), cameras
+    cameras = {name: found[name] for name in CAMERAS if name in found}
+    return list(found.get("image") or found["images"]), cameras
 
 
-def _from_form(request: Request, options: Options) -> "tuple[list[Photo], dict[str, Any], Options]":
+def _from_form(
+    body: bytes, request: Request, options: Options
+) -> "tuple[list[Photo], dict[str, Any], Options]":
+    # werkzeug on its own takes a broken form for an empty one, and puts its files on the disk
+    parser = FormDataParser(
+        stream_factory=lambda **_: io.BytesIO(),
+        max_form_memory_size=request.max_form_memory_size,
+        max_form_parts=request.max_form_parts,
+        silent=False,
+    )
     try:
-        form = list(request.form.items(multi=True))
-        photos: list[Photo] = [file.read() for _, file in request.files.items(multi=True)]
-    except ClientDisconnected:
-        raise Problem("body_incomplete", "the form ends early") from None
+        _, form, files = parser.parse(
+            io.BytesIO(body), MULTIPART, len(body), request.mimetype_params
+        )
     except ValueError as error:  # no boundary, parts without end
         raise Problem("bad_request", f"not a form that can be read ({error})") from None
+    photos: list[Photo] = [file.read() for _, file in files.items(multi=True)]
     cameras = {}
     pairs = []
-    for name, text in form:
-        if name in ("extrinsics", "intrinsics"):
+    for name, text in form.items(multi=True):
+        if name in CAMERAS:
             cameras[name] = _parse_json(text.encode(), name)
         else:
             pairs.append((name, text))
@@ -241,7 +287,7 @@ def _from_json(
     facts = _parse_json(body, "body")
     if not isinstance(facts, dict):
         raise InputError('the JSON is no object; give {"image": "...base64..."}')
-    cameras = {name: facts.pop(name, None) for name in ("extrinsics", "intrinsics")}
+    cameras = {name: facts.pop(name, None) for name in CAMERAS}
     sources = facts.pop("images", None)
     if "image" in facts:
         if sources is not None:
@@ -249,8 +295,7 @@ def _from_json(
         sources = [facts.pop("image")]
     if not isinstance(sources, list) or not all(isinstance(one, str) for one in sources):
         raise InputError("image: give base64 text or s3://bucket/key; images: a list of them")
-    if len(sources) > settings.max_views:
-        raise LimitError(f"{len(sources)} photos in one request, limit {settings.max_views}")
+    _check_count(len(sources), settings)
     options = parse_options(options, facts.items(), "JSON field")
     photos: list[Photo] = [_source(text, settings) for text in sources]
     return photos, cameras, options
@@ -261,7 +306,8 @@ def _source(text: str, settings: Settings) -> bytes:
         bucket, _ = split_address(text)
         if bucket not in settings.s3_buckets:
             raise Problem(
-                "forbidden_bucket", f"{text}: name the bucket in DEPTH_S3_BUCKETS to allow it"
+                "forbidden_bucket",
+                f"{_shown(text)}: name the bucket in DEPTH_S3_BUCKETS to allow it",
             )
         return read_object(text, int(settings.max_body_mb * MIB))
     try:
@@ -271,12 +317,31 @@ def _source(text: str, settings: Settings) -> bytes:
 
 
 def _parse_json(text: bytes, where: str) -> Any:
+    """JSON as its standard has it: no NaN, and no name twice."""
+    if sum(map(text.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise LimitError(f"{where}: over {MAX_VALUES:,} values in JSON")
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_number, object_pairs_hook=_no_name_twice)
     except RecursionError:
         raise InputError(f"{where}: JSON that is nested too deeply") from None
     except ValueError as error:
         raise InputError(f"{where} is not JSON ({error})") from None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _no_name_twice(pairs: "list[tuple[str, Any]]") -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has a name twice")
+    return found
+
+
+def _check_count(photos: int, settings: Settings) -> None:
+    if photos > settings.max_views:
+        raise LimitError(f"{photos} photos in one request, limit {settings.max_views}")
 
 
 def _checked_size(photo: Photo, max_pixels: int) -> tuple[int, int]:
@@ -287,6 +352,11 @@ def _checked_size(photo: Photo, max_pixels: int) -> tuple[int, int]:
         height, width = photo_size(photo)
     else:
         height, width = photo.shape[:2]
+    _check_pixels(height, width, max_pixels)
+    return height, width
+
+
+def _check_pixels(height: int, width: int, max_pixels: int) -> None:
     if height * width > max_pixels:
         raise LimitError(
             f"photo: {width} x {height} = {width * height:,} pixels, limit {max_pixels:,}; shrink "
@@ -294,15 +364,13 @@ def _checked_size(photo: Photo, max_pixels: int) -> tuple[int, int]:
         )
     if height * width == 0:
         raise InputError(f"photo: {width} x {height} pixels")
-    return height, width
 
 
-def _matrices(
-    value: Any, name: str, photos: int, shapes: tuple[tuple[int, int], ...]
-) -> Optional[np.ndarray]:
+def _matrices(value: Any, name: str, photos: int) -> Optional[np.ndarray]:
     """Cameras (N, rows, columns) out of whatever was sent; one of one photo may come bare."""
     if value is None:
         return None
+    shapes = CAMERAS[name]
     wanted = " or ".join(f"({photos}, {rows}, {columns})" for rows, columns in shapes)
     try:
         matrices = np.asarray(value, dtype=np.float64)
@@ -312,9 +380,25 @@ def _matrices(
         matrices = matrices[None]
     if matrices.shape not in [(photos, *shape) for shape in shapes]:
         raise InputError(f"{name} is {matrices.shape}, expected {wanted}: one a photo")
+    if isinstance(value, list) and not _only_numbers(value):
+        raise InputError(f"{name} is no array of numbers; give {wanted}")
     if not np.isfinite(matrices).all():
         raise InputError(f"{name} holds numbers that are not finite")
     return matrices
+
+
+def _only_numbers(value: Any) -> bool:
+    """False for the texts, truths and nothings that NumPy would take for numbers."""
+    if isinstance(value, list):
+        return all(map(_only_numbers, value))
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    """What was sent, as short as a sentence bears."""
+    if isinstance(value, str):
+        return repr(value[:SHOWN]) + ("..." if len(value) > SHOWN else "")
+    return repr(value)[:SHOWN] if isinstance(value, (int, float)) else type(value).__name__
 
 
 def _positive(value: Any) -> float:
@@ -323,11 +407,11 @@ def _positive(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool) or not 0 < number < math.inf:
-        raise InputError(f"focal_px={value!r}: give pixels, above 0")
+        raise InputError(f"focal_px={_shown(value)}: give pixels, above 0")
     return number
 
 
 def header_facts(facts: Mapping[str, str]) -> str:
-    """Facts for the one header that SageMaker passes on: ``name=value;...``, ASCII, at most 1,024."""
+    """Facts for the header that SageMaker passes on: ``name=value;...``, ASCII, 1,024 at most."""
     text = ";".join(f"{name}={value}" for name, value in facts.items())
     return text.encode("ascii", "replace").decode()[:1024]

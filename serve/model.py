@@ -13,7 +13,7 @@ from typing import Any, Optional
 import numpy as np
 
 from runtime.artifact import Artifact, find_artifacts, read_artifact
-from runtime.engines import available
+from runtime.engines import ENGINES, available
 from runtime.errors import ArtifactError, InputError
 from runtime.multiview import ENCODER_LOCAL, ScenePredictor, group_views, pick_views
 from runtime.predictor import Predictor, Prepared, nearest_bucket
@@ -26,9 +26,11 @@ NON_COMMERCIAL = ("NC", "untagged")
 LATEST = 0.2  # weight of the newest measurement in the running estimate of a lane's seconds
 
 
-def usable_artifacts(folder: Path) -> list[Artifact]:
-    """Artifacts in a folder that can run here.
+def usable_artifacts(folder: Path, model: str = "") -> list[Artifact]:
+    """Artifacts of one model in a folder that can run here, for the target that is preferred.
 
+    Args:
+        model: which one; empty where there is only one.
     Raises:
         ArtifactError: there are none, or they are of several models.
     """
@@ -38,15 +40,19 @@ def usable_artifacts(folder: Path) -> list[Artifact]:
             f"{folder}: no artifact there; compile one with `make compile` and mount its folder, "
             "or name it with MODEL_DIR"
         )
-    usable = [one for one in artifacts if available(one.manifest.target)]
-    if not usable:
-        targets = ", ".join(sorted({one.manifest.target for one in artifacts}))
-        raise ArtifactError(f"{folder}: holds artifacts for {targets}, which cannot run here")
-    kinds = {(one.manifest.model, one.manifest.target) for one in usable}
-    if len(kinds) > 1:
-        names = ", ".join(sorted("-".join(kind) for kind in kinds))
-        raise ArtifactError(f"{folder}: holds {names}; a service runs one model on one target")
-    return usable
+    models = sorted({one.manifest.model for one in artifacts})
+    if model not in ("", *models):
+        raise ArtifactError(f"{folder}: holds {', '.join(models)}, not DEPTH_MODEL={model}")
+    if not model and len(models) > 1:
+        raise ArtifactError(
+            f"{folder}: holds {', '.join(models)}; a service runs one: set DEPTH_MODEL"
+        )
+    artifacts = [one for one in artifacts if one.manifest.model == (model or models[0])]
+    targets = {one.manifest.target for one in artifacts}
+    for target in filter(available, ENGINES):
+        if target in targets:
+            return [one for one in artifacts if one.manifest.target == target]
+    raise ArtifactError(f"{folder}: holds artifacts for {', '.join(targets)}, none can run here")
 
 
 def check_licence(artifacts: Sequence[Artifact]) -> None:

@@ -8,6 +8,7 @@ import logging
 from typing import Optional
 
 from flask import Response, g
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
 from runtime.errors import DepthError, DeviceError, InputError, LimitError, MissingDependency
@@ -15,6 +16,7 @@ from runtime.errors import DepthError, DeviceError, InputError, LimitError, Miss
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+LONGEST = 1000  # characters of a detail: sentences may hold what was sent
 
 # code -> (status, title)
 CODES = {
@@ -58,7 +60,7 @@ class Problem(Exception):
 
     def __init__(self, code: str, detail: str, retry_after_s: Optional[int] = None) -> None:
         super().__init__(detail)
-        self.code, self.detail, self.retry_after_s = code, detail, retry_after_s
+        self.code, self.detail, self.retry_after_s = code, detail[:LONGEST], retry_after_s
         self.status, self.title = CODES[code]
 
 
@@ -70,6 +72,8 @@ def problem_of(error: BaseException) -> Problem:
         return Problem("too_large", str(error))
     if isinstance(error, InputError):
         return Problem("bad_photo", str(error))
+    if isinstance(error, ParseException):  # found while the body is read
+        return Problem("bad_request", f"broken HTTP ({error})")
     if isinstance(error, DeviceError):
         log.error("device failed", exc_info=error)
         return Problem("device_failed", "try again", retry_after_s=1)

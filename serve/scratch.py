@@ -1,4 +1,4 @@
-"""A folder for one service alone, gone when it ends: workers' states, metrics, an unpacked model."""
+"""A folder for one service alone, gone when it ends: states, metrics, an unpacked model."""
 
 import contextlib
 import os

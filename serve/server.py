@@ -93,6 +93,8 @@ class Server(BaseApplication):
             "post_fork": self._forked,
             "child_exit": self._ended,
         }
+        if "control_socket_disable" in self.cfg.settings:  # newer ones open a socket in HOME
+            options["control_socket_disable"] = True
         for name, value in options.items():
             self.cfg.set(name, value)
 

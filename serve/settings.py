@@ -33,6 +33,7 @@ class Settings:
     model_dir: Path = _setting(
         "MODEL_DIR", Path("/opt/ml/model"), "folder of artifacts, or a model.tar.gz; only read"
     )
+    model: str = _setting("DEPTH_MODEL", "", "which model, where the folder holds several")
     commercial_only: bool = _setting(
         "COMMERCIAL_ONLY", False, "1: do not start with weights that forbid commercial use"
     )

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
+from served import tiny_served  # noqa: F401 a fixture
 
 from runtime.artifact import Artifact, commit, describe_files, partial_folder
 from runtime.manifest import (
@@ -32,14 +33,21 @@ settings.load_profile("repeatable")
 
 
 class ChannelMean(torch.nn.Module):
-    """(B, 3, H, W) to (B, H, W): ``mean over channels * factor + shift``."""
+    """(B, 3, H, W) to (B, H, W): ``mean over channels * factor + shift``.
 
-    def __init__(self, factor: float, shift: float) -> None:
+    ``work`` products of large matrices come first: they take time and change nothing.
+    """
+
+    def __init__(self, factor: float, shift: float, work: int = 0) -> None:
         super().__init__()
-        self.factor, self.shift = factor, shift
+        self.factor, self.shift, self.work = factor, shift, work
+        self.register_buffer("matrix", torch.eye(640 if work else 1))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return image.mean(dim=1) * self.factor + self.shift
+        product = self.matrix * image.mean()  # not a constant, or it would be computed once
+        for _ in range(self.work):
+            product = self.matrix @ product
+        return image.mean(dim=1) * self.factor + self.shift + 0 * product.mean()
 
 
 ArtifactFactory = Callable[..., Artifact]
@@ -60,10 +68,11 @@ def make_artifact(tmp_path_factory: pytest.TempPathFactory) -> ArtifactFactory:
         shift: float = 10.0,
         weights_sha256: str = "0" * 64,
         root: Optional[Path] = None,
+        work: int = 0,
     ) -> Artifact:
         root = root or tmp_path_factory.mktemp("artifacts")
         with partial_folder(root) as folder:
-            module = ChannelMean(factor, shift).eval()
+            module = ChannelMean(factor, shift, work).eval()
             example = torch.zeros(batch, 3, *size_hw)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # newer torch: use export

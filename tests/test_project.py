@@ -29,7 +29,10 @@ ARROWS = {
     "serve": {"runtime"},
     "metric_depth": {"compile", "depth_anything_v2", "layers", "runtime", "benchmarks"},
 }
-MENU = "setup checkpoints compile plan inference test check bench evaluate train-demo serve clean"
+MENU = (
+    "setup checkpoints compile plan inference test check bench evaluate train-demo serve package "
+    "deploy invoke update undeploy clean"
+)
 TARGETS = set(MENU.split(" "))
 # `make test` inside another make hands that one's flags down, and they change what make prints
 OUTSIDE_MAKE = {

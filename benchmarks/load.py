@@ -1,0 +1,221 @@
+"""The service under load: at capacity, at three times that, and against LitServe with the same
+artifact, in one run.
+
+"Bare" is the same work without a service: decode, predict, encode, in a loop. Everything runs on
+this machine, clients too, so they share the processor with what they measure.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.clients import Load, Request, closed_loop, fixed_rate, percentile
+from benchmarks.document import markdown_table
+from benchmarks.peers import install
+from runtime.artifact import read_artifact
+from runtime.errors import InputError
+from runtime.photo import read_photo
+from runtime.predictor import Predictor
+
+log = logging.getLogger(__name__)
+
+PEER = "litserve==0.2.16"
+BOUNDARY = "photo-boundary"
+START_S = 120.0
+OURS, LITSERVE, BARE = "this service", "LitServe", "bare loop"
+TIMES_OVER = 3
+
+
+def measure(artifact: Path, photo: Path, seconds: float, rounds: int, peer: bool) -> dict[str, Any]:
+    """Closed loops in turns, then the overload of each side."""
+    body = photo.read_bytes()
+    predictor = Predictor([read_artifact(artifact)], "cpu")
+    predictor.warm_up()
+    sides: dict[str, Any] = {}
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(our_service(artifact))
+        sides[OURS] = _request(ours, "/v1/depth", body)
+        if peer:
+            port = stack.enter_context(litserve(artifact))
+            sides[LITSERVE] = _request(port, "/predict", body)
+        closed: dict[str, list[Load]] = {name: [] for name in sides}
+        bare: list[float] = []
+        for number in range(rounds + 1):
+            bare.append(_bare_rate(predictor, body, seconds))
+            for name, request in sides.items():
+                closed[name].append(closed_loop(request, 4, seconds))
+            rates = ", ".join(f"{name} {loads[-1].rate:.2f}" for name, loads in closed.items())
+            log.info("%s: bare %.2f, %s images/s", number or "warm-up", bare[-1], rates)
+        capacity = statistics.median(load.rate for load in closed[OURS][1:])
+        over, recovery = {}, {}
+        for name, request in sides.items():
+            log.info("%s: %.1f requests/s for %.0f s", name, TIMES_OVER * capacity, 3 * seconds)
+            over[name] = fixed_rate(request, TIMES_OVER * capacity, 3 * seconds)
+            recovery[name] = request.send()
+    return {
+        "artifact": artifact.name,
+        "photo": photo.name,
+        "seconds": seconds,
+        "rounds": rounds,
+        "offered_rate": TIMES_OVER * capacity,
+        "bare_rate": bare[1:],
+        "closed": {name: [_closed(load) for load in loads[1:]] for name, loads in closed.items()},
+        "overload": {name: _overload(load, recovery[name].seconds) for name, load in over.items()},
+    }
+
+
+def _closed(load: Load) -> dict[str, float]:
+    return {
+        "rate": load.rate,
+        "p50_s": percentile(load.of(200), 0.5),
+        "p99_s": percentile(load.of(200), 0.99),
+        "other": len(load.seen) - len(load.of(200)),
+    }
+
+
+def _overload(load: Load, next_s: float) -> dict[str, float]:
+    refused = load.of(429)
+    return {
+        "sent": len(load.seen),
+        "answered": len(load.of(200)),
+        "answered_rate": load.rate,
+        "p50_s": percentile(load.of(200), 0.5),
+        "p99_s": percentile(load.of(200), 0.99),
+        "refused": len(refused),
+        "refused_p50_s": percentile(refused, 0.5),
+        "refused_p99_s": percentile(refused, 0.99),
+        "lost": len(load.of(None)),
+        "failed": len(load.seen) - len(load.of(200, 429, None)),
+        "next_s": next_s,
+    }
+
+
+def _request(port: int, path: str, photo: bytes) -> Request:
+    """The same form for both sides; LitServe takes no plain body."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
+    body = head.encode() + photo + f"\r\n--{BOUNDARY}--\r\n".encode()
+    kind = f"multipart/form-data; boundary={BOUNDARY}"
+    return Request(port, path, body, {"Content-Type": kind, "Accept": "application/x-npy"})
+
+
+def _bare_rate(predictor: Predictor, body: bytes, seconds: float) -> float:
+    start, count = time.monotonic(), 0
+    while time.monotonic() - start < seconds:
+        np.save(io.BytesIO(), predictor(read_photo(body)).depth)
+        count += 1
+    return count / (time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def our_service(artifact: Path) -> Iterator[int]:
+    """Start it; its port."""
+    port = _free_port()
+    own = {name: value for name, value in os.environ.items() if not name.startswith("DEPTH_")}
+    environment = {
+        **own,
+        "MODEL_DIR": str(artifact),
+        "DEPTH_HOST": "127.0.0.1",
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "DEPTH_LOG_LEVEL": "WARNING",
+    }
+    command = [sys.executable, "-m", "serve"]
+    with _running(command, environment, f"http://127.0.0.1:{port}/ping"):
+        yield port
+
+
+@contextlib.contextmanager
+def litserve(artifact: Path) -> Iterator[int]:
+    """Start LitServe, installed beside once; its port."""
+    folder, port = install("litserve", [PEER, "python-multipart==0.0.20"]), _free_port()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), str(folder)])}
+    script = Path(__file__).parent / "peers" / "litserve_depth.py"
+    command = [sys.executable, str(script), str(artifact.resolve()), str(port)]
+    with _running(command, environment, f"http://127.0.0.1:{port}/health"):
+        yield port
+
+
+@contextlib.contextmanager
+def _running(command: list[str], environment: dict[str, str], ready: str) -> Iterator[None]:
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + START_S
+        while not _answers(ready):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise InputError(f"{' '.join(command[:3])} did not start; see the lines above")
+            time.sleep(0.2)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            log.warning("%s did not end when told to: killed", " ".join(command[:3]))
+        with contextlib.suppress(ProcessLookupError):  # LitServe leaves workers behind
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def table(numbers: dict[str, Any]) -> str:
+    """The numbers of ``measure`` as Markdown."""
+    bare = statistics.median(numbers["bare_rate"])
+    rows = [[BARE, f"{bare:.2f}", "1", "", ""]]
+    for name, loads in numbers["closed"].items():
+        rate, p50, p99 = (
+            statistics.median(x[k] for x in loads) for k in ("rate", "p50_s", "p99_s")
+        )
+        cells = [f"**{rate / bare:.2f}**", f"{p50 * 1000:,.0f}", f"{p99 * 1000:,.0f}"]
+        rows.append([name, f"{rate:.2f}", *cells])
+    closed = markdown_table(
+        ["4 clients in closed loops", "images/s", "of bare", "p50 ms", "p99 ms"], rows
+    )
+    rows = []
+    for name, o in numbers["overload"].items():
+        rows.append(
+            [
+                name,
+                *(f"{o[key]:,.0f}" for key in ("sent", "answered", "refused", "lost", "failed")),
+                *(f"{o[key] * 1000:,.0f}" for key in ("p50_s", "p99_s", "refused_p99_s", "next_s")),
+            ]
+        )
+    header = "sent answered refused lost failed p50_ms p99_ms refused_p99_ms next_ms"
+    over = markdown_table(
+        [f"{numbers['offered_rate']:.1f} requests/s", *header.replace("_", " ").split()], rows
+    )
+    return (
+        f"{closed}\n\n{over}\n\n"
+        f"`{numbers['artifact']}`, a JPEG in, float32 in NumPy's format out. Above: medians of "
+        f"{numbers['rounds']} interleaved rounds of {numbers['seconds']:.0f} s after a warm-up; "
+        f"the bare loop decodes, predicts and encodes one photo after the other. Below: {TIMES_OVER} "
+        f"times that rate for {3 * numbers['seconds']:.0f} s, one connection a request; next is "
+        "one request right after it, in line behind what was accepted. Clients and service share "
+        "the machine."
+    )

@@ -1,0 +1,187 @@
+"""The real server in a process of its own, and requests to it over real sockets.
+
+A folder of artifacts and environment variables in; an address that answers, the processes behind
+it and their log out. It is told to stop at the end, and has to end well.
+"""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+READY_S, STOPPED_S, ANSWER_S = 60.0, 60.0, 30.0
+OURS = ("DEPTH_", "SAGEMAKER_", "AWS_", "MODEL_DIR", "COMMERCIAL_ONLY")
+
+Answer = tuple[int, http.client.HTTPMessage, bytes]
+
+
+@dataclass
+class Served:
+    """A running server."""
+
+    base: str  # http://127.0.0.1:PORT
+    process: "subprocess.Popen[bytes]"
+    log_file: Path
+    last_words: str = ""
+
+    @property
+    def pid(self) -> int:
+        """The master process."""
+        return self.process.pid
+
+    @property
+    def workers(self) -> list[int]:
+        """The worker processes, oldest first."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    @property
+    def log(self) -> str:
+        """What all its processes have written so far."""
+        return self.last_words or self.log_file.read_text(errors="replace")
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOPPED_S)
+
+
+@contextmanager
+def serving(
+    models: Path, status: int = 0, wait: bool = True, **environment: str
+) -> Iterator[Served]:
+    """Start ``python -m serve``, wait until it is ready, and stop it in the end.
+
+    Args:
+        models: folder of artifacts, or one archive.
+        status: that it has to end with.
+        wait: False: do not wait for /ping.
+        environment: settings; what is set outside the tests does not count.
+    """
+    with tempfile.TemporaryDirectory(prefix="served-") as folder:
+        served = _start(models, Path(folder), environment)
+        try:
+            if wait:
+                wait_until_ready(served)
+            yield served
+            found = served.stop()
+        finally:
+            if served.process.poll() is None:
+                os.killpg(served.pid, signal.SIGKILL)  # the group that it began
+                served.process.wait()
+            served.last_words = served.log
+        assert found == status, f"it ended with {found}:\n{served.log}"
+
+
+def _start(models: Path, folder: Path, environment: Mapping[str, str]) -> Served:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith(OURS)}
+    settings = {
+        "MODEL_DIR": str(models),
+        "DEPTH_HOST": "127.0.0.1",
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "DEPTH_ENGINE_THREADS": "1",
+        "TMPDIR": str(folder),
+        "PYTHONUNBUFFERED": "1",
+        **environment,
+    }
+    log_file = folder / "server.log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serve"],
+            cwd=ROOT,
+            env={**inherited, **settings},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Served(f"http://127.0.0.1:{settings['SAGEMAKER_BIND_TO_PORT']}", process, log_file)
+
+
+def wait_until_ready(served: Served, seconds: float = READY_S) -> None:
+    """Return when /ping answers 200.
+
+    Raises:
+        AssertionError: it ended, or it did not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert served.process.poll() is None, f"it ended:\n{served.log}"
+        try:
+            if get(served.base, "/ping")[0] == 200:
+                return
+        except OSError:  # it does not listen yet
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"not ready within {seconds:g} s:\n{served.log}")
+
+
+def ask(
+    base: str,
+    method: str,
+    path: str,
+    body: Any = None,
+    headers: Optional[Mapping[str, str]] = None,
+    timeout_s: float = ANSWER_S,
+) -> Answer:
+    """One request on a connection of its own."""
+    address = urlsplit(base)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout_s)
+    try:
+        connection.connect()
+        with suppress(ConnectionError):  # it may answer, and close, before it has read all
+            connection.request(method, path, body, dict(headers or {}))
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        connection.close()
+
+
+def get(base: str, path: str, headers: Optional[Mapping[str, str]] = None) -> Answer:
+    """GET."""
+    return ask(base, "GET", path, None, headers)
+
+
+def post(
+    base: str, body: Any, headers: Optional[Mapping[str, str]] = None, path: str = "/v1/depth"
+) -> Answer:
+    """POST; the body is a photo in PNG unless the headers say otherwise."""
+    return ask(base, "POST", path, body, {"Content-Type": "image/png", **(headers or {})})
+
+
+def connect(base: str, timeout_s: float = ANSWER_S) -> socket.socket:
+    """A socket, for what no HTTP client would send."""
+    address = urlsplit(base)
+    return socket.create_connection((address.hostname, address.port), timeout_s)
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process, in MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(f"process {pid} has no memory")
+
+
+@pytest.fixture(scope="session")
+def tiny_served(tiny_artifact: Any) -> Iterator[Served]:
+    """One server of the tiny artifact, with the settings as they come. Shared: do not stop it."""
+    with serving(tiny_artifact.path) as served:
+        yield served

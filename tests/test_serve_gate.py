@@ -1,0 +1,159 @@
+"""What is let in and in what order it runs: the gate by cost, and the device's thread."""
+
+import threading
+import time
+
+import pytest
+
+from serve.batching import Batcher, Lane, Task
+from serve.gate import Gate
+from serve.problems import Problem
+
+FOREVER = 1e9
+
+
+def refused(gate: Gate, cost_s: float, deadline_s: float = FOREVER) -> bool:
+    try:
+        with gate.accepted(cost_s, deadline_s):
+            return False
+    except Problem as problem:
+        assert (problem.status, problem.code) == (429, "overloaded")
+        assert problem.retry_after_s >= 1
+        return True
+
+
+def test_work_is_accepted_up_to_its_cost():
+    gate = Gate(10, 100)
+    with gate.accepted(6, FOREVER):
+        assert refused(gate, 5) and not refused(gate, 4)
+        assert (gate.cost_s, gate.count) == (6, 1)
+    assert (gate.cost_s, gate.count) == (0, 0)
+
+
+def test_a_request_that_alone_costs_more_than_the_limit_is_accepted():
+    assert not refused(Gate(1, 100), 50)
+
+
+def test_requests_are_counted_whatever_they_cost():
+    gate = Gate(10, 2)
+    with gate.accepted(0, FOREVER), gate.accepted(0, FOREVER):
+        assert refused(gate, 0)
+
+
+def test_work_that_could_not_be_done_by_its_deadline_is_refused_at_once():
+    gate = Gate(100, 100)
+    with gate.accepted(5, FOREVER):
+        assert refused(gate, 1, deadline_s=4) and not refused(gate, 1, deadline_s=7)
+
+
+def test_a_failed_request_gives_its_place_back():
+    gate = Gate(10, 1)
+    with pytest.raises(ValueError), gate.accepted(3, FOREVER):
+        raise ValueError
+    assert (gate.cost_s, gate.count) == (0, 0)
+
+
+class Recorder:
+    """A lane's work: notes each batch, and blocks the first until it is released."""
+
+    def __init__(self, batch: int = 1) -> None:
+        self.batches: list[list[int]] = []
+        self.release = threading.Event()
+        self.errors: list[BaseException] = []
+        self.batcher = Batcher(0.02, self.errors.append)
+        self.lane = Lane("a", self.run, batch)
+
+    def run(self, payloads):
+        if not self.batches:
+            self.batches.append(list(payloads))
+            assert self.release.wait(10)
+        else:
+            self.batches.append(list(payloads))
+        if "fail" in payloads:
+            raise RuntimeError("the device is lost")
+        return [f"done {payload}" for payload in payloads]
+
+    def first(self):
+        """A task that is running, until it is released."""
+        self.batcher.start()
+        future = self.submit(1)
+        while not self.batches:
+            time.sleep(0.005)
+        return future
+
+    def submit(self, payload, deadline_s=30.0, gone=lambda: False, lane=None):
+        deadline = time.monotonic() + deadline_s
+        return self.batcher.submit(Task(lane or self.lane, payload, deadline, gone))
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder(batch=3)
+
+
+def test_tasks_share_a_batch_and_get_their_own_results(recorder):
+    futures = [recorder.submit(number) for number in range(5)]
+    recorder.release.set()
+    recorder.batcher.start()
+    found = [future.result(10) for future in futures]
+    assert [one.result for one in found] == [f"done {number}" for number in range(5)]
+    assert recorder.batches == [[0, 1, 2], [3, 4]]
+    assert [one.batched for one in found] == [3, 3, 3, 2, 2]
+
+
+def test_tasks_of_another_shape_never_share_a_batch(recorder):
+    other = Lane("b", recorder.run, 3)
+    futures = [recorder.submit(n, lane=other if n % 2 else None) for n in range(4)]
+    recorder.release.set()
+    recorder.batcher.start()
+    for future in futures:
+        future.result(10)
+    assert recorder.batches == [[0, 2], [1, 3]]
+
+
+def test_a_batch_waits_for_its_window_and_no_longer(recorder):
+    recorder.release.set()
+    recorder.batcher.start()
+    start = time.monotonic()
+    assert recorder.submit(1).result(10).batched == 1
+    assert 0.015 < time.monotonic() - start < 5
+
+
+def test_expired_work_is_not_computed(recorder):
+    first = recorder.first()
+    late = recorder.submit(2, deadline_s=0.05)
+    time.sleep(0.2)
+    recorder.release.set()
+    assert first.result(10).result == "done 1"
+    with pytest.raises(Problem) as caught:
+        late.result(10)
+    assert caught.value.code == "deadline_passed"
+    assert recorder.batches == [[1]]
+
+
+def test_work_of_a_client_that_has_gone_is_not_computed(recorder):
+    first, gone = recorder.first(), recorder.submit(2, gone=lambda: True)
+    recorder.release.set()
+    first.result(10)
+    with pytest.raises(Problem):
+        gone.result(10)
+    assert recorder.batches == [[1]]
+
+
+def test_cancelled_work_is_not_computed_and_the_thread_goes_on(recorder):
+    first, cancelled = recorder.first(), recorder.submit(2)
+    assert cancelled.cancel()
+    recorder.release.set()
+    first.result(10)
+    assert recorder.submit(3).result(10).result == "done 3"
+    assert [2] not in recorder.batches
+
+
+def test_a_failure_reaches_its_requests_and_whoever_watches_the_device(recorder):
+    recorder.release.set()
+    recorder.batcher.start()
+    failed = recorder.submit("fail")
+    with pytest.raises(RuntimeError, match="the device is lost"):
+        failed.result(10)
+    assert recorder.submit(1).result(10).result == "done 1"
+    assert len(recorder.errors) == 1
