@@ -25,6 +25,7 @@ EXAMPLES = """examples:
   python -m benchmarks forms                          what the exact rewrites do to speed
   python -m benchmarks da3                            Depth Anything 3 against its own package
   python -m benchmarks load                           the service under load, beside LitServe
+  python -m benchmarks soak                           the service's memory over 10,000 requests
   python -m benchmarks memory                         Depth Anything 3's peak against views
   python -m benchmarks casts --model demo             what Inferentia's casts do, emulated
 """
@@ -101,6 +102,16 @@ def build_parser() -> argparse.ArgumentParser:
     load.add_argument("--seconds", type=float, default=10, metavar="S", help="a round; default 10")
     load.add_argument("--rounds", type=int, default=3, metavar="R", help="default 3")
     load.add_argument("--alone", action="store_true", help="without LitServe")
+
+    soak = commands.add_parser(
+        "soak",
+        parents=[shared],
+        help="the service's memory over many requests",
+        description="Send requests to the service on loopback, on a small graph, and look at its "
+        "worker's memory in between.",
+        epilog="example: python -m benchmarks soak --requests 10000 --doc",
+    )
+    soak.add_argument("--requests", type=int, default=10000, metavar="N", help="default 10000")
 
     memory = commands.add_parser(
         "memory",
@@ -214,11 +225,23 @@ def _memory(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 def _load(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from benchmarks.load import measure, table
-    from runtime.folder import FolderJob, find_photos
 
-    photo = find_photos(FolderJob(args.input, Path("output_depth")))[-1]
+    photo = _last_photo(args.input)
     numbers = measure(args.artifact, photo, args.seconds, args.rounds, not args.alone)
     return numbers, table(numbers)
+
+
+def _soak(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from benchmarks.soak import measure, table
+
+    numbers = measure(_last_photo(args.input), args.requests)
+    return numbers, table(numbers)
+
+
+def _last_photo(folder: Path) -> Path:
+    from runtime.folder import FolderJob, find_photos
+
+    return find_photos(FolderJob(folder, Path("output_depth")))[-1]
 
 
 def _casts(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -234,6 +257,7 @@ MEASURES = {
     "forms": _forms,
     "da3": _da3,
     "load": _load,
+    "soak": _soak,
     "memory": _memory,
     "casts": _casts,
 }

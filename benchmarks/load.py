@@ -47,7 +47,7 @@ def measure(artifact: Path, photo: Path, seconds: float, rounds: int, peer: bool
     predictor.warm_up()
     sides: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
-        ours = stack.enter_context(our_service(artifact))
+        ours, _ = stack.enter_context(our_service(artifact))
         sides[OURS] = _request(ours, "/v1/depth", body)
         if peer:
             port = stack.enter_context(litserve(artifact))
@@ -121,8 +121,8 @@ def _bare_rate(predictor: Predictor, body: bytes, seconds: float) -> float:
 
 
 @contextlib.contextmanager
-def our_service(artifact: Path) -> Iterator[int]:
-    """Start it; its port."""
+def our_service(artifact: Path) -> Iterator[tuple[int, int]]:
+    """Start it; its port, and the number of its first process."""
     port = _free_port()
     own = {name: value for name, value in os.environ.items() if not name.startswith("DEPTH_")}
     environment = {
@@ -133,8 +133,8 @@ def our_service(artifact: Path) -> Iterator[int]:
         "DEPTH_LOG_LEVEL": "WARNING",
     }
     command = [sys.executable, "-m", "serve"]
-    with _running(command, environment, f"http://127.0.0.1:{port}/ping"):
-        yield port
+    with _running(command, environment, f"http://127.0.0.1:{port}/ping") as pid:
+        yield port, pid
 
 
 @contextlib.contextmanager
@@ -149,7 +149,7 @@ def litserve(artifact: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], environment: dict[str, str], ready: str) -> Iterator[None]:
+def _running(command: list[str], environment: dict[str, str], ready: str) -> Iterator[int]:
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
     )
@@ -159,7 +159,7 @@ def _running(command: list[str], environment: dict[str, str], ready: str) -> Ite
             if process.poll() is not None or time.monotonic() > deadline:
                 raise InputError(f"{' '.join(command[:3])} did not start; see the lines above")
             time.sleep(0.2)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         try:
@@ -214,8 +214,8 @@ def table(numbers: dict[str, Any]) -> str:
         f"{closed}\n\n{over}\n\n"
         f"`{numbers['artifact']}`, a JPEG in, float32 in NumPy's format out. Above: medians of "
         f"{numbers['rounds']} interleaved rounds of {numbers['seconds']:.0f} s after a warm-up; "
-        f"the bare loop decodes, predicts and encodes one photo after the other. Below: {TIMES_OVER} "
-        f"times that rate for {3 * numbers['seconds']:.0f} s, one connection a request; next is "
-        "one request right after it, in line behind what was accepted. Clients and service share "
-        "the machine."
+        "the bare loop decodes, predicts and encodes one photo after the other. Below: "
+        f"{TIMES_OVER} times that rate for {3 * numbers['seconds']:.0f} s, one connection a "
+        "request; next is one request right after it, in line behind what was accepted. Clients "
+        "and service share the machine."
     )

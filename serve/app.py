@@ -54,7 +54,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
 OPEN = ("/ping", "/livez", "/readyz", "/", "/openapi.json")  # no token is asked for
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src 'self' blob:; connect-src 'self'"
+    "img-src 'self' blob: data:; connect-src 'self'"
 )
 PACKAGES = (
     "depth-anything-inferentia",

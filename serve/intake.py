@@ -288,11 +288,9 @@ def _from_json(
     if not isinstance(facts, dict):
         raise InputError('the JSON is no object; give {"image": "...base64..."}')
     cameras = {name: facts.pop(name, None) for name in CAMERAS}
-    sources = facts.pop("images", None)
-    if "image" in facts:
-        if sources is not None:
-            raise InputError("the JSON has both image and images; give one")
-        sources = [facts.pop("image")]
+    if "image" in facts and "images" in facts:
+        raise InputError("the JSON has both image and images; give one")
+    sources = [facts.pop("image")] if "image" in facts else facts.pop("images", None)
     if not isinstance(sources, list) or not all(isinstance(one, str) for one in sources):
         raise InputError("image: give base64 text or s3://bucket/key; images: a list of them")
     _check_count(len(sources), settings)

