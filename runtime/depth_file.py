@@ -10,7 +10,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Optional
 
@@ -22,6 +22,7 @@ from runtime.manifest import OutputSpec
 from runtime.optional import require
 from runtime.predictor import Prediction
 
+SIDECAR = ".json"
 FORMATS = ("png", "png16", "npz", "exr", "pfm", "tiff")
 MILLIMETRES = 1000.0
 MAX_UINT16 = 65535
@@ -213,27 +214,23 @@ def encode_pfm(depth: np.ndarray) -> bytes:
     return data.tobytes()
 
 
-def write_prediction(
+def encode_prediction(
     prediction: Prediction,
     rgb: np.ndarray,
-    base: Path,
-    photo: str,
+    name: str,
     formats: tuple[str, ...],
     colormap: str = "Spectral_r",
     side_by_side: bool = False,
-) -> list[Path]:
-    """Write a map in the formats asked for, and the sidecar last.
+) -> Iterator[tuple[str, bytes]]:
+    """Encode a map in the formats asked for, one after the other, and the sidecar last.
 
     Args:
         rgb: the photo, uint8 (H, W, 3), for ``side_by_side``.
-        base: path of the files without their last suffix.
-        photo: the photo's name, for the sidecar.
+        name: the photo's, which the files' begin with.
         formats: of ``FORMATS``.
         colormap: of ``COLORMAPS``.
-    Returns:
-        the files written.
-    Raises:
-        OSError: the disk refuses.
+    Yields:
+        each file's suffix, to be added to the photo's whole name, and its bytes.
     """
     depth, output, facts = prediction.depth, prediction.output, describe(prediction)
     encoders: dict[str, tuple[str, Callable[[], bytes]]] = {
@@ -260,13 +257,36 @@ def write_prediction(
             lambda: encode_png(np.concatenate((rgb, painted), axis=1), facts),
         )
         wanted += ["side_by_side"] if side_by_side else []
-    files = {name: base.with_name(base.name + encoders[name][0]) for name in wanted}
-    for name, file in files.items():
-        write_atomically(file, encoders[name][1]())
-    note = base.with_name(base.name + ".json")
-    text = sidecar(prediction, photo, {name: file.name for name, file in files.items()}, **more)
-    write_atomically(note, text.encode("utf-8", "backslashreplace"))
-    return [*files.values(), note]
+    for one in wanted:
+        suffix, encode = encoders[one]
+        yield suffix, encode()
+    text = sidecar(prediction, name, {one: name + encoders[one][0] for one in wanted}, **more)
+    yield SIDECAR, text.encode("utf-8", "backslashreplace")
+
+
+def write_prediction(
+    prediction: Prediction,
+    rgb: np.ndarray,
+    base: Path,
+    photo: str,
+    formats: tuple[str, ...],
+    colormap: str = "Spectral_r",
+    side_by_side: bool = False,
+) -> list[Path]:
+    """Write what ``encode_prediction`` makes.
+
+    Args:
+        base: path of the files without their last suffix; ends with the photo's name.
+    Returns:
+        the files written.
+    Raises:
+        OSError: the disk refuses.
+    """
+    files = []
+    for suffix, data in encode_prediction(prediction, rgb, photo, formats, colormap, side_by_side):
+        files.append(base.with_name(base.name + suffix))
+        write_atomically(files[-1], data)
+    return files
 
 
 def write_atomically(file: Path, data: bytes) -> None:

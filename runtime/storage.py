@@ -1,16 +1,205 @@
-"""Objects in S3 by their address, within a size.
+"""Where photos come from and results go to: a folder, or a prefix in S3.
 
-``s3://bucket/key`` in, bytes out. Credentials, region and endpoint are boto3's own affair.
+Names within it in; bytes, sizes and tags out. What is written is seen whole or not at all.
+Credentials and region are boto3's own affair.
 """
 
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Optional
 
 from runtime.errors import InputError, LimitError, StorageError
 from runtime.optional import require
 
 SCHEME = "s3://"
-TIMEOUT_S = 10.0
+CONNECT_S, READ_S, ATTEMPTS = 10.0, 30.0, 8
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object. ``tag`` differs when its content does: S3's ETag, or size and time of a file."""
+
+    name: str
+    size: int
+    tag: str
+
+
+@dataclass(frozen=True)
+class S3Options:
+    """How S3 is talked to.
+
+    Args:
+        endpoint_url: of another service that speaks S3.
+        path_style: buckets in the path, not in the host's name.
+        requester_pays: who reads pays.
+        kms_key: with which what is written is encrypted; ``aws`` is the account's own.
+    """
+
+    endpoint_url: Optional[str] = None
+    path_style: bool = False
+    requester_pays: bool = False
+    kms_key: Optional[str] = None
+
+
+class Storage(ABC):
+    """Objects by name, below one address."""
+
+    address: str
+
+    @abstractmethod
+    def below(self, start: str) -> Iterator[Entry]:
+        """Objects whose names begin so, ``folder/``, by name; streamed."""
+
+    def list(self) -> Iterator[Entry]:
+        """All objects, by name; streamed."""
+        return self.below("")
+
+    @abstractmethod
+    def stat(self, name: str) -> Optional[Entry]:
+        """One object; None if there is none."""
+
+    @abstractmethod
+    def read(self, name: str, limit_bytes: int) -> bytes:
+        """An object, whole; its size is asked for first.
+
+        Raises:
+            InputError: there is none.
+            LimitError: it is larger.
+            StorageError: the storage refuses or cannot be reached.
+        """
+
+    @abstractmethod
+    def write(self, name: str, data: bytes) -> None:
+        """Make or replace an object, at once.
+
+        Raises:
+            StorageError: the storage refuses or cannot be reached.
+        """
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Remove an object, if it is there."""
+
+
+class Folder(Storage):
+    """A folder and those below it; hidden ones are left out."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.address = root, str(root)
+
+    def below(self, start: str) -> Iterator[Entry]:
+        yield from self._below(self.root / start)
+
+    def _below(self, folder: Path) -> Iterator[Entry]:
+        try:
+            found = sorted(os.scandir(folder), key=lambda one: one.name)
+        except FileNotFoundError:
+            return
+        for one in found:
+            if one.name.startswith("."):
+                continue
+            if one.is_dir():
+                yield from self._below(Path(one.path))
+            elif one.is_file():
+                name = Path(one.path).relative_to(self.root).as_posix()
+                yield _entry(name, one.stat())
+
+    def stat(self, name: str) -> Optional[Entry]:
+        try:
+            return _entry(name, (self.root / name).stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def read(self, name: str, limit_bytes: int) -> bytes:
+        file = self.root / name
+        try:
+            size = file.stat().st_size
+            if size > limit_bytes:
+                raise LimitError(f"{file}: {size:,} bytes, limit {limit_bytes:,}")
+            return file.read_bytes()
+        except (OSError, ValueError) as error:
+            if isinstance(error, LimitError):
+                raise
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{file}: cannot be read ({reason})") from None
+
+    def write(self, name: str, data: bytes) -> None:
+        file = self.root / name
+        temporary = file.with_name(f".{file.name}.partial-{os.getpid()}")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            temporary.replace(file)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise StorageError(f"{file}: cannot be written ({error.strerror})") from None
+
+    def delete(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+
+class S3Prefix(Storage):
+    """Objects of a bucket whose keys begin with a prefix."""
+
+    def __init__(self, bucket: str, prefix: str = "", options: S3Options = S3Options()) -> None:
+        self.bucket, self.options = bucket, options
+        self.prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
+        self.address = f"{SCHEME}{bucket}/{self.prefix}"
+        self._payer = {"RequestPayer": "requester"} if options.requester_pays else {}
+        self._encryption: dict[str, str] = {}
+        if options.kms_key:
+            self._encryption = {"ServerSideEncryption": "aws:kms"}
+            if options.kms_key != "aws":
+                self._encryption["SSEKMSKeyId"] = options.kms_key
+
+    def below(self, start: str) -> Iterator[Entry]:
+        with _refusals(self.address):
+            pages = _client(self.options).get_paginator("list_objects_v2")
+            where = {"Bucket": self.bucket, "Prefix": self.prefix + start, **self._payer}
+            for page in pages.paginate(**where):
+                for one in page.get("Contents", ()):
+                    name = one["Key"][len(self.prefix) :]
+                    if name and not name.endswith("/"):
+                        yield Entry(name, one["Size"], one["ETag"].strip('"'))
+
+    def stat(self, name: str) -> Optional[Entry]:
+        try:
+            with _refusals(self.address + name):
+                found = _client(self.options).head_object(**self._key(name), **self._payer)
+        except InputError:
+            return None
+        return Entry(name, found["ContentLength"], found["ETag"].strip('"'))
+
+    def read(self, name: str, limit_bytes: int) -> bytes:
+        entry = self.stat(name)
+        if entry is None:
+            raise InputError(f"{self.address}{name}: no such object")
+        if entry.size > limit_bytes:
+            raise LimitError(f"{self.address}{name}: {entry.size:,} bytes, limit {limit_bytes:,}")
+        with _refusals(self.address + name):
+            found = _client(self.options).get_object(**self._key(name), **self._payer)
+            data: bytes = found["Body"].read(limit_bytes + 1)
+        if len(data) > limit_bytes:  # a larger one has come since
+            raise LimitError(f"{self.address}{name}: more than {limit_bytes:,} bytes")
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        with _refusals(self.address + name):
+            _client(self.options).put_object(
+                **self._key(name), Body=data, **self._encryption, **self._payer
+            )
+
+    def delete(self, name: str) -> None:
+        with _refusals(self.address + name):
+            _client(self.options).delete_object(**self._key(name), **self._payer)
+
+    def _key(self, name: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self.prefix + name}
 
 
 def split_address(address: str) -> tuple[str, str]:
@@ -25,40 +214,54 @@ def split_address(address: str) -> tuple[str, str]:
     return bucket, key
 
 
-def read_object(address: str, limit_bytes: int) -> bytes:
-    """Read an object whole; its size is asked for first.
+def open_storage(address: str, options: S3Options = S3Options()) -> Storage:
+    """A folder, or ``s3://bucket/prefix``.
 
     Raises:
-        InputError: an address that is none, or no such object.
-        LimitError: it is larger than the limit.
-        StorageError: the storage refuses or cannot be reached.
+        InputError: no bucket is named.
     """
+    if not address.startswith(SCHEME):
+        return Folder(Path(address))
+    bucket, _, prefix = address[len(SCHEME) :].partition("/")
+    if not bucket:
+        raise InputError(f"{address!r}: give s3://bucket/prefix")
+    return S3Prefix(bucket, prefix, options)
+
+
+def read_object(address: str, limit_bytes: int, options: S3Options = S3Options()) -> bytes:
+    """Read ``s3://bucket/key`` whole; errors as for ``Storage.read``."""
     bucket, key = split_address(address)
+    return S3Prefix(bucket, "", options).read(key, limit_bytes)
+
+
+def _entry(name: str, found: os.stat_result) -> Entry:
+    return Entry(name, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+
+
+@contextmanager
+def _refusals(address: str) -> Iterator[None]:
+    """boto3's exceptions in our words."""
     botocore = require("botocore.exceptions", "aws")
-    client = _client()
+    http = require("urllib3.exceptions", "aws")
     try:
-        size = client.head_object(Bucket=bucket, Key=key)["ContentLength"]
-        if size > limit_bytes:
-            raise LimitError(f"{address}: {size:,} bytes, limit {limit_bytes:,}")
-        # of a larger object that has come since, no more than the limit is read
-        data: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read(limit_bytes + 1)
+        yield
     except botocore.ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if status == 404:
             raise InputError(f"{address}: no such object") from None
         raise StorageError(f"{address}: the storage refuses ({error})") from None
-    except botocore.BotoCoreError as error:
+    except (botocore.BotoCoreError, http.HTTPError, OSError) as error:
         raise StorageError(f"{address}: the storage cannot be reached ({error})") from None
-    if len(data) > limit_bytes:
-        raise LimitError(f"{address}: more than {limit_bytes:,} bytes")
-    return data
 
 
-@lru_cache(maxsize=1)
-def _client() -> Any:
+@lru_cache(maxsize=8)
+def _client(options: S3Options) -> Any:
     config = require("botocore.config", "aws").Config(
-        connect_timeout=TIMEOUT_S,
-        read_timeout=TIMEOUT_S,
-        retries={"mode": "standard", "total_max_attempts": 3},
+        connect_timeout=CONNECT_S,
+        read_timeout=READ_S,
+        max_pool_connections=64,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},  # with jitter
+        s3={"addressing_style": "path"} if options.path_style else None,
     )
-    return require("boto3", "aws").client("s3", config=config)
+    client = require("boto3", "aws").client
+    return client("s3", endpoint_url=options.endpoint_url, config=config)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 from runtime.errors import DepthError
+from runtime.selection import check_licence, usable_artifacts
 from serve.scratch import scratch_folder
 from serve.settings import Settings, from_environment, table
 
@@ -58,7 +59,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def _serve(settings: Settings, scratch: Path) -> int:
     # Imported here: metrics find their folder when they are imported
     from serve.logs import logging_config
-    from serve.model import check_licence, usable_artifacts
     from serve.server import Server, model_folder
 
     logging.config.dictConfig(logging_config(settings.log_level))

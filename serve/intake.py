@@ -12,7 +12,7 @@ import math
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional, Union
+from typing import IO, Any, Optional, Union
 
 import numpy as np
 from flask import Request
@@ -259,7 +259,7 @@ def _from_form(
 ) -> "tuple[list[Photo], dict[str, Any], Options]":
     # werkzeug on its own takes a broken form for an empty one, and puts its files on the disk
     parser = FormDataParser(
-        stream_factory=lambda **_: io.BytesIO(),
+        stream_factory=_in_memory,
         max_form_memory_size=request.max_form_memory_size,
         max_form_parts=request.max_form_parts,
         silent=False,
@@ -279,6 +279,15 @@ def _from_form(
         else:
             pairs.append((name, text))
     return photos, cameras, parse_options(options, pairs, "form field")
+
+
+def _in_memory(
+    total_content_length: Optional[int],
+    content_type: Optional[str],
+    filename: Optional[str],
+    content_length: Optional[int] = None,
+) -> IO[bytes]:
+    return io.BytesIO()
 
 
 def _from_json(

@@ -32,5 +32,6 @@ def logging_config(level: str) -> dict[str, Any]:
             "gunicorn.error": {"level": level, "propagate": True, "handlers": []},
             "gunicorn.access": {"level": "CRITICAL", "propagate": False, "handlers": []},
             "botocore": {"level": "WARNING"},
+            "PIL": {"level": "CRITICAL"},  # it logs what is wrong with hostile files; so do we
         },
     }

@@ -7,14 +7,12 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 
-from runtime.artifact import Artifact, find_artifacts, read_artifact
-from runtime.engines import ENGINES, available
-from runtime.errors import ArtifactError, InputError
+from runtime.artifact import Artifact
+from runtime.errors import InputError
 from runtime.multiview import ENCODER_LOCAL, ScenePredictor, group_views, pick_views
 from runtime.predictor import Predictor, Prepared, nearest_bucket
 from serve.batching import Lane
@@ -22,52 +20,7 @@ from serve.intake import Job
 
 log = logging.getLogger(__name__)
 
-NON_COMMERCIAL = ("NC", "untagged")
 LATEST = 0.2  # weight of the newest measurement in the running estimate of a lane's seconds
-
-
-def usable_artifacts(folder: Path, model: str = "") -> list[Artifact]:
-    """Artifacts of one model in a folder that can run here, for the target that is preferred.
-
-    Args:
-        model: which one; empty where there is only one.
-    Raises:
-        ArtifactError: there are none, or they are of several models.
-    """
-    artifacts = [read_artifact(path) for path in find_artifacts(folder)]
-    if not artifacts:
-        raise ArtifactError(
-            f"{folder}: no artifact there; compile one with `make compile` and mount its folder, "
-            "or name it with MODEL_DIR"
-        )
-    models = sorted({one.manifest.model for one in artifacts})
-    if model not in ("", *models):
-        raise ArtifactError(f"{folder}: holds {', '.join(models)}, not DEPTH_MODEL={model}")
-    if not model and len(models) > 1:
-        raise ArtifactError(
-            f"{folder}: holds {', '.join(models)}; a service runs one: set DEPTH_MODEL"
-        )
-    artifacts = [one for one in artifacts if one.manifest.model == (model or models[0])]
-    targets = {one.manifest.target for one in artifacts}
-    for target in filter(available, ENGINES):
-        if target in targets:
-            return [one for one in artifacts if one.manifest.target == target]
-    raise ArtifactError(f"{folder}: holds artifacts for {', '.join(targets)}, none can run here")
-
-
-def check_licence(artifacts: Sequence[Artifact]) -> None:
-    """Refuse weights that may not be used commercially, or whose licence is not known.
-
-    Raises:
-        ArtifactError: such weights.
-    """
-    for artifact in artifacts:
-        licence = artifact.manifest.weights.licence
-        if any(word in licence for word in NON_COMMERCIAL):
-            raise ArtifactError(
-                f"{artifact.path}: its weights' licence is {licence!r}, and COMMERCIAL_ONLY=1; "
-                "use a model with Apache-2.0 weights (vits, da3-small, da3-base), or unset it"
-            )
 
 
 class Model:

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin
 
-from runtime.errors import InputError
-from runtime.photo import FORMATS, SUFFIXES, read_photo
+from runtime.errors import InputError, LimitError
+from runtime.photo import FORMATS, SUFFIXES, focal_px_of, photo_size, read_photo
+from runtime.photo_header import MAX_EXIF_SEGMENTS, MAX_PARTS, MAX_SCANS
 
 ORIENTATION = 0x0112
 
@@ -285,6 +286,130 @@ def test_a_truncated_photo_is_refused(file_format, kept, encoded, tmp_path):
     file.write_bytes(encoded[file_format][: int(len(encoded[file_format]) * kept)])
     with pytest.raises(InputError, match=r"half\.jpg: (damaged or incomplete|not an image)"):
         read_photo(file)
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data
+
+
+def with_scans(photo: np.ndarray, scans: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again."""
+    data = encode(Image.fromarray(photo), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * (scans - data.count(b"\xff\xda")) + data[-2:]
+
+
+def named_twice(tags: int) -> bytes:
+    """EXIF whose tags each name the whole of it."""
+    return exif(*((1000 + index, 1, 12 * tags, struct.pack("<I", 8)) for index in range(tags)))
+
+
+def test_a_jpeg_of_many_scans_is_read_and_one_of_too_many_is_refused(photo):
+    assert read_photo(with_scans(photo, MAX_SCANS)).shape == photo.shape
+    with pytest.raises(LimitError, match="over 100 scans in one JPEG; save it again"):
+        read_photo(with_scans(photo, MAX_SCANS + 1))
+    with pytest.raises(LimitError, match="over 100 scans"):
+        photo_size(with_scans(photo, MAX_SCANS + 1))
+
+
+def test_what_follows_a_jpeg_is_not_counted_as_its_scans(encoded, photo):
+    film = encoded["JPEG"] + b"\xff\xda" * 500  # as phones put a film behind a photo
+    np.testing.assert_array_equal(read_photo(film), read_photo(encoded["JPEG"]))
+
+
+def test_a_thumbnail_is_not_counted_as_scans(photo):
+    comment = segment(0xFE, b"\xff\xda" * 500)
+    data = encode(Image.fromarray(photo), "JPEG")
+    assert read_photo(data[:2] + comment + data[2:]).shape == photo.shape
+
+
+def test_scans_are_counted_behind_an_end_that_is_only_data(photo):
+    data = with_scans(photo, MAX_SCANS + 1)
+    last = data.rindex(b"\xff\xda")
+    first = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
+    assert first < last
+    hidden = data[:first] + segment(0xFE, b"\xff\xd9") + data[first:]
+    with pytest.raises(LimitError, match="over 100 scans"):
+        read_photo(hidden)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_exif_that_names_the_same_bytes_again_and_again_is_refused(file_format, photo):
+    data = encode(Image.fromarray(photo), file_format, exif=named_twice(1000))
+    for read in (read_photo, photo_size):
+        with pytest.raises(InputError, match="its tags hold more than the file"):
+            read(data)
+    assert focal_px_of(data) is None
+
+
+def test_a_tiff_that_names_the_same_bytes_again_and_again_is_refused():
+    with pytest.raises(InputError, match="its tags hold more than the file"):
+        photo_size(named_twice(1000)[len(b"Exif\0\0") :])
+
+
+def test_a_directory_in_exif_that_names_the_same_bytes_is_refused(photo):
+    inner = named_twice(400)[len(b"Exif\0\0") + 8 :]
+    outer = exif((0x8769, 4, 1, struct.pack("<I", 26)))
+    data = encode(Image.fromarray(photo), "PNG", exif=outer + inner)
+    with pytest.raises(InputError, match="its tags hold more than the file"):
+        photo_size(data)
+
+
+@pytest.mark.parametrize(
+    ("filling", "words"),
+    [
+        (segment(0xE5, b"") * (MAX_PARTS + 1), f"over {MAX_PARTS:,} segments"),
+        (segment(0xE1, b"Exif\0\0a") * (MAX_EXIF_SEGMENTS + 1), "EXIF in over 16 segments"),
+        (segment(0xE5, b"") + bytes(1 << 17), "between the segments"),
+        (b"\xff" * (1 << 17), "between the segments"),
+    ],
+    ids=["segments", "exif", "zeros", "markers"],
+)
+def test_a_jpeg_header_that_takes_long_is_refused(filling, words, encoded):
+    data = encoded["JPEG"]
+    with pytest.raises(LimitError, match=words):
+        photo_size(data[:2] + filling + data[2:])
+
+
+def test_a_png_of_too_many_chunks_is_refused(encoded):
+    data = encoded["PNG"]
+    with pytest.raises(LimitError, match=f"over {MAX_PARTS:,} chunks in a PNG"):
+        photo_size(data[:33] + png_chunk(b"aaAa", b"") * MAX_PARTS + data[33:])
+
+
+def tiled(tile: int) -> bytes:
+    """A grey TIFF of 16 x 16 pixels in one packed tile."""
+    packed = zlib.compress(bytes(256))
+    values = {0x100: 16, 0x101: 16, 0x102: 8, 0x103: 8, 0x106: 1, 0x115: 1}
+    values.update({0x142: tile, 0x143: tile, 0x144: 8 + 2 + 12 * 10 + 4, 0x145: len(packed)})
+    entries = [(tag, 4, 1, struct.pack("<I", value)) for tag, value in values.items()]
+    return exif(*entries)[len(b"Exif\0\0") :] + packed
+
+
+def test_a_tile_counts_like_a_photo_of_its_size():
+    assert read_photo(tiled(16)).shape == (16, 16, 3)
+    with pytest.raises(LimitError, match="tiles of 400,000,000 pixels, limit 100,000,000"):
+        read_photo(tiled(20_000))
+
+
+def test_a_compressed_bmp_is_refused():
+    head = struct.pack("<IiiHHIIiiII", 40, 9, 1, 1, 8, 1, 0, 0, 0, 0, 0)
+    data = b"BM" + struct.pack("<IHHI", 2000, 0, 0, 1078) + head + bytes(1024) + b"\x09\1\0\1"
+    with pytest.raises(InputError, match="a compressed BMP; save it as a plain one"):
+        read_photo(data)
+
+
+def test_the_size_is_told_without_decoding_a_pixel(monkeypatch, encoded, photo):
+    def decoded(*_: Any) -> None:
+        raise AssertionError("a pixel was decoded")
+
+    plain = encode(Image.fromarray(photo), "PNG")  # without EXIF, which Pillow then looks for
+    for kind in (Image.Image, ImageFile.ImageFile, PngImagePlugin.PngImageFile):
+        monkeypatch.setattr(kind, "load", decoded)
+    for file_format in FORMATS:
+        assert photo_size(encoded[file_format]) == photo.shape[:2]
+    assert photo_size(plain) == photo.shape[:2]
+    assert photo_size(png_header(30000, 20000)) == (20000, 30000)
 
 
 def test_an_empty_file_is_refused(tmp_path):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from runtime.errors import ArtifactError, InputError
-from serve.model import check_licence, usable_artifacts
+from runtime.selection import check_licence, usable_artifacts
 from serve.server import engine_threads, worker_count
 from serve.settings import Settings, from_environment, table
 

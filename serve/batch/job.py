@@ -1,0 +1,97 @@
+"""What a batch job is told: inputs, output, artifacts and options, checked, frozen."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from runtime.artifact import Artifact
+from runtime.depth_file import COLORMAPS, FORMATS
+from runtime.errors import InputError
+from runtime.photo import MAX_PIXELS
+from runtime.storage import S3Options, Storage, open_storage
+
+JOB = "_job"
+ENGINES = ("local", "ray")
+OVERWRITES = ("never", "changed", "always")
+MAX_PHOTO_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class BatchJob:
+    """One job.
+
+    Args:
+        input: folder, file, glob, list of files (.txt), manifest (.jsonl, .csv, .parquet), or
+            s3://bucket/prefix.
+        output: folder or s3://bucket/prefix.
+        artifacts: compiled artifacts, or folders of them.
+        workers: engines side by side, each with its share of the processor.
+        threads: for reading, and as many for writing; 0: two a worker.
+        shard: (i, n): only the i-th of n parts, 0 first; parts have jobs of their own.
+        limit: of inputs, for a trial.
+        max_error_rate: share of inputs that may fail before the job gives up.
+        overwrite: what is done with results that are there: ``changed`` makes those anew whose
+            photo, artifact or options changed.
+        focal_px: as for ``Predictor``.
+    """
+
+    input: str
+    output: str
+    artifacts: tuple[Path, ...] = (Path("artifacts"),)
+    formats: tuple[str, ...] = ("npz", "png16")
+    colormap: str = "Spectral_r"
+    engine: str = "local"
+    workers: int = 1
+    threads: int = 0
+    device: str = "auto"
+    shard: tuple[int, int] = (0, 1)
+    limit: Optional[int] = None
+    max_error_rate: float = 0.05
+    overwrite: str = "changed"
+    max_pixels: int = MAX_PIXELS
+    focal_px: Optional[float] = None
+    s3: S3Options = field(default_factory=S3Options)
+
+    def __post_init__(self) -> None:
+        if not self.formats or any(name not in FORMATS for name in self.formats):
+            raise InputError(f"formats {self.formats}: give some of {', '.join(FORMATS)}")
+        for name, value, allowed in (
+            ("colormap", self.colormap, COLORMAPS),
+            ("engine", self.engine, ENGINES),
+            ("overwrite", self.overwrite, OVERWRITES),
+        ):
+            if value not in allowed:
+                raise InputError(f"{name}={value!r}: use one of {', '.join(allowed)}")
+        index, count = self.shard
+        if not 0 <= index < count:
+            raise InputError(f"shard {index}/{count}: give i/n with i from 0 to n - 1")
+        if self.workers < 1 or self.threads < 0:
+            raise InputError(f"workers={self.workers}, threads={self.threads}: give 1 or more")
+        if not 0 <= self.max_error_rate <= 1:
+            raise InputError(f"max_error_rate={self.max_error_rate}: give a share, 0 to 1")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit={self.limit}: give 1 or more")
+
+    @property
+    def folder(self) -> str:
+        """Where the job writes down what it knows of itself, below the output."""
+        index, count = self.shard
+        return JOB if count == 1 else f"{JOB}/shard-{index}-of-{count}"
+
+    def open_output(self) -> Storage:
+        """Where results go."""
+        return open_storage(self.output, self.s3)
+
+    def options(self, artifacts: Sequence[Artifact]) -> str:
+        """A digest of all that decides what a result holds, beside the photo."""
+        facts = {
+            "artifacts": sorted(artifact.digest for artifact in artifacts),
+            "formats": list(self.formats),
+            "colormap": self.colormap,
+            "max_pixels": self.max_pixels,
+            "focal_px": self.focal_px,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

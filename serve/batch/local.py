@@ -1,0 +1,32 @@
+"""One machine: engines side by side in one process, with reading and writing in threads.
+
+Decoding, encoding and every engine leave Python's lock, so processes would add only copies.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+from runtime.artifact import Artifact
+from runtime.pipeline import run_pipeline
+from runtime.predictor import Predictor
+from serve.batch.job import BatchJob
+from serve.batch.listing import Item
+from serve.batch.photos import Photos
+from serve.batch.records import Record
+
+
+def run_local(
+    job: BatchJob, artifacts: Sequence[Artifact], photos: Photos, items: Iterable[Item]
+) -> Iterator[Record]:
+    """Work on items as they come; a record each, in the order in which they are done."""
+    share = None if job.workers == 1 else max(1, (os.cpu_count() or 1) // job.workers)
+    predictors = [Predictor(artifacts, job.device, share) for _ in range(job.workers)]
+    first = predictors[0]
+    for ended in run_pipeline(
+        items,
+        predictors,
+        lambda item: photos.load(item, first),
+        lambda item, source, depth, took: photos.write(item, source, first, depth, took),
+        job.threads or 2 * job.workers,
+    ):
+        yield photos.record(ended)

@@ -1,0 +1,149 @@
+"""One input from its bytes to its results: what every engine does around the device.
+
+An item in; decoded pixels, then encoded files in the output and a record, out. Bad input becomes an
+error record.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from runtime.depth_file import encode_prediction
+from runtime.errors import DepthError, InputError, LimitError, StorageError
+from runtime.photo import focal_px_of, read_photo
+from runtime.pipeline import Ended, Loaded
+from runtime.predictor import Predictor
+from runtime.storage import SCHEME, S3Options, Storage, open_storage, read_object, split_address
+from serve.batch.job import MAX_PHOTO_BYTES, BatchJob
+from serve.batch.listing import Item
+from serve.batch.records import DONE, ERROR, Record
+
+
+@dataclass(frozen=True)
+class Photos:
+    """How a job reads photos and writes results.
+
+    Args:
+        options: the digest of what decides a result, beside the photo.
+    """
+
+    job: BatchJob
+    options: str
+    output: Storage
+
+    def load(self, item: Item, predictor: Predictor) -> "Source":
+        """Read, decode and prepare."""
+        start = time.perf_counter()
+        data = read_bytes(item, self.job.s3)
+        rgb = read_photo(data, self.job.max_pixels)
+        focal_px = self.job.focal_px or item.focal_px
+        if focal_px is None and predictor.needs_focal:
+            focal_px = focal_px_of(data)
+        prepared = predictor.prepare(rgb, focal_px)
+        seconds = {"read": time.perf_counter() - start}
+        tag = item.tag or tag_of(item, self.job.s3)
+        return Source(rgb, prepared, seconds, hashlib.sha256(data).hexdigest(), tag)
+
+    def write(
+        self, item: Item, source: Loaded, predictor: Predictor, depth: np.ndarray, took: float
+    ) -> Record:
+        """Encode, write, and say so. The same photo and options give the same bytes."""
+        assert isinstance(source, Source)
+        start = time.perf_counter()
+        prediction = predictor.finish(source.prepared, depth, took)
+        prediction.seconds.clear()  # times belong into the record, or no two runs are alike
+        outputs, size = [], 0
+        name = item.name.rpartition("/")[2]
+        for suffix, data in encode_prediction(
+            prediction, source.rgb, name, self.job.formats, self.job.colormap
+        ):
+            self.output.write(item.name + suffix, data)
+            outputs.append(item.name + suffix)
+            size += len(data)
+        return Record(
+            item.name,
+            item.address,
+            DONE,
+            self.key(source.tag),
+            sha256=source.sha256,
+            height=source.rgb.shape[0],
+            width=source.rgb.shape[1],
+            outputs=outputs,
+            output_bytes=size,
+            seconds_read=source.seconds["read"],
+            seconds_infer=took,
+            seconds_write=time.perf_counter() - start,
+        )
+
+    def record(self, ended: "Ended[Item, Record]") -> Record:
+        """What became of an input."""
+        if ended.result is not None:
+            return ended.result
+        item, error = ended.source, ended.error
+        assert error is not None
+        return Record(
+            item.name,
+            item.address,
+            ERROR,
+            self.key(item.tag or self._tag_if_any(item)),
+            code=code_of(error),
+            error=str(error)[:500],
+        )
+
+    def _tag_if_any(self, item: Item) -> str:
+        try:
+            return tag_of(item, self.job.s3)
+        except DepthError:  # what kept the photo from being read keeps this, too
+            return ""
+
+    def key(self, tag: str) -> str:
+        """Of a photo with this tag under these options."""
+        return hashlib.sha256(f"{tag}|{self.options}".encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Source(Loaded):
+    """A decoded photo, and what its bytes were."""
+
+    sha256: str
+    tag: str
+
+
+def read_bytes(item: Item, options: S3Options) -> bytes:
+    """The photo's bytes, from disk or from S3."""
+    if item.address.startswith(SCHEME):
+        return read_object(item.address, MAX_PHOTO_BYTES, options)
+    folder, _, name = item.address.rpartition("/")
+    return _folder(folder or ("/" if item.address.startswith("/") else ".")).read(
+        name, MAX_PHOTO_BYTES
+    )
+
+
+def tag_of(item: Item, options: S3Options) -> str:
+    """What tells this content of the photo from another, asked for now; empty if it is gone."""
+    if item.address.startswith(SCHEME):
+        bucket, key = split_address(item.address)
+        found = open_storage(f"{SCHEME}{bucket}", options).stat(key)
+    else:
+        folder, _, name = item.address.rpartition("/")
+        found = _folder(folder or ".").stat(name)
+    return found.tag if found else ""
+
+
+def code_of(error: Exception) -> str:
+    """A word for the table of errors."""
+    if isinstance(error, LimitError):
+        return "too_large"
+    if isinstance(error, InputError):
+        return "bad_photo"
+    if isinstance(error, StorageError):
+        return "storage_failed"
+    return "failed" if isinstance(error, DepthError) else type(error).__name__
+
+
+@lru_cache(maxsize=256)
+def _folder(path: str) -> Storage:
+    return open_storage(path)

@@ -1,0 +1,70 @@
+"""Every input has exactly one result that can be read, or a reason: all of it is read again."""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from runtime.errors import DepthError, InputError
+from runtime.storage import Storage
+from serve.batch.plan import read_items, read_plan
+from serve.batch.records import DONE, Record, read_records
+
+RESULT_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with an input's result."""
+
+    name: str
+    problem: str
+
+
+def verify_job(output: Storage, folder: str) -> Iterator[Fault]:
+    """Read all results of a job.
+
+    Yields:
+        what is wrong; nothing if nothing is.
+    Raises:
+        InputError: no job there.
+    """
+    plan = read_plan(output, folder)
+    if plan is None:
+        raise InputError(f"{output.address}: no job there")
+    records = {record.name: record for record in read_records(output, folder)}
+    owners: dict[str, str] = {}
+    for item in read_items(output, folder, plan):
+        record = records.get(item.name)
+        if record is None:
+            yield Fault(item.name, "no record: the job is not finished")
+        elif record.status == DONE:
+            for name in record.outputs:
+                if name in owners:
+                    yield Fault(item.name, f"{name} is also the result of {owners[name]}")
+                owners[name] = item.name
+                problem = problem_with(output, name, record)
+                if problem:
+                    yield Fault(item.name, f"{name}: {problem}")
+
+
+def problem_with(output: Storage, name: str, record: Record) -> str:
+    """What is wrong with one file; empty if it is as the record says."""
+    try:
+        data = output.read(name, RESULT_BYTES)
+        expected = (record.height, record.width)
+        if name.endswith(".npz"):
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                shapes = {arrays[key].shape for key in arrays.files if key != "meta"}
+            return "" if shapes == {expected} else f"holds {shapes}, expected {expected}"
+        if name.endswith((".png", ".tiff")):
+            with Image.open(io.BytesIO(data)) as image:
+                image.load()
+                found = (image.height, image.width)
+            return "" if found == expected else f"is {found}, expected {expected}"
+        return "" if data else "is empty"
+    except (DepthError, OSError, ValueError, KeyError, SyntaxError, zipfile.BadZipFile) as error:
+        return str(error)
