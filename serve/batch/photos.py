@@ -55,13 +55,14 @@ class Photos:
         start = time.perf_counter()
         prediction = predictor.finish(source.prepared, depth, took)
         prediction.seconds.clear()  # times belong into the record, or no two runs are alike
-        outputs, size = [], 0
+        outputs, digests, size = [], [], 0
         name = item.name.rpartition("/")[2]
         for suffix, data in encode_prediction(
             prediction, source.rgb, name, self.job.formats, self.job.colormap
         ):
             self.output.write(item.name + suffix, data)
             outputs.append(item.name + suffix)
+            digests.append(hashlib.sha256(data).hexdigest())
             size += len(data)
         return Record(
             item.name,
@@ -72,6 +73,7 @@ class Photos:
             height=source.rgb.shape[0],
             width=source.rgb.shape[1],
             outputs=outputs,
+            digests=digests,
             output_bytes=size,
             seconds_read=source.seconds["read"],
             seconds_infer=took,

@@ -34,6 +34,7 @@ class Record:
     height: int = 0
     width: int = 0
     outputs: list[str] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)  # sha256 of each of the outputs
     output_bytes: int = 0
     seconds_read: float = 0.0
     seconds_infer: float = 0.0

@@ -1,5 +1,6 @@
 """Every input has exactly one result that can be read, or a reason: all of it is read again."""
 
+import hashlib
 import io
 import zipfile
 from collections.abc import Iterator
@@ -42,19 +43,21 @@ def verify_job(output: Storage, folder: str) -> Iterator[Fault]:
         if record is None:
             yield Fault(item.name, "no record: the job is not finished")
         elif record.status == DONE:
-            for name in record.outputs:
+            for name, digest in zip(record.outputs, record.digests):
                 if name in owners:
                     yield Fault(item.name, f"{name} is also the result of {owners[name]}")
                 owners[name] = item.name
-                problem = problem_with(output, name, record)
+                problem = problem_with(output, name, digest, record)
                 if problem:
                     yield Fault(item.name, f"{name}: {problem}")
 
 
-def problem_with(output: Storage, name: str, record: Record) -> str:
+def problem_with(output: Storage, name: str, digest: str, record: Record) -> str:
     """What is wrong with one file; empty if it is as the record says."""
     try:
         data = output.read(name, RESULT_BYTES)
+        if hashlib.sha256(data).hexdigest() != digest:
+            return "its bytes are not those that were written"
         expected = (record.height, record.width)
         if name.endswith(".npz"):
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
@@ -65,6 +68,6 @@ def problem_with(output: Storage, name: str, record: Record) -> str:
                 image.load()
                 found = (image.height, image.width)
             return "" if found == expected else f"is {found}, expected {expected}"
-        return "" if data else "is empty"
+        return ""
     except (DepthError, OSError, ValueError, KeyError, SyntaxError, zipfile.BadZipFile) as error:
         return str(error)

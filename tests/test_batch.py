@@ -1,0 +1,341 @@
+"""Batch jobs: one result or one reason for each input, whatever dies on the way."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from runtime.errors import InputError
+from runtime.storage import open_storage
+from serve.batch.__main__ import SOME_FAILED, main
+from serve.batch.job import JOB, BatchJob
+from serve.batch.listing import list_inputs
+from serve.batch.records import read_records
+from serve.batch.verify import verify_job
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def photos(tmp_path, save_photo) -> Path:
+    """Twelve photos in two folders, and two files that are none."""
+    folder = tmp_path / "photos"
+    for number in range(12):
+        save_photo(folder / ("a" if number % 2 else "b") / f"{number:02}.png", 20, 30, number)
+    (folder / "a" / "bad.jpg").write_bytes(b"no photo")
+    (folder / "empty.png").touch()
+    (folder / "notes.txt").write_text("no photo by its name")
+    return folder
+
+
+def words(photos, output, artifact, *more: object) -> "list[str]":
+    found = ["--input", photos, "--output", output, "--artifact", artifact.path]
+    return [str(word) for word in (*found, "--max-error-rate", "0.5", *more)]
+
+
+def records(output) -> "dict[str, object]":
+    return {one.name: one for one in read_records(open_storage(str(output)), JOB)}
+
+
+def contents(output: Path) -> "dict[str, bytes]":
+    """Results by name, without what the job knows of itself."""
+    return {
+        file.relative_to(output).as_posix(): file.read_bytes()
+        for file in sorted(output.rglob("*"))
+        if file.is_file() and JOB not in file.parts
+    }
+
+
+def test_every_input_gets_a_result_or_a_reason(photos, tiny_artifact, tmp_path, capsys):
+    output = tmp_path / "depth"
+    assert main(["run", *words(photos, output, tiny_artifact)]) == SOME_FAILED
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["planned"], summary["done"], summary["failed"]) == (14, 12, 2)
+    found = records(output)
+    assert len(found) == 14
+    assert {found["a/bad.jpg"].code, found["empty.png"].code} == {"bad_photo"}
+    assert "empty, 0 bytes" in found["empty.png"].error
+    one = found["b/00.png"]
+    assert (one.status, one.height, one.width) == ("done", 20, 30)
+    assert one.outputs == [f"b/00.png{suffix}" for suffix in (".npz", ".depth16.png", ".json")]
+    assert sorted(contents(output)) == sorted(
+        name for record in found.values() for name in record.outputs
+    )
+    success = json.loads((output / JOB / "_SUCCESS").read_text())
+    assert (success["inputs"], success["done"], success["error"]) == (14, 12, 2)
+    assert main(["verify", "--output", str(output)]) == 0
+    status = main(["status", "--output", str(output)])
+    assert status == 0 and json.loads(capsys.readouterr().out)["finished"] is True
+
+
+def test_a_rerun_does_what_changed_and_no_more(photos, tiny_artifact, tmp_path, capsys, save_photo):
+    output = tmp_path / "depth"
+    command = ["run", *words(photos, output, tiny_artifact)]
+    main(command)
+    first = contents(output)
+    capsys.readouterr()
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["kept"] == 14
+    save_photo(photos / "b" / "00.png", 25, 30, 99)
+    save_photo(photos / "new.png")
+    main(command)
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["planned"], summary["done"], summary["kept"]) == (15, 2, 13)
+    second = contents(output)
+    changed = {name for name in first if first[name] != second[name]}
+    assert {name.partition(".png")[0] for name in changed} == {"b/00"}
+    main([*command, "--overwrite", "always"])
+    assert json.loads(capsys.readouterr().out)["kept"] == 0
+    assert contents(output) == second, "the same photos and options give the same bytes"
+
+
+def test_other_options_or_another_artifact_make_results_anew(
+    photos, tiny_artifact, make_artifact, tmp_path, capsys
+):
+    output = tmp_path / "depth"
+    main(["run", *words(photos, output, tiny_artifact)])
+    for artifact, more in (
+        (tiny_artifact, ["--formats", "npz"]),
+        (make_artifact(factor=3.0), ["--formats", "npz"]),
+    ):
+        capsys.readouterr()
+        main(["run", *words(photos, output, artifact, *more)])
+        assert json.loads(capsys.readouterr().out)["done"] == 12
+    never = ["run", *words(photos, output, tiny_artifact, "--overwrite", "never")]
+    capsys.readouterr()
+    assert main(never) == 0
+    assert json.loads(capsys.readouterr().out)["kept"] == 14
+
+
+def test_failed_inputs_are_tried_again_when_asked(
+    photos, tiny_artifact, tmp_path, capsys, save_photo
+):
+    output = tmp_path / "depth"
+    main(["run", *words(photos, output, tiny_artifact)])
+    save_photo(photos / "empty.png")
+    capsys.readouterr()
+    assert main(["retry-failed", *words(photos, output, tiny_artifact)]) == SOME_FAILED
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["done"], summary["failed"], summary["kept"]) == (1, 1, 12)
+    assert records(output)["empty.png"].status == "done"
+
+
+def test_too_many_failures_end_the_job(photos, tiny_artifact, tmp_path, capsys):
+    for number in range(30):
+        (photos / f"z{number}.jpg").write_bytes(b"no photo")
+    output = tmp_path / "depth"
+    command = words(photos, output, tiny_artifact)
+    command[command.index("0.5")] = "0.1"
+    assert main(["run", *command]) == 1
+    assert json.loads(capsys.readouterr().out)["given_up"] is True
+    assert not (output / JOB / "_SUCCESS").exists()
+
+
+def test_shards_are_jobs_of_their_own_and_cover_everything(photos, tiny_artifact, tmp_path):
+    output = tmp_path / "depth"
+    for index in range(3):
+        main(["run", *words(photos, output, tiny_artifact, "--shard", f"{index}/3")])
+    storage = open_storage(str(output))
+    folders = [f"{JOB}/shard-{index}-of-3" for index in range(3)]
+    names = [one.name for folder in folders for one in read_records(storage, folder)]
+    assert len(names) == len(set(names)) == 14
+    for folder in folders:
+        assert list(verify_job(storage, folder)) == []
+
+
+def test_verify_finds_what_is_missing_cut_or_unfinished(photos, tiny_artifact, tmp_path, capsys):
+    output = tmp_path / "depth"
+    main(["run", *words(photos, output, tiny_artifact)])
+    (output / "b/00.png.npz").unlink()
+    cut = output / "b/02.png.depth16.png"
+    cut.write_bytes(cut.read_bytes()[:-20])
+    capsys.readouterr()
+    assert main(["verify", "--output", str(output)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["b/00.png", "b/02.png"]
+
+
+def start(photos, output, artifact) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "serve.batch", "run", *words(photos, output, artifact)]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+def some_results(output: Path, at_least: int, process) -> None:
+    deadline = time.monotonic() + 60
+    while len(list(output.rglob("*.json"))) < at_least + 1 and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_job_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
+    tmp_path, make_artifact, save_photo
+):
+    photos, output = tmp_path / "photos", tmp_path / "depth"
+    for number in range(60):
+        save_photo(photos / f"{number:03}.png", 20, 30, number)
+    for number in range(3):
+        (photos / f"bad{number}.jpg").write_bytes(b"no photo")
+    artifact = make_artifact(work=12)
+    chance = random.Random(7)
+    for turn in range(4):
+        process = start(photos, output, artifact)
+        some_results(output, 10 * turn + chance.randint(1, 8), process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (output / JOB / "_SUCCESS").exists()
+    process = start(photos, output, artifact)
+    assert process.wait(120) == SOME_FAILED
+    assert len(records(output)) == 63
+    assert list(verify_job(open_storage(str(output)), JOB)) == []
+    undisturbed = tmp_path / "undisturbed"
+    assert start(photos, undisturbed, artifact).wait(120) == SOME_FAILED
+    assert contents(output) == contents(undisturbed)
+
+
+def test_sigterm_stops_soon_and_the_job_goes_on_where_it_was(tmp_path, make_artifact, save_photo):
+    photos, output = tmp_path / "photos", tmp_path / "depth"
+    for number in range(200):
+        save_photo(photos / f"{number:03}.png", 20, 30, number)
+    artifact = make_artifact(work=12)
+    process = start(photos, output, artifact)
+    some_results(output, 5, process)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    text, _ = process.communicate(timeout=30)
+    assert process.returncode == 1 and time.monotonic() - begun < 10
+    summary = json.loads(text)
+    assert summary["stopped"] is True and 0 < summary["done"] < 200
+    assert len(records(output)) == summary["done"], "what was done is recorded"
+    save_photo(photos / "later.png")
+    process = start(photos, output, artifact)
+    text, _ = process.communicate(timeout=120)
+    second = json.loads(text)
+    assert process.returncode == 0
+    assert (second["kept"], second["planned"]) == (summary["done"], 200), "the plan was fixed"
+
+
+def test_several_engines_give_what_one_gives(photos, tiny_artifact, tmp_path):
+    one, three = tmp_path / "one", tmp_path / "three"
+    main(["run", *words(photos, one, tiny_artifact)])
+    main(["run", *words(photos, three, tiny_artifact, "--workers", "3", "--threads", "4")])
+    assert contents(one) == contents(three)
+
+
+def listed(text: str, **changes: object) -> "list[str]":
+    return [item.name for item in list_inputs(BatchJob(text, "nowhere", **changes))]
+
+
+def test_inputs_are_found_in_every_form(photos, tmp_path):
+    everything = [f"a/{n:02}.png" for n in range(1, 12, 2)] + ["a/bad.jpg"]
+    everything += [f"b/{n:02}.png" for n in range(0, 12, 2)] + ["empty.png"]
+    assert listed(str(photos)) == everything
+    assert listed(str(photos), limit=3) == everything[:3]
+    assert listed(str(photos / "a" / "01.png")) == ["01.png"]
+    assert listed(str(photos / "*" / "0*.png")) == [n for n in everything if "/0" in n]
+    lists = {
+        "list.txt": "a/01.png\nb/00.png\n",
+        "list.csv": "path,focal_px\na/01.png,90\nb/00.png,\n",
+        "list.jsonl": '{"image": "a/01.png", "focal_px": 90}\n{"uri": "b/00.png"}\n',
+    }
+    for name, text in lists.items():
+        (photos / name).write_text(text)
+        items = list(list_inputs(BatchJob(str(photos / name), "nowhere")))
+        assert [item.name for item in items] == ["a/01.png", "b/00.png"], name
+        assert all(Path(item.address).is_file() for item in items)
+        if name != "list.txt":
+            assert [item.focal_px for item in items] == [90, None]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("l.txt", "a.png\na.png\n", "results of one name, a.png"),
+        ("l.jsonl", "nonsense\n", "line 1: not JSON"),
+        ("l.jsonl", "[1]\n", "line 1: no JSON object"),
+        ("l.jsonl", '{"name": "a"}\n', "no photo named; give one of path, uri, image"),
+        ("l.jsonl", '{"path": ".."}\n', "names no photo"),
+        ("l.csv", "path,focal_px\na.png,wide\n", "focal_px 'wide' is no number"),
+        ("l.jsonl", '{"path": "s3://"}\n', "give s3://bucket/key"),
+    ],
+)
+def test_a_list_that_cannot_be_used_says_why(file, text, message, tmp_path):
+    (tmp_path / file).write_text(text)
+    with pytest.raises(InputError, match=message):
+        listed(str(tmp_path / file))
+
+
+def test_names_never_climb_out_of_the_output(tmp_path):
+    (tmp_path / "l.txt").write_text("../../up.png\n/root/down.png\n")
+    assert listed(str(tmp_path / "l.txt")) == ["up.png", "root/down.png"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--shard", "4/4"], "give i/n with i from 0 to n - 1"),
+        (["--formats", "gif"], "give some of png"),
+        (["--workers", "0"], "give 1 or more"),
+        (["--input", "nowhere"], "nowhere: no such file, folder, or pattern"),
+    ],
+)
+def test_bad_usage_is_one_sentence(more, message, photos, tiny_artifact, tmp_path, capsys):
+    assert main(["run", *words(photos, tmp_path / "depth", tiny_artifact, *more)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error
+    assert not (tmp_path / "depth").exists()
+
+
+def test_a_dry_run_counts_and_writes_nothing(photos, tiny_artifact, tmp_path, capsys):
+    assert main(["run", *words(photos, tmp_path / "depth", tiny_artifact, "--dry-run")]) == 0
+    assert json.loads(capsys.readouterr().out)["inputs"] == 14
+    assert not (tmp_path / "depth").exists()
+
+
+def test_from_bucket_to_bucket_is_the_same_job(photos, tiny_artifact, tmp_path, monkeypatch):
+    local = tmp_path / "local"
+    main(["run", *words(photos, local, tiny_artifact)])
+    aws = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    aws.start()
+    try:
+        host, port = aws.get_host_and_port()
+        for name, value in (
+            ("AWS_ACCESS_KEY_ID", "nobody"),
+            ("AWS_SECRET_ACCESS_KEY", "nothing"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+        ):
+            monkeypatch.setenv(name, value)
+        address = f"http://{host}:{port}"
+        s3 = boto3.client("s3", endpoint_url=address)
+        s3.create_bucket(Bucket="photos")
+        s3.create_bucket(Bucket="depth")
+        for file in photos.rglob("*"):
+            if file.is_file():
+                key = f"in/{file.relative_to(photos).as_posix()}"
+                s3.put_object(Bucket="photos", Key=key, Body=file.read_bytes())
+        command = ["--endpoint-url", address, "--path-style", "--artifact", tiny_artifact.path]
+        command += ["--input", "s3://photos/in", "--output", "s3://depth/out"]
+        command += ["--max-error-rate", "0.5"]
+        assert main(["run", *map(str, command)]) == SOME_FAILED
+        assert main(["run", *map(str, command)]) == 0, "ETags tell that nothing changed"
+        where = ["--endpoint-url", address, "--path-style", "--output", "s3://depth/out"]
+        assert main(["verify", *where]) == 0
+        listing = s3.list_objects_v2(Bucket="depth", Prefix="out/")["Contents"]
+        found = {
+            one["Key"][4:]: s3.get_object(Bucket="depth", Key=one["Key"])["Body"].read()
+            for one in listing
+            if JOB not in one["Key"]
+        }
+        assert found == contents(local)
+    finally:
+        aws.stop()
+    assert os.environ["AWS_ACCESS_KEY_ID"] == "nobody"
