@@ -1,7 +1,7 @@
 # The menu. `make` alone prints it; CI calls the same targets.
 .DEFAULT_GOAL := help
 .PHONY: help setup checkpoints compile plan inference test check bench evaluate train-demo serve clean
-.PHONY: package deploy invoke update undeploy
+.PHONY: batch package deploy invoke update undeploy
 
 MODEL  ?= vits
 TARGET ?= auto
@@ -57,6 +57,9 @@ train-demo: .venv/installed ## make the demo checkpoint again: ARGS="--resume"
 
 serve: .venv/installed ## the HTTP service on what is in artifacts/, port 8080: MODEL=
 	@MODEL_DIR=$${MODEL_DIR:-artifacts} DEPTH_MODEL=$(if $(NAMED),$(MODEL)) $(PY) -m serve $(ARGS)
+
+batch: .venv/installed ## depth for many photos, restartable: ARGS="--input photos/ --output depth/"
+	@$(PY) -m serve.batch run $(if $(NAMED),--model $(MODEL)) $(ARGS)
 
 package: .venv/installed ## artifacts to model.tar.gz for SageMaker: ARGS="--artifact FOLDER"
 	@$(PY) -m serve.sagemaker package $(ARGS)

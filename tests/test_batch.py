@@ -163,8 +163,9 @@ def test_verify_finds_what_is_missing_cut_or_unfinished(photos, tiny_artifact, t
     assert [line.partition(":")[0] for line in lines] == ["b/00.png", "b/02.png"]
 
 
-def start(photos, output, artifact) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "serve.batch", "run", *words(photos, output, artifact)]
+def start(photos, output, artifact, *more: object) -> "subprocess.Popen[str]":
+    """The real command, in a process of its own."""
+    command = [sys.executable, "-m", "serve.batch", "run", *words(photos, output, artifact, *more)]
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -229,6 +230,39 @@ def test_several_engines_give_what_one_gives(photos, tiny_artifact, tmp_path):
     main(["run", *words(photos, one, tiny_artifact)])
     main(["run", *words(photos, three, tiny_artifact, "--workers", "3", "--threads", "4")])
     assert contents(one) == contents(three)
+
+
+def ray_actors() -> "list[int]":
+    """Processes of Ray that hold an engine."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"ray::MapWorker" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:  # it ended just now
+            continue
+    return found
+
+
+def test_ray_gives_what_one_machine_gives_even_if_an_actor_is_killed(
+    tmp_path, make_artifact, save_photo
+):
+    pytest.importorskip("ray", reason="ray is not installed")
+    photos, alone, fleet = (tmp_path / name for name in ("photos", "alone", "fleet"))
+    for number in range(100):
+        save_photo(photos / f"{number:03}.png", 20, 30, number)
+    (photos / "bad.jpg").write_bytes(b"no photo")
+    artifact = make_artifact(work=12)
+    main(["run", *words(photos, alone, artifact)])
+    process = start(photos, fleet, artifact, "--engine", "ray")
+    some_results(fleet, 5, process)
+    victims = ray_actors()
+    assert victims and process.poll() is None
+    os.kill(victims[0], signal.SIGKILL)
+    assert process.wait(240) == SOME_FAILED
+    assert contents(fleet) == contents(alone)
+    assert len(records(fleet)) == 101
+    assert list(verify_job(open_storage(str(fleet)), JOB)) == []
 
 
 def listed(text: str, **changes: object) -> "list[str]":

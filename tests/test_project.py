@@ -30,7 +30,8 @@ ARROWS = {
     "metric_depth": {"compile", "depth_anything_v2", "layers", "runtime", "benchmarks"},
 }
 MENU = (
-    "setup checkpoints compile plan inference test check bench evaluate train-demo serve package "
+    "setup checkpoints compile plan inference test check bench evaluate train-demo serve batch "
+    "package "
     "deploy invoke update undeploy clean"
 )
 TARGETS = set(MENU.split(" "))

@@ -19,8 +19,19 @@ def run_local(
     job: BatchJob, artifacts: Sequence[Artifact], photos: Photos, items: Iterable[Item]
 ) -> Iterator[Record]:
     """Work on items as they come; a record each, in the order in which they are done."""
+    yield from run_on(engines(job, artifacts), job, photos, items)
+
+
+def engines(job: BatchJob, artifacts: Sequence[Artifact]) -> list[Predictor]:
+    """One a worker, each with its share of the processor."""
     share = None if job.workers == 1 else max(1, (os.cpu_count() or 1) // job.workers)
-    predictors = [Predictor(artifacts, job.device, share) for _ in range(job.workers)]
+    return [Predictor(artifacts, job.device, share) for _ in range(job.workers)]
+
+
+def run_on(
+    predictors: Sequence[Predictor], job: BatchJob, photos: Photos, items: Iterable[Item]
+) -> Iterator[Record]:
+    """The same, on engines that are loaded."""
     first = predictors[0]
     for ended in run_pipeline(
         items,

@@ -1,0 +1,87 @@
+"""Many machines: Ray Data's actors, each with an engine; the same records as on one machine.
+
+Ray restarts an actor that dies and gives its work to another. A photo that was done twice has the
+same result under the same name, and one record.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from runtime.artifact import Artifact
+from runtime.optional import require
+from serve.batch.job import BatchJob
+from serve.batch.listing import Item
+from serve.batch.local import engines, run_on
+from serve.batch.photos import Photos
+from serve.batch.records import Record
+
+log = logging.getLogger(__name__)
+
+CHUNK = 5000  # items given to Ray at once
+TOGETHER = 32  # items an actor takes at once: reading and writing overlap within them
+
+
+class Engine:
+    """An actor's state: the job, and an engine that is loaded once."""
+
+    def __init__(self, job: BatchJob, artifacts: Sequence[Artifact], options: str) -> None:
+        self.job = job
+        self.photos = Photos(job, options, job.open_output())
+        self.predictors = engines(job, artifacts)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Items as columns in, records as one column out."""
+        items = list(batch["item"])
+        records = run_on(self.predictors, self.job, self.photos, items)
+        return {"record": [asdict(record) for record in records]}
+
+
+def run_on_ray(
+    job: BatchJob, artifacts: Sequence[Artifact], photos: Photos, items: Iterable[Item]
+) -> Iterator[Record]:
+    """Work on items as they come; a record each, in the order in which they are done.
+
+    Joins the cluster that ``RAY_ADDRESS`` names, or begins one on this machine.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports to its makers otherwise
+    ray = require("ray", "ray")
+    data = require("ray.data", "ray")
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+    data.DataContext.get_current().enable_progress_bars = False
+    one = BatchJob(**{**vars(job), "workers": 1})
+    for chunk in _chunks(items):
+        rows = data.from_items([{"item": item} for item in chunk])
+        found = rows.map_batches(
+            Engine,
+            fn_constructor_args=(one, list(artifacts), photos.options),
+            batch_size=TOGETHER,
+            concurrency=(1, job.workers) if job.workers > 1 else 1,
+            **_resources(artifacts[0].manifest.target, job, ray),
+        )
+        for row in found.iter_rows():
+            yield Record(**row["record"])
+
+
+def _resources(target: str, job: BatchJob, ray: Any) -> dict[str, Any]:
+    """What an actor asks of the cluster: a NeuronCore, a GPU, or its share of the processors."""
+    if target in ("neuron", "neuronx"):
+        return {"num_cpus": 1, "resources": {"neuron_cores": 1}}
+    if target == "torchscript" and job.device != "cpu" and ray.cluster_resources().get("GPU"):
+        return {"num_cpus": 1, "num_gpus": 1}
+    cpus = ray.cluster_resources().get("CPU", 1)
+    return {"num_cpus": max(1, int(cpus // (job.workers + 1)))}
+
+
+def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
+    chunk: list[Item] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
