@@ -76,6 +76,13 @@ def test_every_input_gets_a_result_or_a_reason(photos, tiny_artifact, tmp_path, 
     assert status == 0 and json.loads(capsys.readouterr().out)["finished"] is True
 
 
+def test_a_file_whose_name_is_no_text_fails_alone(photos, tiny_artifact, tmp_path, capsys):
+    Path(os.fsdecode(os.fsencode(photos) + b"/\xff.png")).touch()
+    assert main(["run", *words(photos, tmp_path / "depth", tiny_artifact)]) == SOME_FAILED
+    assert json.loads(capsys.readouterr().out)["done"] == 12
+    assert records(tmp_path / "depth")["\\udcff.png"].code == "bad_photo"
+
+
 def test_a_rerun_does_what_changed_and_no_more(photos, tiny_artifact, tmp_path, capsys, save_photo):
     output = tmp_path / "depth"
     command = ["run", *words(photos, output, tiny_artifact)]

@@ -20,8 +20,9 @@ from runtime.storage import S3Options
 from serve.batch.job import ENGINES, OVERWRITES, BatchJob
 from serve.batch.listing import list_inputs
 from serve.batch.plan import read_plan
-from serve.batch.records import DONE, Record, read_records
+from serve.batch.records import DONE, Record
 from serve.batch.run import SUCCESS, Summary, as_json, run_job
+from serve.batch.totals import Totals
 from serve.batch.verify import verify_job
 
 ALL_DONE, STOPPED, SOME_FAILED = 0, 1, 3
@@ -210,17 +211,15 @@ def _status(args: argparse.Namespace) -> int:
     plan = read_plan(output, job.folder)
     if plan is None:
         raise InputError(f"{output.address}: no job there; begin it with `run`")
-    last = {record.name: record for record in read_records(output, job.folder)}
-    codes: dict[str, int] = {}
-    for record in last.values():
-        code = record.status if record.status == DONE else record.code
-        codes[code] = codes.get(code, 0) + 1
+    totals = Totals(output, job.folder, plan)
     facts = {
         "input": plan.input,
         "planned": plan.count,
-        "records": codes,
+        **totals.counts(),
+        "errors": dict(totals.errors()),
         "finished": output.stat(f"{job.folder}/{SUCCESS}") is not None,
     }
+    totals.close()
     print(json.dumps(facts, indent=2))
     return ALL_DONE
 

@@ -66,7 +66,7 @@ def _all(job: BatchJob) -> Iterator[Item]:
         root = Path(*_fixed_part(Path(source)))
         for found in sorted(glob.glob(source, recursive=True)):  # noqa: PTH207 absolute, too
             if Path(found).is_file() and Path(found).suffix.lower() in SUFFIXES:
-                yield Item(Path(found).relative_to(root).as_posix(), found)
+                yield Item(_text(Path(found).relative_to(root).as_posix()), _text(found))
     else:
         raise InputError(f"{source}: no such file, folder, or pattern")
 
@@ -78,7 +78,7 @@ def _below(source: str, job: BatchJob) -> Iterator[Item]:
         inside = f"{base}/{entry.name}"
         ours = inside.startswith(job.output.rstrip("/") + "/") or f"/{JOB}/" in f"/{entry.name}"
         if PurePosixPath(entry.name).suffix.lower() in SUFFIXES and not ours:
-            yield Item(entry.name, inside, entry.size, entry.tag)
+            yield Item(_text(entry.name), _text(inside), entry.size, entry.tag)
 
 
 def _rows(source: str, suffix: str, options: S3Options) -> Iterator[dict[str, Any]]:
@@ -163,6 +163,11 @@ def _fixed_part(pattern: Path) -> list[str]:
             break
         parts.append(part)
     return parts
+
+
+def _text(name: str) -> str:
+    """A name that is no text is written with escapes; its file is then not found, and said so."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _hash(name: str) -> int:

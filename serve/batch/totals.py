@@ -11,6 +11,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Optional
 
 from runtime.storage import Storage
 from serve.batch.plan import Plan, read_items
@@ -125,6 +126,11 @@ class Totals:
     def sample(self, limit: int) -> list[Record]:
         """Some that are done: of the same names always the same."""
         return self._records("status = ? ORDER BY rank(name) LIMIT ?", DONE, limit)
+
+    def photos(self) -> Iterator[tuple[str, Optional[Record]]]:
+        """Every input by name, and its record if it has one."""
+        for name, text in self._rows.execute("SELECT name, record FROM photos ORDER BY name"):
+            yield name, None if text is None else Record(**json.loads(text))
 
     def _records(self, where: str, *values: object) -> list[Record]:
         query = f"SELECT record FROM photos WHERE {where}"

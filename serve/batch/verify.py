@@ -11,8 +11,9 @@ from PIL import Image
 
 from runtime.errors import DepthError, InputError
 from runtime.storage import Storage
-from serve.batch.plan import read_items, read_plan
-from serve.batch.records import DONE, Record, read_records
+from serve.batch.plan import read_plan
+from serve.batch.records import DONE, Record
+from serve.batch.totals import Totals
 
 RESULT_BYTES = 4 << 30
 
@@ -36,20 +37,19 @@ def verify_job(output: Storage, folder: str) -> Iterator[Fault]:
     plan = read_plan(output, folder)
     if plan is None:
         raise InputError(f"{output.address}: no job there")
-    records = {record.name: record for record in read_records(output, folder)}
-    owners: dict[str, str] = {}
-    for item in read_items(output, folder, plan):
-        record = records.get(item.name)
-        if record is None:
-            yield Fault(item.name, "no record: the job is not finished")
-        elif record.status == DONE:
-            for name, digest in zip(record.outputs, record.digests):
-                if name in owners:
-                    yield Fault(item.name, f"{name} is also the result of {owners[name]}")
-                owners[name] = item.name
-                problem = problem_with(output, name, digest, record)
-                if problem:
-                    yield Fault(item.name, f"{name}: {problem}")
+    totals = Totals(output, folder, plan)
+    try:
+        for name, record in totals.photos():
+            if record is None:
+                yield Fault(name, "no record: the job is not finished")
+            elif record.status == DONE:
+                # results of two inputs never share a name: no format's suffix is a photo's
+                for result, digest in zip(record.outputs, record.digests):
+                    problem = problem_with(output, result, digest, record)
+                    if problem:
+                        yield Fault(name, f"{result}: {problem}")
+    finally:
+        totals.close()
 
 
 def problem_with(output: Storage, name: str, digest: str, record: Record) -> str:
