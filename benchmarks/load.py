@@ -208,7 +208,11 @@ def table(numbers: dict[str, Any]) -> str:
         )
     header = "sent answered refused lost failed p50_ms p99_ms refused_p99_ms next_ms"
     over = markdown_table(
-        [f"{numbers['offered_rate']:.1f} requests/s", *header.replace("_", " ").split()], rows
+        [
+            f"{numbers['offered_rate']:.1f} requests/s",
+            *(w.replace("_", " ") for w in header.split()),
+        ],
+        rows,
     )
     return (
         f"{closed}\n\n{over}\n\n"
