@@ -9,7 +9,7 @@ import pytest
 
 from runtime.errors import ArtifactError, InputError
 from runtime.selection import check_licence, usable_artifacts
-from serve.server import engine_threads, worker_count
+from serve.server import Server, engine_threads, worker_count
 from serve.settings import Settings, from_environment, table
 
 
@@ -136,6 +136,15 @@ def test_there_is_a_worker_for_each_neuroncore(tmp_path):
     assert worker_count(settings, "neuronx", tmp_path) == 4
     assert worker_count(settings, "openvino", tmp_path) == 1
     assert worker_count(Settings(workers=3), "neuron", tmp_path) == 3
+
+
+@pytest.mark.parametrize(("target", "expected"), [("neuron", "1"), ("openvino", "4")])
+def test_a_worker_on_inferentia_takes_one_core(target, expected, monkeypatch):
+    monkeypatch.setenv("NEURON_RT_NUM_CORES", "4")
+    server = Server.__new__(Server)
+    server.target = target
+    server._forked(None, None)
+    assert os.environ["NEURON_RT_NUM_CORES"] == expected
 
 
 def test_several_workers_share_the_cores():
