@@ -47,8 +47,13 @@ def check_licence(artifacts: Sequence[Artifact]) -> None:
     """
     for artifact in artifacts:
         licence = artifact.manifest.weights.licence
-        if any(word in licence for word in NON_COMMERCIAL):
+        if needs_consent(licence):
             raise ArtifactError(
                 f"{artifact.path}: its weights' licence is {licence!r}, and COMMERCIAL_ONLY=1; "
                 "use a model with Apache-2.0 weights (vits, da3-small, da3-base), or unset it"
             )
+
+
+def needs_consent(licence: str) -> bool:
+    """Whether a licence, such as CC-BY-NC-4.0, forbids commercial use or says nothing of it."""
+    return any(word in licence for word in NON_COMMERCIAL)

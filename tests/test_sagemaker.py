@@ -26,7 +26,7 @@ from runtime.archive import inspect, pack
 from runtime.artifact import commit, describe_files, partial_folder
 from runtime.errors import InputError
 from runtime.manifest import TARGETS
-from serve.sagemaker import admission, cleanup, rollout
+from serve.sagemaker import cleanup, rollout
 from serve.sagemaker.__main__ import main
 from serve.sagemaker.admission import admit
 from serve.sagemaker.aws import Aws
@@ -818,11 +818,6 @@ def test_two_models_in_one_archive_are_refused(tiny_artifact):
     other = dataclasses.replace(tiny_artifact.manifest, model="vitb")
     with pytest.raises(InputError, match="pack them apart"):
         admit([tiny_artifact.manifest, other], INSTANCES["ml.c7i.large"])
-
-
-def test_deploy_and_the_service_agree_on_licences():
-    model = pytest.importorskip("serve.model")
-    assert admission.NON_COMMERCIAL == model.NON_COMMERCIAL
 
 
 def test_a_broken_archive_is_refused(run, tmp_path):

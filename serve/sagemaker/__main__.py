@@ -12,7 +12,8 @@ from typing import Optional
 from runtime.archive import inspect, pack
 from runtime.artifact import find_artifacts, read_artifact, sha256_of
 from runtime.errors import ArtifactError, DepthError, InputError
-from serve.sagemaker.admission import admit, needs_consent
+from runtime.selection import needs_consent
+from serve.sagemaker.admission import admit
 from serve.sagemaker.aws import Aws
 from serve.sagemaker.cleanup import find_all, undeploy
 from serve.sagemaker.endpoint import Endpoint, check_name, check_place

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from runtime.errors import InputError
 from runtime.manifest import Manifest
+from runtime.selection import needs_consent
 from serve.sagemaker.instances import Instance
 
-# In a licence's name, as the service itself reads it under COMMERCIAL_ONLY=1 (serve/model.py)
-NON_COMMERCIAL = ("NC", "untagged")
 PLACES = {
     "neuron": "ml.inf1.*",
     "neuronx": "ml.inf2.*",
@@ -64,11 +63,6 @@ def admit(
                 "verify` on such an instance and pack it again, or its depth is unproven"
             )
     return warnings
-
-
-def needs_consent(licence: str) -> bool:
-    """Whether a licence, such as CC-BY-NC-4.0, forbids commercial use or says nothing of it."""
-    return any(word in licence for word in NON_COMMERCIAL)
 
 
 def _why_not(target: str, instance: Instance) -> str:
