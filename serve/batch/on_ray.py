@@ -16,9 +16,8 @@ from serve.batch.job import BatchJob
 from serve.batch.listing import Item
 from serve.batch.local import engines, run_on
 from serve.batch.photos import Photos
+from serve.batch.plan import in_chunks
 from serve.batch.records import Record
-
-log = logging.getLogger(__name__)
 
 CHUNK = 5000  # items given to Ray at once
 TOGETHER = 32  # items an actor takes at once: reading and writing overlap within them
@@ -53,7 +52,7 @@ def run_on_ray(
         ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     data.DataContext.get_current().enable_progress_bars = False
     one = BatchJob(**{**vars(job), "workers": 1})
-    for chunk in _chunks(items):
+    for chunk in in_chunks(items, CHUNK):
         rows = data.from_items([{"item": item} for item in chunk])
         found = rows.map_batches(
             Engine,
@@ -74,14 +73,3 @@ def _resources(target: str, job: BatchJob, ray: Any) -> dict[str, Any]:
         return {"num_cpus": 1, "num_gpus": 1}
     cpus = ray.cluster_resources().get("CPU", 1)
     return {"num_cpus": max(1, int(cpus // (job.workers + 1)))}
-
-
-def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
-    chunk: list[Item] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

@@ -7,7 +7,6 @@ error record.
 import hashlib
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from runtime.errors import DepthError, InputError, LimitError, StorageError
 from runtime.photo import focal_px_of, read_photo
 from runtime.pipeline import Ended, Loaded
 from runtime.predictor import Predictor
-from runtime.storage import SCHEME, S3Options, Storage, open_storage, read_object, split_address
+from runtime.storage import SCHEME, S3Options, Storage, open_storage, split_address
 from serve.batch.job import MAX_PHOTO_BYTES, BatchJob
 from serve.batch.listing import Item
 from serve.batch.records import DONE, ERROR, Record
@@ -116,23 +115,24 @@ class Source(Loaded):
 
 def read_bytes(item: Item, options: S3Options) -> bytes:
     """The photo's bytes, from disk or from S3."""
-    if item.address.startswith(SCHEME):
-        return read_object(item.address, MAX_PHOTO_BYTES, options)
-    folder, _, name = item.address.rpartition("/")
-    return _folder(folder or ("/" if item.address.startswith("/") else ".")).read(
-        name, MAX_PHOTO_BYTES
-    )
+    storage, name = _place(item, options)
+    return storage.read(name, MAX_PHOTO_BYTES)
 
 
 def tag_of(item: Item, options: S3Options) -> str:
     """What tells this content of the photo from another, asked for now; empty if it is gone."""
+    storage, name = _place(item, options)
+    found = storage.stat(name)
+    return found.tag if found else ""
+
+
+def _place(item: Item, options: S3Options) -> tuple[Storage, str]:
+    """Where an input is, and what it is called there."""
     if item.address.startswith(SCHEME):
         bucket, key = split_address(item.address)
-        found = open_storage(f"{SCHEME}{bucket}", options).stat(key)
-    else:
-        folder, _, name = item.address.rpartition("/")
-        found = _folder(folder or ".").stat(name)
-    return found.tag if found else ""
+        return open_storage(f"{SCHEME}{bucket}", options), key
+    folder, slash, name = item.address.rpartition("/")
+    return open_storage(folder or slash or "."), name
 
 
 def code_of(error: Exception) -> str:
@@ -144,8 +144,3 @@ def code_of(error: Exception) -> str:
     if isinstance(error, StorageError):
         return "storage_failed"
     return "failed" if isinstance(error, DepthError) else type(error).__name__
-
-
-@lru_cache(maxsize=256)
-def _folder(path: str) -> Storage:
-    return open_storage(path)

@@ -4,10 +4,11 @@ A job that is continued works on the same list, whatever has come into the folde
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Optional
+from typing import Optional
 
 from runtime.errors import InputError
 from runtime.storage import Storage
@@ -40,7 +41,8 @@ def make_plan(
         InputError: there is nothing to do.
     """
     digest, chunks, count = hashlib.sha256(), 0, 0
-    for rows in _chunks(items):
+    for chunk in in_chunks(items, CHUNK):
+        rows = [asdict(item) for item in chunk]
         for row in rows:
             digest.update(json.dumps(row, sort_keys=True).encode())
         storage.write(_chunk_name(folder, chunks), to_bytes(rows, COLUMNS))
@@ -67,15 +69,11 @@ def read_items(storage: Storage, folder: str, plan: Plan) -> Iterator[Item]:
             yield Item(**row)
 
 
-def _chunks(items: Iterable[Item]) -> Iterator[list[dict[str, Any]]]:
-    rows: list[dict[str, Any]] = []
-    for item in items:
-        rows.append(asdict(item))
-        if len(rows) == CHUNK:
-            yield rows
-            rows = []
-    if rows:
-        yield rows
+def in_chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Items in lists of this size, the last one shorter; one list in memory at a time."""
+    left = iter(items)
+    while chunk := list(itertools.islice(left, size)):
+        yield chunk
 
 
 def _chunk_name(folder: str, number: int) -> str:

@@ -4,7 +4,6 @@
 """
 
 import json
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,8 +18,7 @@ from serve.batch.local import run_local
 from serve.batch.photos import Photos, tag_of
 from serve.batch.plan import Plan, make_plan, read_items, read_plan
 from serve.batch.records import DONE, ERROR, Record, RecordIndex, RecordWriter
-
-log = logging.getLogger(__name__)
+from serve.batch.totals import MISSING, Totals
 
 SUCCESS = "_SUCCESS"
 
@@ -152,16 +150,12 @@ def is_pending(
 
 def finish(output: Storage, folder: str, plan: Plan) -> None:
     """Write ``_SUCCESS``, if every input has a record."""
-    index = RecordIndex(output, folder)
-    counts = {DONE: 0, ERROR: 0}
-    try:
-        for item in read_items(output, folder, plan):
-            found = index.find(item.name)
-            if found is None:
-                raise InputError(f"{item.name} has no record; run the job again")
-            counts[found[0]] += 1
-    finally:
-        index.close()
+    totals = Totals(output, folder, plan)
+    counts = totals.counts()
+    totals.close()
+    missing = counts.pop(MISSING)
+    if missing:
+        raise InputError(f"{missing} of {plan.count} inputs have no record; run the job again")
     text = json.dumps({"plan": plan.digest, "inputs": plan.count, **counts}, indent=2)
     output.write(f"{folder}/{SUCCESS}", (text + "\n").encode())
 
