@@ -13,7 +13,7 @@ import numpy as np
 
 from runtime.depth_file import write_prediction
 from runtime.errors import InputError
-from runtime.photo import MAX_PIXELS, SUFFIXES, focal_px_of, read_photo
+from runtime.photo import MAX_PIXELS, SUFFIXES, read_photo
 from runtime.pipeline import Loaded, run_pipeline
 from runtime.predictor import Predictor
 
@@ -88,9 +88,7 @@ def run_folder(job: FolderJob, predictor: Predictor) -> Iterator[Outcome]:
     def load(photo: Path) -> Loaded:
         start = time.perf_counter()
         rgb = read_photo(photo, job.max_pixels)
-        focal_px = job.focal_px
-        if focal_px is None and predictor.needs_focal:
-            focal_px = focal_px_of(photo)
+        focal_px = predictor.focal_px(job.focal_px, photo)
         decoded = time.perf_counter() - start
         return Loaded(rgb, predictor.prepare(rgb, focal_px), {"decode": decoded})
 

@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Optional
+from pathlib import Path
+from typing import Optional, Union
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from runtime.engines import Engine, load_engine
 from runtime.errors import ArtifactError, InputError
 from runtime.manifest import OutputSpec
 from runtime.multiview import SceneEngine
+from runtime.photo import focal_px_of
 from runtime.postprocess import resize_to_photo
 from runtime.preprocess import check_photo, photo_to_tensor
 from runtime.sky import fill_sky
@@ -112,6 +114,12 @@ class Predictor:
     def needs_focal(self) -> bool:
         """True if depth becomes metres only where the focal length is known."""
         return self.output.metric_focal_px is not None
+
+    def focal_px(self, given: Optional[float], photo: Union[Path, bytes]) -> Optional[float]:
+        """The focal length to prepare a photo with: the one given, else EXIF's where it counts."""
+        if given is None and self.needs_focal:
+            return focal_px_of(photo)
+        return given
 
     def bucket_of(self, photo_hw: tuple[int, int]) -> int:
         """Which of the artifacts a photo of this size goes to."""

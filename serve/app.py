@@ -26,7 +26,7 @@ from flask import Flask, Response, g, request
 from runtime.errors import DepthError, DeviceError, InputError
 from runtime.manifest import to_json
 from runtime.optional import require, version_of
-from runtime.photo import focal_px_of, read_photo
+from runtime.photo import read_photo
 from serve import metrics
 from serve.answers import (
     FOR_PHOTOS,
@@ -162,8 +162,8 @@ class Service:
         focal_px = options.focal_px
         with self._host(deadline):
             begun = time.monotonic()
-            if focal_px is None and model.predictor.needs_focal and isinstance(photo, bytes):
-                focal_px = focal_px_of(photo)
+            if isinstance(photo, bytes):
+                focal_px = model.predictor.focal_px(focal_px, photo)
             if focal_px is None and job.intrinsics is not None:
                 focal_px = float(job.intrinsics[0, 0, 0] + job.intrinsics[0, 1, 1]) / 2
             prepared = model.predictor.prepare(self._decoded(photo), focal_px)

@@ -12,7 +12,7 @@ import numpy as np
 
 from runtime.depth_file import encode_prediction
 from runtime.errors import DepthError, InputError, LimitError, StorageError
-from runtime.photo import focal_px_of, read_photo
+from runtime.photo import read_photo
 from runtime.pipeline import Ended, Loaded
 from runtime.predictor import Predictor
 from runtime.storage import SCHEME, S3Options, Storage, open_storage, split_address
@@ -38,9 +38,7 @@ class Photos:
         start = time.perf_counter()
         data = read_bytes(item, self.job.s3)
         rgb = read_photo(data, self.job.max_pixels)
-        focal_px = self.job.focal_px or item.focal_px
-        if focal_px is None and predictor.needs_focal:
-            focal_px = focal_px_of(data)
+        focal_px = predictor.focal_px(self.job.focal_px or item.focal_px, data)
         prepared = predictor.prepare(rgb, focal_px)
         seconds = {"read": time.perf_counter() - start}
         tag = item.tag or tag_of(item, self.job.s3)
