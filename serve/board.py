@@ -5,6 +5,7 @@ from pathlib import Path
 
 LOADING, READY, DRAINING, FAILED = "loading", "ready", "draining", "failed"
 SUFFIX = ".state"
+STOPPING = "stopping"
 
 
 class Board:
@@ -25,6 +26,15 @@ class Board:
         temporary = file.with_suffix(".partial")
         temporary.write_text(state)
         temporary.replace(file)
+
+    def stop(self) -> None:
+        """Say that the whole service stops, not one process of it."""
+        (self.folder / STOPPING).touch()
+
+    @property
+    def stopping(self) -> bool:
+        """True once the whole service stops: nobody listens any more when this process leaves."""
+        return (self.folder / STOPPING).exists()
 
     def forget(self, pid: int) -> None:
         """Remove a process that has ended."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 
 from runtime.archive import unpack
 from runtime.artifact import Artifact
@@ -62,8 +63,17 @@ def engine_threads(settings: Settings, workers: int) -> Optional[int]:
     return None if workers == 1 else max(1, (os.cpu_count() or 1) // workers)
 
 
+class Master(Arbiter):
+    """gunicorn's master process; its workers can see that it stops, and not only they."""
+
+    def stop(self, graceful: bool = True) -> None:
+        """Stop the workers and wait for them."""
+        self.app.board.stop()
+        super().stop(graceful)
+
+
 class Server(BaseApplication):
-    """The master process; ``run`` returns when it has been told to stop."""
+    """What the master process is told; ``run`` returns when it has been told to stop."""
 
     def __init__(self, settings: Settings, artifacts: list[Artifact], scratch: Path) -> None:
         self.settings, self.artifacts = settings, artifacts
@@ -71,6 +81,10 @@ class Server(BaseApplication):
         self.workers = worker_count(settings, self.target)
         self.board = Board(_made(scratch / "workers"))
         super().__init__()
+
+    def run(self) -> None:
+        """Serve."""
+        Master(self).run()
 
     def load_config(self) -> None:
         """Tell gunicorn."""

@@ -14,11 +14,13 @@ from typing import Any, Optional
 from gunicorn.workers.gthread import ThreadWorker
 
 from serve.app import Service
+from serve.doors import turn_away
 
 log = logging.getLogger(__name__)
 
 ANNOUNCE_S = 1.0  # newcomers are told to go elsewhere
-LINGER_S = 0.5  # what was accepted last is read
+HANDSHAKE_S = 0.5  # those that were coming in arrive
+LINGER_S = 1.0  # what was accepted last is read
 STUCK_S = 60.0  # beyond its deadline, after which a call of the device is given up
 WORKER_FAILED = 1
 
@@ -28,6 +30,7 @@ class DepthWorker(ThreadWorker):
 
     sockets: list[Any]  # listening ones
     _leaving: Optional[float] = None
+    _turning_away = False
     _closed: Optional[float] = None
 
     @property
@@ -67,10 +70,16 @@ class DepthWorker(ThreadWorker):
 
     def _leave(self, now: float) -> None:
         assert self._leaving is not None
+        gone_s = now - self._leaving
         if self.service.board.mine == "ready":
             self.service.drain()
             self.cfg.set("keepalive", 0)  # each connection ends with its answer
-        if self._closed is None and now - self._leaving >= ANNOUNCE_S:
+        if gone_s >= ANNOUNCE_S and not self._turning_away:
+            self._turning_away = True
+            if self.service.board.stopping:  # else another worker goes on listening
+                for listener in self.sockets:
+                    turn_away(listener)
+        if gone_s >= ANNOUNCE_S + HANDSHAKE_S and self.sockets:
             self._close_doors()
             self._closed = now
         if self._closed is not None and now - self._closed >= LINGER_S:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from served import Served, connect, get, post, rss_mb, serving, wait_until_ready
 
 from runtime.predictor import Predictor
+from serve.doors import turn_away
 
 NPY = {"Accept": "application/x-npy"}
 
@@ -116,6 +118,35 @@ def test_sigterm_under_load_answers_all_that_was_accepted(slow_artifact, photo):
         assert time.monotonic() - begun < 25
     assert crowd.outcomes() <= {200, 503, 429}, crowd.outcomes()
     assert crowd.count(200) > 8
+
+
+def test_a_door_that_turns_away_lets_in_who_had_come_and_refuses_the_rest():
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        address = door.getsockname()
+        with socket.create_connection(address) as early:
+            if not turn_away(door):
+                pytest.skip("this system has no socket filters")
+            late = []
+            thread = threading.Thread(target=lambda: late.append(_connects(address)))
+            thread.start()
+            accepted, _ = door.accept()
+            with accepted:
+                early.sendall(b"photo")
+                assert accepted.recv(9) == b"photo"
+            door.settimeout(0.2)
+            with pytest.raises(socket.timeout):
+                door.accept()
+            door.close()
+            thread.join(20)
+    assert late == ["ConnectionRefusedError"]
+
+
+def _connects(address) -> str:
+    try:
+        socket.create_connection(address, 15).close()
+    except OSError as error:
+        return type(error).__name__
+    return "connected"
 
 
 def test_sigterm_with_nothing_to_do_ends_soon(tiny_artifact):
