@@ -1,0 +1,63 @@
+"""Photos of real size, made from the shipped ones: crops, flips, enlarged, brighter or darker.
+
+The same number gives the same photo. They stand in for camera files: as large, as costly to decode,
+no two alike; but no sharper than what they were enlarged from.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.crops import center_crop
+from runtime.folder import FolderJob, find_photos
+from runtime.photo import read_photo
+
+FULL_HD_HW = (1080, 1920)
+JPEG_QUALITY = 90
+CROP = (0.7, 1.0)  # share of a side that is kept
+BRIGHTNESS = (0.75, 1.2)
+
+
+def write_photos(
+    source: Path, folder: Path, count: int, size_hw: tuple[int, int] = FULL_HD_HW
+) -> list[Path]:
+    """Write JPEG files ``00000-name.jpg`` ...
+
+    Args:
+        source: folder of photos to begin with.
+    Raises:
+        InputError: no photos there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for number, (name, rgb) in enumerate(make_photos(source, count, size_hw)):
+        files.append(folder / f"{number:05d}-{name}.jpg")
+        _, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        files[-1].write_bytes(data.tobytes())
+    return files
+
+
+def make_photos(
+    source: Path, count: int, size_hw: tuple[int, int]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The originals' names, and uint8 (*size_hw, 3) RGB."""
+    originals = [(file.stem, read_photo(file)) for file in find_photos(FolderJob(source, source))]
+    for number in range(count):
+        name, rgb = originals[number % len(originals)]
+        yield name, _varied(center_crop(rgb, size_hw), number, size_hw)
+
+
+def _varied(rgb: np.ndarray, number: int, size_hw: tuple[int, int]) -> np.ndarray:
+    rng = np.random.default_rng(number)
+    share = rng.uniform(*CROP)
+    height, width = (int(side * share) for side in rgb.shape[:2])
+    top, left = (
+        rng.integers(0, whole - part + 1) for whole, part in zip(rgb.shape, (height, width))
+    )
+    part = rgb[top : top + height, left : left + width]
+    if rng.random() < 0.5:
+        part = part[:, ::-1]
+    large = cv2.resize(part, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
+    return cv2.convertScaleAbs(large, alpha=rng.uniform(*BRIGHTNESS))
