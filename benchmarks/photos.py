@@ -43,10 +43,11 @@ def make_photos(
     source: Path, count: int, size_hw: tuple[int, int]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The originals' names, and uint8 (*size_hw, 3) RGB."""
-    originals = [(file.stem, read_photo(file)) for file in find_photos(FolderJob(source, source))]
+    job = FolderJob(source, source / "none")
+    originals = [(file.stem, read_photo(file)) for file in find_photos(job)]
     for number in range(count):
         name, rgb = originals[number % len(originals)]
-        yield name, _varied(center_crop(rgb, size_hw), number, size_hw)
+        yield name, _varied(center_crop(rgb, size_hw[::-1]), number, size_hw)
 
 
 def _varied(rgb: np.ndarray, number: int, size_hw: tuple[int, int]) -> np.ndarray:
