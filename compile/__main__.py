@@ -19,6 +19,7 @@ from compile.registry import MODELS, table
 from compile.targets import CHOICES, NEURON_TARGETS
 from compile.targets.options import CASTS, DEFAULT_CASTS, NeuronOptions
 from runtime.errors import DepthError, MissingDependency
+from runtime.manifest import PRECISIONS
 
 USUAL = "usual"
 EXAMPLES = """examples:
@@ -60,6 +61,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--target", default="auto", choices=CHOICES, help="what shall run it; default auto"
+    )
+    parser.add_argument(
+        "--precision",
+        default="f32",
+        choices=PRECISIONS,
+        help="what matrix products are computed in; default f32. openvino has bf16, too",
     )
     parser.add_argument(
         "--sizes",
@@ -217,6 +224,7 @@ def build(args: argparse.Namespace) -> None:
         args.pixels,
         tuple(args.without),
         views=tuple(args.views),
+        precision=args.precision,
         neuron=NeuronOptions(
             casts=args.casts,
             pipeline_cores=args.pipeline_cores,

@@ -19,7 +19,7 @@ from compile.fetch import fetch_checkpoint, local_checkpoint
 from compile.parity import check_parity, check_stages, eager
 from compile.registry import ModelSpec, find_model
 from compile.stages import Stage, stages_of, views_apart
-from compile.targets import pick_target, target_module
+from compile.targets import check_precision, pick_target, target_module
 from compile.targets.options import NeuronOptions
 from compile.targets.source import Built, Source
 from depth_anything_3.config import NESTED
@@ -27,7 +27,7 @@ from depth_anything_3.model import DepthAnything3Net
 from runtime.artifact import Artifact, commit, describe_files, partial_folder
 from runtime.engines import load_engine
 from runtime.errors import CheckpointError, CompileError, InputError
-from runtime.manifest import InputSpec, Manifest, ParityReport, WeightsSpec
+from runtime.manifest import PRECISIONS, InputSpec, Manifest, ParityReport, WeightsSpec
 from runtime.multiview import CAMERA_TOKENS
 from runtime.preprocess import RGB_MEAN, RGB_STD
 
@@ -44,7 +44,7 @@ class CompileJob:
 
     ``seeded`` says whether random weights may stand in for a checkpoint, ``pixels`` what the graph
     takes, ``without`` which rewrites to leave out, ``views`` how many photos of a scene go
-    together.
+    together, ``precision`` what matrix products are computed in.
     """
 
     model: str = "vits"
@@ -59,6 +59,7 @@ class CompileJob:
     without: tuple[str, ...] = ()
     neuron: NeuronOptions = field(default_factory=NeuronOptions)
     views: tuple[int, ...] = (1,)
+    precision: str = "f32"
 
     def __post_init__(self) -> None:
         if not self.views or any(views < 1 for views in self.views):
@@ -69,6 +70,8 @@ class CompileJob:
                 "`from depth_anything_3.api import DepthAnything3`, on a CPU or with CUDA; `python "
                 "-m compile audit` says what they need"
             )
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision={self.precision!r}: use one of {', '.join(PRECISIONS)}")
         if self.pixels not in PIXELS:
             raise InputError(f"pixels={self.pixels!r}: use one of {', '.join(PIXELS)}")
         check_rewrites(self.without)
@@ -98,10 +101,12 @@ def compile_model(job: CompileJob) -> Iterator[Artifact]:
     Raises:
         CheckpointError: no weights, or weights that do not fit.
         CompileError: the graph cannot be made or does not equal the model.
+        InputError: the target does not have this precision.
         MissingDependency: the target's compiler is not installed.
     """
     spec = find_model(job.model)
     target = pick_target() if job.target == "auto" else job.target
+    check_precision(target, job.precision)
     versions = {
         "depth-anything-inferentia": importlib.metadata.version("depth-anything-inferentia"),
         "python": platform.python_version(),
@@ -168,6 +173,7 @@ def _compile_one(
                 job.without,
                 job.neuron,
                 job.output / "neuron-workdir",
+                job.precision,
             )
             try:
                 built.append(module.build(source, folder))
@@ -189,7 +195,9 @@ def _compile_one(
             rewrites=built[0].rewrites,
             compiler=_compiler_facts(stages, built),
             versions=versions,
-            parity=ParityReport("pending device", "none yet", module.TOLERANCE),
+            parity=ParityReport(
+                "pending device", "none yet", module.TOLERANCES[built[0].precision]
+            ),
             files=describe_files(folder),
             views=views,
         )
@@ -220,17 +228,17 @@ def with_parity(manifest: Manifest, folder: Path, model: nn.Module, device: str)
     """Compare the graphs with the eager model and put the report into the manifest.
 
     Raises:
-        CompileError: they do not equal the model within the target's tolerance.
+        CompileError: they do not equal the model within the tolerance for target and precision.
     """
-    module = target_module(manifest.target)
+    tolerance = target_module(manifest.target).TOLERANCES[manifest.precision]
     engines = [load_engine(folder, manifest, device, None, stage) for stage in manifest.stages]
     reference = f"eager float32, torch {torch.__version__}, CPU"
     if len(engines) == 1:
-        report = check_parity(engines[0], eager(model), manifest, reference, module.TOLERANCE)
+        report = check_parity(engines[0], eager(model), manifest, reference, tolerance)
     else:
         stages = stages_of(model, manifest.input, manifest.output, manifest.views)
         assert isinstance(model, DepthAnything3Net)
-        report = check_stages(stages, engines, model, manifest, reference, module.TOLERANCE)
+        report = check_stages(stages, engines, model, manifest, reference, tolerance)
     worst = max(case.max_rel_range for case in report.cases)
-    log.info("parity: off by at most %.1e of the range, tolerance %.0e", worst, module.TOLERANCE)
+    log.info("parity: off by at most %.1e of the range, tolerance %.0e", worst, tolerance)
     return dataclasses.replace(manifest, parity=report)

@@ -17,6 +17,8 @@ from runtime.preprocess import MEAN, RGB_MEAN, RGB_STD, STD
 SCHEMA_VERSION = 3
 PLAIN = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 TARGETS = ("neuron", "neuronx", "torchscript", "onnx", "openvino")
+PRECISIONS = ("f32", "bf16", "f16", "int8")
+BY_CASTS = ("neuron", "neuronx")  # their precision follows from the casts asked for
 DTYPES = ("float32", "uint8")
 RESIZES = ("cubic", "bytes")
 
@@ -212,6 +214,8 @@ class Manifest:
             raise InputError(f"model {self.model!r}: must be a plain name without folders")
         if self.target not in TARGETS:
             raise InputError(f"target={self.target!r}: use one of {', '.join(TARGETS)}")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision={self.precision!r}: use one of {', '.join(PRECISIONS)}")
         names = [file.name for file in self.files]
         if len(set(names)) < len(names):
             raise InputError(f"files {names}: one is named twice")
@@ -227,7 +231,9 @@ class Manifest:
         """Name of the artifact's folder."""
         height, width = self.input.size_hw
         count = f"v{self.views}" if self.views > 1 else f"b{self.input.batch}"
-        return f"{self.model}-{height}x{width}-{count}-{self.target}"
+        named = self.precision != "f32" and self.target not in BY_CASTS
+        precision = f"-{self.precision}" if named else ""
+        return f"{self.model}-{height}x{width}-{count}-{self.target}{precision}"
 
     def stage(self, name: str) -> StageSpec:
         """The stage of this name.

@@ -160,6 +160,33 @@ def test_rewrites_can_be_left_out_and_the_manifest_says_which_were_made(tmp_path
     assert artifact.manifest.rewrites == tuple(n for n in COMMON if n != "layer-scale")
 
 
+@pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
+def test_bf16_artifact_is_named_after_it_and_states_its_error(tmp_path):
+    arguments = ["--target", "openvino", "--precision", "bf16", "--seeded-weights", *SIZE]
+    assert main([*arguments, "--output", str(tmp_path)]) == 0
+    artifact = read_artifact(tmp_path / "vits-56x84-b1-openvino-bf16")
+    artifact.verify()
+    m = artifact.manifest
+    assert (m.precision, m.name, m.parity.status) == ("bf16", artifact.path.name, "passed")
+    assert 1e-4 < m.parity.tolerance_rel_range <= 0.1
+    assert all(case.pearson > 0.999 for case in m.parity.cases)
+
+
+@pytest.mark.parametrize(
+    "target, precision, text",
+    [
+        ("onnx", "bf16", "target onnx has f32 only; choose another --target"),
+        ("neuron", "bf16", "target neuron has f32 only; --casts says"),
+    ],
+)
+def test_precision_that_a_target_lacks_is_refused_before_anything_is_loaded(
+    tmp_path, target, precision, text, capsys
+):
+    arguments = ["--target", target, "--precision", precision, "--output", str(tmp_path)]
+    assert main(arguments) == 1
+    assert text in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(not available("onnx"), reason="onnx is not installed")
 def test_same_compile_gives_the_same_manifest(tmp_path):
     job = CompileJob("vits", "onnx", ((28, 28),), 1, tmp_path, seeded="always")
@@ -193,6 +220,7 @@ def test_wrong_arguments_exit_2_and_say_what_is_right(arguments, text, capsys):
         {"pixels": "bgr"},
         {"without": ("layerscale",)},
         {"without": ("rgb-input",)},
+        {"precision": "fp16"},
     ],
 )
 def test_a_job_that_cannot_work_is_refused_where_it_is_written(settings):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from runtime.errors import ArtifactError, InputError
 from runtime.manifest import (
     KINDS,
+    PRECISIONS,
     SCHEMA_VERSION,
     TARGETS,
     FileSpec,
@@ -112,7 +113,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         model=draw(names),
         family=draw(texts),
         target=draw(st.sampled_from(TARGETS)),
-        precision=draw(texts),
+        precision=draw(st.sampled_from(PRECISIONS)),
         stages=tuple(
             draw(
                 st.lists(

@@ -1,17 +1,19 @@
-"""One module a target: ``build`` makes the graph's files, ``TOLERANCE`` says how exact they are.
+"""One module a target: ``build`` makes the graph's files, ``TOLERANCES`` says how exact they are.
 
-A target's module has ``build(source, folder) -> Built``, ``versions() -> dict``, ``TOLERANCE`` and
-``REWRITES``, what it takes of ``compile.deploy.REWRITES`` unless told otherwise.
+A target's module has ``build(source, folder) -> Built``, ``versions() -> dict``, ``PRECISIONS``,
+which can be asked for, ``TOLERANCES`` by precision, of the eager output's range, and ``REWRITES``,
+what it takes of ``compile.deploy.REWRITES`` unless told otherwise.
 """
 
 import importlib
 from types import ModuleType
 
 from runtime.engines import available
-from runtime.manifest import TARGETS
+from runtime.errors import InputError
+from runtime.manifest import BY_CASTS, TARGETS
 
 CHOICES = ("auto", *TARGETS)
-NEURON_TARGETS = ("neuron", "neuronx")  # where their compiler is installed, they are meant
+NEURON_TARGETS = BY_CASTS  # where their compiler is installed, they are meant
 
 
 def pick_target() -> str:
@@ -27,3 +29,18 @@ def pick_target() -> str:
 def target_module(name: str) -> ModuleType:
     """The module of a target."""
     return importlib.import_module(f"compile.targets.{name}")
+
+
+def check_precision(target: str, precision: str) -> None:
+    """Refuse a precision that a target does not have.
+
+    Raises:
+        InputError: with those that it has.
+    """
+    found = target_module(target).PRECISIONS
+    if precision in found:
+        return
+    advice = "--casts says how it rounds" if target in BY_CASTS else "choose another --target"
+    raise InputError(
+        f"precision={precision!r}: target {target} has {', '.join(found)} only; {advice}"
+    )

@@ -18,7 +18,8 @@ from runtime.optional import require, version_of
 
 log = logging.getLogger(__name__)
 
-TOLERANCE = neuron.TOLERANCE
+PRECISIONS = neuron.PRECISIONS
+TOLERANCES = neuron.TOLERANCES
 REWRITES = neuron.REWRITES
 INSTALL = (
     "torch_neuronx is not installed. Compiling for Inf2 or Trn1 needs Linux, a Python and torch "

@@ -10,7 +10,8 @@ from compile.deploy import COMMON
 from compile.targets.source import Built, Source
 from runtime.optional import require
 
-TOLERANCE = 1e-4
+PRECISIONS = ("f32",)
+TOLERANCES = {"f32": 1e-4}
 REWRITES = COMMON
 OPSET = 17  # the first with LayerNormalization; the last that torch 1.13 writes
 

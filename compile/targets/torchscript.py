@@ -8,7 +8,8 @@ from compile.deploy import COMMON
 from compile.targets.source import Built, Source
 from compile.trace import trace
 
-TOLERANCE = 1e-4
+PRECISIONS = ("f32",)
+TOLERANCES = {"f32": 1e-4}
 REWRITES = COMMON
 
 
@@ -18,7 +19,7 @@ def build(source: Source, folder: Path) -> Built:
     graph = trace(source.form(rewrites), source.example())
     file = source.file_name(".pt")
     graph.module.save(str(folder / file))
-    return Built(file, "f32", rewrites)
+    return Built(file, source.precision, rewrites)
 
 
 def versions() -> dict[str, str]:
