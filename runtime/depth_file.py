@@ -29,6 +29,11 @@ MAX_UINT16 = 65535
 PNG_LEVEL = 1  # larger levels cost several times the time for a few percent of the size
 TIFF_DESCRIPTION = 270
 
+# Why a map is no depth, as its files say it; and what is written over its pictures then.
+SEEDED = "made with random weights: the numbers mean nothing"
+SIMULATED = "simulated: no graph ran, the map is made up"
+STAMPS = {SEEDED: "RANDOM WEIGHTS: NOT DEPTH", SIMULATED: "SIMULATED: NOT DEPTH"}
+
 # ColorBrewer's 11-class Spectral (Cynthia Brewer, Apache-2.0), reversed: violet far, red near.
 SPECTRAL_R = "5e4fa2 3288bd 66c2a5 abdda4 e6f598 ffffbf fee08b fdae61 f46d43 d53e4f 9e0142"
 OPENCV_MAPS = {
@@ -121,6 +126,13 @@ RESIZE_WORDS = {
 }
 
 
+def warning_of(prediction: Prediction) -> Optional[str]:
+    """Why a map is no depth, one of ``STAMPS``; None if it is."""
+    if prediction.simulated:
+        return SIMULATED
+    return SEEDED if prediction.artifact.manifest.weights.seeded else None
+
+
 def describe(prediction: Prediction) -> dict[str, Any]:
     """What a map is and where it came from: the part that every file of it shares."""
     manifest, output = prediction.artifact.manifest, prediction.output
@@ -139,8 +151,9 @@ def describe(prediction: Prediction) -> dict[str, Any]:
         "weights": dataclasses.asdict(manifest.weights),
         "licence": manifest.weights.licence,
     }
-    if manifest.weights.seeded:
-        facts["warning"] = "made with random weights: the numbers mean nothing"
+    warning = warning_of(prediction)
+    if warning is not None:
+        facts["warning"] = warning
     return facts
 
 
@@ -248,8 +261,8 @@ def encode_prediction(
     wanted = list(formats)
     if "png" in formats or side_by_side:
         painted = colorize(depth, output, colormap)
-        if prediction.artifact.manifest.weights.seeded:
-            stamp(painted, "RANDOM WEIGHTS: NOT DEPTH")
+        if "warning" in facts:
+            stamp(painted, STAMPS[facts["warning"]])
         more["colormap"] = {"name": colormap, "near_is": "the last colour"}
         encoders["png"] = (".color.png", lambda: encode_png(painted, facts))
         encoders["side_by_side"] = (

@@ -42,7 +42,7 @@ class Prediction:
     """Depth of one photo, and what it is.
 
     ``grid`` is ``photo`` where depth is on the photo's own pixels, ``model`` where it is on those
-    of the network's input.
+    of the network's input. ``simulated``: no graph ran, and depth is made up.
     """
 
     depth: np.ndarray  # float32 (H, W)
@@ -51,6 +51,7 @@ class Prediction:
     seconds: dict[str, float] = field(default_factory=dict)
     focal_px: Optional[float] = None  # that metres were found by, in the photo's own pixels
     grid: str = "photo"
+    simulated: bool = False
 
 
 def nearest_bucket(photo_hw: tuple[int, int], sizes_hw: Sequence[tuple[int, int]]) -> int:

@@ -1,6 +1,6 @@
 """Which artifacts of a folder are used: those of one model, for the target that is preferred."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runtime.artifact import Artifact, find_artifacts, read_artifact
@@ -10,11 +10,14 @@ from runtime.errors import ArtifactError
 NON_COMMERCIAL = ("NC", "untagged")  # in the names of such licences
 
 
-def usable_artifacts(folder: Path, model: str = "") -> list[Artifact]:
+def usable_artifacts(
+    folder: Path, model: str = "", runs: Callable[[str], bool] = available
+) -> list[Artifact]:
     """Artifacts of one model in a folder that can run here, for the target that is preferred.
 
     Args:
         model: which one; empty where there is only one.
+        runs: whether a target's graphs can run here.
     Raises:
         ArtifactError: there are none, or they are of several models.
     """
@@ -33,7 +36,7 @@ def usable_artifacts(folder: Path, model: str = "") -> list[Artifact]:
         )
     artifacts = [one for one in artifacts if one.manifest.model == (model or models[0])]
     targets = {one.manifest.target for one in artifacts}
-    for target in filter(available, ENGINES):
+    for target in filter(runs, ENGINES):
         if target in targets:
             return [one for one in artifacts if one.manifest.target == target]
     raise ArtifactError(f"{folder}: holds artifacts for {', '.join(targets)}, none can run here")

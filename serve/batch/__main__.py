@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from runtime.depth_file import COLORMAPS
-from runtime.engines import DEVICES
+from runtime.engines import DEVICES, available
 from runtime.errors import DepthError, InputError
 from runtime.photo import MAX_PIXELS
 from runtime.selection import usable_artifacts
@@ -35,6 +35,8 @@ EXAMPLES = """examples:
   python -m serve.batch status --output depth/
   python -m serve.batch retry-failed --input photos/ --output depth/
   python -m serve.batch verify --output depth/
+  python -m serve.batch run --input photos/ --output trial/ --engine simulated --service-ms 27 \\
+      --workers 4
 
 exit status: 0 all done; 3 done, with errors under the rate; 1 stopped or given up; 2 usage
 """
@@ -84,6 +86,12 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--formats", type=formats, default=("npz", "png16"), metavar="LIST")
     what.add_argument("--colormap", choices=COLORMAPS, default="Spectral_r")
     what.add_argument("--engine", choices=ENGINES, default="local")
+    what.add_argument(
+        "--service-ms",
+        type=float,
+        metavar="MS",
+        help="of a call, with --engine simulated: all but the graph is real, and no map is depth",
+    )
     what.add_argument("--workers", type=int, default=1, metavar="N", help="engines side by side")
     what.add_argument("--threads", type=int, default=0, metavar="N", help="to read, and to write")
     what.add_argument("--device", choices=DEVICES, default="auto")
@@ -135,17 +143,22 @@ def _job(args: argparse.Namespace) -> BatchJob:
         args.max_pixels,
         args.focal_px,
         s3,
+        args.service_ms,
     )
 
 
 def _run(args: argparse.Namespace) -> int:
     job = _job(args)
-    artifacts = usable_artifacts(args.artifact, args.model)
+    simulated = job.service_ms is not None
+    runs = (lambda target: True) if simulated else available
+    artifacts = usable_artifacts(args.artifact, args.model, runs)
     if getattr(args, "dry_run", False):
         count = sum(1 for _ in list_inputs(job))
         print(json.dumps({"inputs": count, "artifacts": [a.manifest.name for a in artifacts]}))
         return ALL_DONE
-    if any(artifact.manifest.weights.seeded for artifact in artifacts):
+    if simulated:
+        log.warning("SIMULATED: no graph runs, each call waits %g ms", job.service_ms)
+    elif any(artifact.manifest.weights.seeded for artifact in artifacts):
         log.warning("RANDOM WEIGHTS: the pipeline is real, the depth means nothing")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -218,6 +231,7 @@ def _status(args: argparse.Namespace) -> int:
         **totals.counts(),
         "errors": dict(totals.errors()),
         "finished": output.stat(f"{job.folder}/{SUCCESS}") is not None,
+        **plan.label(),
     }
     totals.close()
     print(json.dumps(facts, indent=2))

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from runtime.artifact import Artifact
 from runtime.depth_file import COLORMAPS, FORMATS
@@ -14,7 +15,7 @@ from runtime.photo import MAX_PIXELS
 from runtime.storage import S3Options, Storage, open_storage
 
 JOB = "_job"
-ENGINES = ("local", "ray")
+LOCAL, RAY, SIMULATED = ENGINES = ("local", "ray", "simulated")
 OVERWRITES = ("never", "changed", "always")
 MAX_PHOTO_BYTES = 256 << 20
 
@@ -36,6 +37,7 @@ class BatchJob:
         overwrite: what is done with results that are there: ``changed`` makes those anew whose
             photo, artifact or options changed.
         focal_px: as for ``Predictor``.
+        service_ms: of each call of the device that the engine ``simulated`` stands in for.
     """
 
     input: str
@@ -54,6 +56,7 @@ class BatchJob:
     max_pixels: int = MAX_PIXELS
     focal_px: Optional[float] = None
     s3: S3Options = field(default_factory=S3Options)
+    service_ms: Optional[float] = None
 
     def __post_init__(self) -> None:
         if not self.formats or any(name not in FORMATS for name in self.formats):
@@ -74,6 +77,13 @@ class BatchJob:
             raise InputError(f"max_error_rate={self.max_error_rate}: give a share, 0 to 1")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit={self.limit}: give 1 or more")
+        if (self.service_ms is None) == (self.engine == SIMULATED):
+            raise InputError(
+                f"engine={self.engine}, service_ms={self.service_ms}: the engine simulated needs "
+                "the milliseconds of a call, and no other takes them"
+            )
+        if self.service_ms is not None and not 0 <= self.service_ms < math.inf:
+            raise InputError(f"service_ms={self.service_ms}: give milliseconds, 0 or more")
 
     @property
     def folder(self) -> str:
@@ -87,11 +97,13 @@ class BatchJob:
 
     def options(self, artifacts: Sequence[Artifact]) -> str:
         """A digest of all that decides what a result holds, beside the photo."""
-        facts = {
+        facts: dict[str, Any] = {
             "artifacts": sorted(artifact.digest for artifact in artifacts),
             "formats": list(self.formats),
             "colormap": self.colormap,
             "max_pixels": self.max_pixels,
             "focal_px": self.focal_px,
         }
+        if self.service_ms is not None:
+            facts["service_ms"] = self.service_ms
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -13,6 +13,7 @@ from serve.batch.job import BatchJob
 from serve.batch.listing import Item
 from serve.batch.photos import Photos
 from serve.batch.records import Record
+from serve.batch.simulated import SimulatedPredictor
 
 
 def run_local(
@@ -24,6 +25,8 @@ def run_local(
 
 def engines(job: BatchJob, artifacts: Sequence[Artifact]) -> list[Predictor]:
     """One a worker, each with its share of the processor."""
+    if job.service_ms is not None:
+        return [SimulatedPredictor(artifacts, job.service_ms)] * job.workers
     share = None if job.workers == 1 else max(1, (os.cpu_count() or 1) // job.workers)
     return [Predictor(artifacts, job.device, share) for _ in range(job.workers)]
 

@@ -8,8 +8,9 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Optional
+from typing import Any, Optional
 
+from runtime.depth_file import SIMULATED
 from runtime.errors import InputError
 from runtime.storage import Storage
 from serve.batch.listing import Item
@@ -23,17 +24,32 @@ COLUMNS = {"name": str, "address": str, "size": int, "tag": str, "focal_px": flo
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done, and with what options. ``digest`` is of the whole list."""
+    """What is to be done, and with what options.
+
+    ``digest`` is of the whole list; ``service_ms`` of a simulated device's call, None if it is one.
+    """
 
     input: str
     options: str
     count: int
     chunks: int
     digest: str
+    service_ms: Optional[float] = None
+
+    def label(self) -> dict[str, Any]:
+        """What marks the numbers of a simulated job; empty for a real one."""
+        if self.service_ms is None:
+            return {}
+        return {"simulated": SIMULATED, "service_ms": self.service_ms}
 
 
 def make_plan(
-    storage: Storage, folder: str, job_input: str, options: str, items: Iterable[Item]
+    storage: Storage,
+    folder: str,
+    job_input: str,
+    options: str,
+    items: Iterable[Item],
+    service_ms: Optional[float] = None,
 ) -> Plan:
     """Write the list down.
 
@@ -49,7 +65,7 @@ def make_plan(
         chunks, count = chunks + 1, count + len(rows)
     if not count:
         raise InputError(f"{job_input}: no photo there")
-    plan = Plan(job_input, options, count, chunks, digest.hexdigest())
+    plan = Plan(job_input, options, count, chunks, digest.hexdigest(), service_ms)
     storage.write(_page_name(folder), json.dumps(asdict(plan), indent=2).encode())
     return plan
 

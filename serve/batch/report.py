@@ -15,7 +15,7 @@ from typing import Any
 from runtime.depth_file import SIDECAR
 from runtime.errors import DepthError, InputError
 from runtime.storage import S3Options, Storage
-from serve.batch.plan import PAGE_BYTES, read_plan
+from serve.batch.plan import PAGE_BYTES, Plan, read_plan
 from serve.batch.records import DONE, ERROR, Record
 from serve.batch.run import SUCCESS
 from serve.batch.thumbnails import depth_thumbnail, photo_thumbnail
@@ -98,7 +98,7 @@ def write_report(output: Storage, folder: str, sample: int, s3: S3Options) -> st
             f"<p>{'Finished' if finished else '<b class=bad>Not finished</b>'}. "
             f'<span class="quiet">Page made {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC; plan '
             f"{_code(plan.digest[:12])}, options {_code(plan.options[:12])}.</span></p>",
-            f'<p class="bad"><b>{RANDOM}</b></p>' if shown.random else "",
+            _shout(plan, shown.random),
             _cards(plan.count, counts, rates, totals.output_bytes()),
             _throughput(rates),
             _latency(totals) if counts[DONE] else "",
@@ -142,6 +142,14 @@ def _artifact_facts(facts: dict[str, Any]) -> dict[str, str]:
         "warning": facts.get("warning", ""),
     }
     return {name: str(value) for name, value in told.items() if value}
+
+
+def _shout(plan: Plan, random: bool) -> str:
+    if plan.service_ms is not None:
+        text = f"Simulated: no graph ran; each call waited {plan.service_ms:g} ms. No map is depth."
+    else:
+        text = RANDOM if random else ""
+    return f'<p class="bad"><b>{text}</b></p>' if text else ""
 
 
 def _cards(planned: int, counts: dict[str, int], rates: Rates, size: int) -> str:

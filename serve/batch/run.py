@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Optional
 
 from runtime.artifact import Artifact
+from runtime.depth_file import SIMULATED
 from runtime.errors import InputError
 from runtime.storage import Storage
-from serve.batch.job import BatchJob
+from serve.batch.job import JOB, RAY, BatchJob
 from serve.batch.listing import Item, list_inputs
 from serve.batch.local import run_local
 from serve.batch.photos import Photos, tag_of
@@ -21,6 +22,7 @@ from serve.batch.records import DONE, ERROR, Record, RecordIndex, RecordWriter
 from serve.batch.totals import MISSING, Totals
 
 SUCCESS = "_SUCCESS"
+MARK = f"{JOB}/SIMULATED"  # in every shard's output, too
 
 
 @dataclass
@@ -55,11 +57,13 @@ def run_job(
         progress: called with every record.
         only_failed: work on inputs with an error record alone.
     Raises:
-        InputError: nothing to do, or a plan of other inputs that is not finished.
+        InputError: nothing to do, a plan of other inputs that is not finished, or an output that
+            would hold simulated results beside real ones.
         StorageError: the output cannot be written.
     """
     output, folder = job.open_output(), job.folder
     options = job.options(artifacts)
+    keep_apart(job, output)
     plan = find_plan(job, output, options, only_failed)
     index = RecordIndex(output, folder)
     writer = RecordWriter(output, folder)
@@ -99,11 +103,26 @@ def run_job(
 
 def engine_of(job: BatchJob) -> Callable[..., Iterator[Record]]:
     """The function that runs a job's items."""
-    if job.engine == "local":
+    if job.engine != RAY:
         return run_local
     from serve.batch.on_ray import run_on_ray
 
     return run_on_ray
+
+
+def keep_apart(job: BatchJob, output: Storage) -> None:
+    """Mark the output of a simulated job, so that nothing real ever comes into it.
+
+    Raises:
+        InputError: the output is of the other kind.
+    """
+    simulated, marked = job.service_ms is not None, output.stat(MARK) is not None
+    if marked and not simulated:
+        raise InputError(f"{output.address}: holds simulated results; give a real job another one")
+    if simulated and not marked:
+        if next(output.list(), None) is not None:
+            raise InputError(f"{output.address}: is not empty; give a simulated job its own output")
+        output.write(MARK, f"{SIMULATED}\n".encode())
 
 
 def find_plan(job: BatchJob, output: Storage, options: str, only_failed: bool) -> Plan:
@@ -125,7 +144,7 @@ def find_plan(job: BatchJob, output: Storage, options: str, only_failed: bool) -
     if only_failed:
         raise InputError(f"{output.address}: no job there; begin it with `run`")
     output.delete(f"{job.folder}/{SUCCESS}")
-    return make_plan(output, job.folder, job.input, options, list_inputs(job))
+    return make_plan(output, job.folder, job.input, options, list_inputs(job), job.service_ms)
 
 
 def is_pending(
@@ -156,7 +175,8 @@ def finish(output: Storage, folder: str, plan: Plan) -> None:
     missing = counts.pop(MISSING)
     if missing:
         raise InputError(f"{missing} of {plan.count} inputs have no record; run the job again")
-    text = json.dumps({"plan": plan.digest, "inputs": plan.count, **counts}, indent=2)
+    facts = {"plan": plan.digest, "inputs": plan.count, **counts, **plan.label()}
+    text = json.dumps(facts, indent=2)
     output.write(f"{folder}/{SUCCESS}", (text + "\n").encode())
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from runtime.depth_file import colorize, stamp
+from runtime.depth_file import STAMPS, colorize, stamp
 from runtime.errors import InputError
 from runtime.manifest import OutputSpec
 from runtime.photo import read_photo
@@ -60,7 +60,7 @@ def depth_thumbnail(output: Storage, record: Record, facts: Mapping[str, Any]) -
         raise InputError("no result that is shown here: png, npz or png16")
     painted = colorize(depth, spec)
     if "warning" in facts:
-        stamp(painted, "RANDOM WEIGHTS: NOT DEPTH")
+        stamp(painted, STAMPS.get(facts["warning"], "NOT DEPTH"))
     return _jpeg(painted)
 
 

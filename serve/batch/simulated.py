@@ -1,0 +1,58 @@
+"""A device that is only waited for: to see what the rest of a machine can feed it.
+
+A predictor whose host work is the real one, on a real artifact's shapes; the graph is never loaded.
+Each call takes a fixed time, and its map is a ramp with grain, which no reader can take for depth.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from runtime.artifact import Artifact
+from runtime.engines import Engine
+from runtime.predictor import Prediction, Predictor
+
+GRAIN = 0.005  # of the range: with it 16-bit PNG costs what it costs for depth; without, a seventh
+
+
+class SimulatedPredictor(Predictor):
+    """As many calls at once as there are threads that call: one object stands for any number.
+
+    Args:
+        service_ms: of one call, whatever its batch.
+    """
+
+    def __init__(self, artifacts: Sequence[Artifact], service_ms: float) -> None:
+        super().__init__(artifacts)
+        self.service_s = service_ms / 1e3
+
+    def finish(self, *args: Any, **options: Any) -> Prediction:
+        """The same, and marked."""
+        return replace(super().finish(*args, **options), simulated=True)
+
+    def _engine(self, bucket: int) -> Engine:
+        with self._lock:
+            if bucket not in self._engines:
+                manifest = self.artifacts[bucket].manifest
+                maps = ramps((manifest.input.batch, *manifest.input.size_hw))
+                found = {self.output.kind: maps}
+                if any(tensor.name == "sky" for tensor in manifest.stages[-1].outputs):
+                    found["sky"] = np.zeros_like(maps)
+                self._engines[bucket] = self._waiting(found)
+            return self._engines[bucket]
+
+    def _waiting(self, found: dict[str, np.ndarray]) -> Engine:
+        def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            time.sleep(self.service_s)
+            return {name: array.copy() for name, array in found.items()}
+
+        return run
+
+
+def ramps(shape: tuple[int, int, int]) -> np.ndarray:
+    """float32 (B, H, W), from 1 at the left to about 2 at the right; always the same."""
+    grain = np.random.default_rng(0).random(shape, dtype=np.float32)
+    return np.linspace(1, 2, shape[2], dtype=np.float32) + np.float32(GRAIN) * grain
