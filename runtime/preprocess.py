@@ -15,6 +15,8 @@ STD = (0.229, 0.224, 0.225)
 # What leaves RGB as it is in a photo, 0..255.
 RGB_MEAN = (0.0, 0.0, 0.0)
 RGB_STD = (1 / 255, 1 / 255, 1 / 255)
+# Rows of a photo that are float64 at a time: keeps them in the processor's cache.
+ROWS = 16
 
 
 def check_photo(photo: np.ndarray) -> None:
@@ -80,17 +82,43 @@ def photo_to_tensor(
         resize: ``cubic`` in float64, or on ``bytes``, by ``resize_bytes``.
     Returns:
         (1, 3, *size_hw), RGB, normalised.
-    Source: Depth Anything V2: cubic in float64, no antialiasing. Channel by channel, which is the
-        same sum and a third of the memory.
+    Source: Depth Anything V2: cubic in float64, no antialiasing.
     """
     if resize == "bytes":
         return normalised(resize_bytes(rgb, size_hw), mean, std)[None]
+    resized = resize_cubic(rgb, size_hw)
     tensor = np.empty((1, 3, *size_hw), np.float32)
     for channel in range(3):
-        plane = rgb[..., channel] / 255.0
-        plane = cv2.resize(plane, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
-        tensor[0, channel] = (plane - mean[channel]) / std[channel]
+        tensor[0, channel] = (resized[..., channel] - mean[channel]) / std[channel]
     return tensor if dtype == "float32" else as_bytes(tensor)
+
+
+def resize_cubic(rgb: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Resize a photo cubically in float64, without antialiasing.
+
+    Bit for bit what ``cv2.resize`` makes of the whole photo in float64, which takes 24 bytes a
+    pixel. Here the rows that count get their width first, a few at a time, then all their height:
+    the order in which OpenCV works too.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+    Returns:
+        float64 (*size_hw, 3), 0 to 1 and a little beyond.
+    """
+    narrow = np.zeros((rgb.shape[0], size_hw[1], 3))  # (H, w, 3)
+    count = _rows_that_count(rgb.shape[0], size_hw[0])
+    for start in range(0, len(count), ROWS):
+        some = count[start : start + ROWS]
+        band = rgb[some] / 255.0
+        narrow[some] = cv2.resize(band, (size_hw[1], len(some)), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(narrow, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def _rows_that_count(source: int, target: int) -> np.ndarray:
+    """The rows of a photo that a cubic resize to ``target`` rows looks at: four for each."""
+    position = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
+    four = np.floor(position).astype(np.int64)[:, None] + np.arange(-1, 3)
+    return np.unique(four.clip(0, source - 1))
 
 
 def as_bytes(tensor: np.ndarray) -> np.ndarray:

@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import InputError
-from runtime.preprocess import MEAN, STD, check_photo, network_size, photo_to_tensor
+from runtime.preprocess import (
+    MEAN,
+    STD,
+    check_photo,
+    network_size,
+    photo_to_tensor,
+    resize_cubic,
+)
 
 GOLDEN = Path(__file__).parent / "golden" / "v2_resize.npz"
 RESIZES = np.load(GOLDEN)["v2_resize"].tolist()
@@ -78,6 +85,14 @@ def test_the_tensor_is_the_whole_photo_in_float64_resized_then_normalised(
     tensor = photo_to_tensor(rgb, size_hw)
     assert tensor.dtype == np.float32 and tensor.shape == (1, 3, *size_hw)
     np.testing.assert_allclose(tensor, expected, rtol=0, atol=1e-6)
+
+
+@given(st.integers(1, 700), st.integers(1, 90), st.integers(1, 20), st.integers(1, 20))
+def test_a_cubic_resize_in_bands_of_rows_is_opencvs_bit_for_bit(height, width, down, across):
+    size_hw = (14 * down, 14 * across)
+    rgb = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+    whole = cv2.resize(rgb / 255.0, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_array_equal(resize_cubic(rgb, size_hw), whole)
 
 
 def test_a_photo_already_of_that_size_is_only_normalised(make_photo):
