@@ -4,19 +4,31 @@ Names within it in; bytes, sizes and tags out. What is written is seen whole or 
 Credentials and region are boto3's own affair.
 """
 
+import mimetypes
 import os
+import socket
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Optional
 
 from runtime.errors import InputError, LimitError, StorageError
 from runtime.optional import require
 
 SCHEME = "s3://"
+PARTIAL = ".partial"  # folder of what is being written, below a folder's root; never listed
+_HOST = socket.gethostname().replace("/", "-")
+# What mimetypes does not know
+MEDIA_TYPES = {
+    ".npz": "application/x-npz",
+    ".parquet": "application/vnd.apache.parquet",
+    ".exr": "image/x-exr",
+    ".pfm": "image/x-portable-floatmap",
+}
 CONNECT_S, READ_S, ATTEMPTS = 10.0, 30.0, 8
 
 
@@ -82,6 +94,10 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def sweep(self) -> None:
+        """Remove what processes of this machine that have ended left half written."""
+
+    @abstractmethod
     def delete(self, name: str) -> None:
         """Remove an object, if it is there."""
 
@@ -130,14 +146,21 @@ class Folder(Storage):
 
     def write(self, name: str, data: bytes) -> None:
         file = self.root / name
-        temporary = file.with_name(f".{file.name}.partial-{os.getpid()}")
+        partial = self.root / PARTIAL
+        temporary = partial / f"{_HOST}@{os.getpid()}@{uuid.uuid4().hex}"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
+            partial.mkdir(exist_ok=True)
             temporary.write_bytes(data)
             temporary.replace(file)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise StorageError(f"{file}: cannot be written ({error.strerror})") from None
+
+    def sweep(self) -> None:
+        for file in (self.root / PARTIAL).glob(f"{_HOST}@*"):
+            if not _runs(int(file.name.split("@")[1])):
+                file.unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
@@ -191,8 +214,15 @@ class S3Prefix(Storage):
     def write(self, name: str, data: bytes) -> None:
         with _refusals(self.address + name):
             _client(self.options).put_object(
-                **self._key(name), Body=data, **self._encryption, **self._payer
+                **self._key(name),
+                Body=data,
+                ContentType=media_type(name),
+                **self._encryption,
+                **self._payer,
             )
+
+    def sweep(self) -> None:
+        pass  # what is not put whole is not there
 
     def delete(self, name: str) -> None:
         with _refusals(self.address + name):
@@ -200,6 +230,16 @@ class S3Prefix(Storage):
 
     def _key(self, name: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.prefix + name}
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 def split_address(address: str) -> tuple[str, str]:
@@ -232,6 +272,12 @@ def read_object(address: str, limit_bytes: int, options: S3Options = S3Options()
     """Read ``s3://bucket/key`` whole; errors as for ``Storage.read``."""
     bucket, key = split_address(address)
     return S3Prefix(bucket, "", options).read(key, limit_bytes)
+
+
+def media_type(name: str) -> str:
+    """What a browser is told that an object of this name holds."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return MEDIA_TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
 def _entry(name: str, found: os.stat_result) -> Entry:

@@ -4,9 +4,12 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -14,11 +17,12 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from runtime.errors import InputError
-from runtime.storage import open_storage
+from runtime.storage import PARTIAL, open_storage
 from serve.batch.__main__ import SOME_FAILED, main
 from serve.batch.job import JOB, BatchJob
 from serve.batch.listing import list_inputs
 from serve.batch.records import read_records
+from serve.batch.run import run_job
 from serve.batch.verify import verify_job
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +54,7 @@ def contents(output: Path) -> "dict[str, bytes]":
     return {
         file.relative_to(output).as_posix(): file.read_bytes()
         for file in sorted(output.rglob("*"))
-        if file.is_file() and JOB not in file.parts
+        if file.is_file() and JOB not in file.parts and PARTIAL not in file.parts
     }
 
 
@@ -176,6 +180,32 @@ def start(photos, output, artifact, *more: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
+
+
+def test_overwriting_everything_can_be_stopped_and_gone_on_with(photos, tiny_artifact, tmp_path):
+    job = BatchJob(str(photos), str(tmp_path / "depth"), (tiny_artifact.path,), max_error_rate=1)
+    again = replace(job, overwrite="always")
+    stop = threading.Event()
+    run_job(job, [tiny_artifact], stop, lambda *_: None)
+    first = run_job(again, [tiny_artifact], stop, lambda summary, _: stop.set())
+    assert first.stopped and first.done + first.failed < 14
+    second = run_job(again, [tiny_artifact], threading.Event(), lambda *_: None)
+    assert second.kept == first.done + first.failed
+    assert second.done + second.failed == 14 - second.kept
+
+
+def test_what_a_killed_job_left_half_written_is_swept_away(photos, tiny_artifact, tmp_path):
+    output = tmp_path / "depth"
+    partial = output / ".partial"
+    partial.mkdir(parents=True)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = socket.gethostname()
+    for name in (f"{host}@{ended.pid}@1", f"{host}@{os.getpid()}@2", f"elsewhere@{ended.pid}@3"):
+        (partial / name).touch()
+    main(["run", *words(photos, output, tiny_artifact)])
+    left = {file.name.split("@")[2] for file in partial.iterdir()}
+    assert left == {"2", "3"}, "those of a live process and of another machine stay"
 
 
 def some_results(output: Path, at_least: int, process) -> None:
@@ -377,6 +407,8 @@ def test_from_bucket_to_bucket_is_the_same_job(photos, tiny_artifact, tmp_path, 
             if JOB not in one["Key"]
         }
         assert found == contents(local)
+        kinds = {s3.head_object(Bucket="depth", Key=one["Key"])["ContentType"] for one in listing}
+        assert kinds >= {"application/x-npz", "image/png", "application/json"}
     finally:
         aws.stop()
     assert os.environ["AWS_ACCESS_KEY_ID"] == "nobody"

@@ -6,6 +6,7 @@ A job that is continued works on the same list, whatever has come into the folde
 import hashlib
 import itertools
 import json
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
@@ -34,6 +35,7 @@ class Plan:
     count: int
     chunks: int
     digest: str
+    made: float = 0.0  # seconds since 1970
     service_ms: Optional[float] = None
 
     def label(self) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def make_plan(
         chunks, count = chunks + 1, count + len(rows)
     if not count:
         raise InputError(f"{job_input}: no photo there")
-    plan = Plan(job_input, options, count, chunks, digest.hexdigest(), service_ms)
+    plan = Plan(job_input, options, count, chunks, digest.hexdigest(), time.time(), service_ms)
     storage.write(_page_name(folder), json.dumps(asdict(plan), indent=2).encode())
     return plan
 

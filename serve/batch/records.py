@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from runtime.storage import Storage
 from serve.batch.parquet import to_bytes, to_rows
@@ -87,6 +87,14 @@ def part_names(storage: Storage, folder: str) -> list[str]:
     return sorted(one.name for one in storage.below(start) if one.name.endswith(".parquet"))
 
 
+class Known(NamedTuple):
+    """What an index keeps of a record."""
+
+    status: str
+    key: str
+    finished: float
+
+
 class RecordIndex:
     """The last record of each name, on disk: memory does not grow with the job."""
 
@@ -96,21 +104,22 @@ class RecordIndex:
         self._rows.execute("PRAGMA journal_mode=OFF")
         self._rows.execute("PRAGMA synchronous=OFF")
         self._rows.execute(
-            "CREATE TABLE records (name TEXT PRIMARY KEY, status TEXT, key TEXT) WITHOUT ROWID"
+            "CREATE TABLE records (name TEXT PRIMARY KEY, status TEXT, key TEXT, "
+            "finished REAL) WITHOUT ROWID"
         )
         for record in read_records(storage, folder):
             self.add(record)
 
     def add(self, record: Record) -> None:
         """Note a new one."""
-        row = (record.name, record.status, record.key)
-        self._rows.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", row)
+        row = (record.name, record.status, record.key, record.finished)
+        self._rows.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", row)
 
-    def find(self, name: str) -> Optional[tuple[str, str]]:
-        """Status and key of an input; None if nothing became of it yet."""
-        where = "SELECT status, key FROM records WHERE name = ?"
-        found: Optional[tuple[str, str]] = self._rows.execute(where, (name,)).fetchone()
-        return found
+    def find(self, name: str) -> Optional[Known]:
+        """What became of an input; None if nothing did yet."""
+        where = "SELECT status, key, finished FROM records WHERE name = ?"
+        found: Optional[tuple[str, str, float]] = self._rows.execute(where, (name,)).fetchone()
+        return Known(*found) if found else None
 
     def close(self) -> None:
         """Remove it."""

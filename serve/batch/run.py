@@ -18,7 +18,7 @@ from serve.batch.listing import Item, list_inputs
 from serve.batch.local import run_local
 from serve.batch.photos import Photos, tag_of
 from serve.batch.plan import Plan, make_plan, read_items, read_plan
-from serve.batch.records import DONE, ERROR, Record, RecordIndex, RecordWriter
+from serve.batch.records import DONE, ERROR, Known, Record, RecordIndex, RecordWriter
 from serve.batch.totals import MISSING, Totals
 
 SUCCESS = "_SUCCESS"
@@ -62,6 +62,7 @@ def run_job(
         StorageError: the output cannot be written.
     """
     output, folder = job.open_output(), job.folder
+    output.sweep()
     options = job.options(artifacts)
     keep_apart(job, output)
     plan = find_plan(job, output, options, only_failed)
@@ -74,7 +75,7 @@ def run_job(
         for item in read_items(output, folder, plan):
             if stop.is_set() or summary.given_up:
                 return
-            if is_pending(job, photos, item, index.find(item.name), only_failed):
+            if is_pending(job, photos, item, index.find(item.name), plan.made, only_failed):
                 yield item
             else:
                 summary.kept += 1
@@ -151,20 +152,20 @@ def is_pending(
     job: BatchJob,
     photos: Photos,
     item: Item,
-    found: Optional[tuple[str, str]],
+    found: Optional[Known],
+    since: float,
     only_failed: bool = False,
 ) -> bool:
-    """Whether an input is to be worked on, given its last record's status and key."""
+    """Whether an input is to be worked on, given its last record and when the job began."""
     if found is None:
         return not only_failed
-    status, key = found
     if only_failed:
-        return status == ERROR
-    if job.overwrite == "always":
+        return found.status == ERROR
+    if job.overwrite == "always" and found.finished < since:
         return True
     if job.overwrite == "never":
         return False
-    return key != photos.key(item.tag or tag_of(item, job.s3))
+    return found.key != photos.key(item.tag or tag_of(item, job.s3))
 
 
 def finish(output: Storage, folder: str, plan: Plan) -> None:
