@@ -34,6 +34,11 @@ def resize_to_photo(depth: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return _lengthened(wide, size_hw[0])
 
 
+def limits_of(depth: np.ndarray) -> tuple[float, float]:
+    """The least and the greatest value of a map."""
+    return float(depth.min()), float(depth.max())
+
+
 def _lengthened(depth: np.ndarray, rows: int) -> np.ndarray:
     """Resize to this many rows, each between the two that it lies between: float32 (rows, W).
 

@@ -5,6 +5,7 @@ so that a job can overlap them: ``prepare`` and ``finish`` are pure and may run 
 ``infer`` belongs to one thread at a time.
 """
 
+import functools
 import math
 import threading
 import time
@@ -21,7 +22,7 @@ from runtime.errors import ArtifactError, InputError
 from runtime.manifest import OutputSpec
 from runtime.multiview import SceneEngine
 from runtime.photo import focal_px_of
-from runtime.postprocess import resize_to_photo
+from runtime.postprocess import limits_of, resize_to_photo
 from runtime.preprocess import check_photo, photo_to_tensor
 from runtime.sky import fill_sky
 
@@ -52,6 +53,11 @@ class Prediction:
     focal_px: Optional[float] = None  # that metres were found by, in the photo's own pixels
     grid: str = "photo"
     simulated: bool = False
+
+    @functools.cached_property
+    def limits(self) -> tuple[float, float]:
+        """The least and the greatest value of depth."""
+        return limits_of(self.depth)
 
 
 def nearest_bucket(photo_hw: tuple[int, int], sizes_hw: Sequence[tuple[int, int]]) -> int:

@@ -19,6 +19,7 @@ from runtime.depth_file import (
     COLORMAPS,
     FORMATS,
     MAX_UINT16,
+    ROWS,
     TIFF_DESCRIPTION,
     Encoding16,
     colorize,
@@ -89,6 +90,15 @@ def test_npz_holds_the_exact_map_under_the_name_of_its_kind(output, predict, dep
         assert json.loads(str(arrays_["meta"]))["unit"] == output.unit
         np.testing.assert_array_equal(arrays_[output.kind], depth)
         assert arrays_[output.kind].dtype == np.float32
+
+
+@each_output
+def test_npz_is_numpys_own_byte_for_byte(output, depth):
+    facts = {"kind": output.kind, "caf\u00e9": 1}
+    for values in (depth, depth[::2, ::-1]):
+        expected = io.BytesIO()
+        np.savez(expected, **{output.kind: values, "meta": np.array(json.dumps(facts))})
+        assert encode_npz(values, facts) == expected.getvalue()
 
 
 @pytest.mark.parametrize("name", ["pfm", "tiff"])
@@ -209,6 +219,25 @@ def test_near_is_warm_and_far_is_violet_for_every_kind(output):
     near, far = painted[0, ::-1] if output.larger_is_nearer else painted[0]
     assert near.tolist() == [0x9E, 0x01, 0x42]
     assert far.tolist() == [0x5E, 0x4F, 0xA2]
+
+
+@each_output
+@pytest.mark.parametrize("height", [1, ROWS - 1, ROWS, ROWS + 1, 3 * ROWS])
+def test_painting_and_storing_in_bands_of_rows_changes_no_bit(height, output):
+    depth = np.random.default_rng(height).uniform(-1, 80, (height, 9)).astype(np.float32)
+    (table,) = colorize(np.arange(256, dtype=np.float32)[None], DISPARITY)
+    whole = table[(nearness(depth, output) * 255).astype(np.uint8)]
+    np.testing.assert_array_equal(colorize(depth, output), whole)
+    if output.unit == "metre":
+        expected = np.round(depth * 1000)
+        expected[(expected < 0) | (expected > MAX_UINT16)] = 0
+        beyond = int((depth > 65.5354).sum())
+    else:
+        expected = np.round((depth - depth.min()) / (depth.max() - depth.min()) * MAX_UINT16)
+        beyond = 0
+    stored, how = to_uint16(depth, output)
+    np.testing.assert_array_equal(stored, expected)
+    assert how.out_of_range == beyond
 
 
 @each_output
