@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from typing import Any, TypeVar, Union
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from compile.fixed import (
@@ -29,6 +30,7 @@ from layers.patch_embed import PATCH_SIZE
 from runtime.errors import InputError
 from runtime.preprocess import MEAN, STD
 
+HAS_FUSED_ATTENTION = hasattr(F, "scaled_dot_product_attention")
 Form = Any  # a module whose parts the rewrites know by name
 
 
@@ -173,6 +175,13 @@ def upsample_by_shuffle(form: Form) -> None:
             form.pyramid.resize_layers[index] = ShuffledUpsample(form.pyramid.resize_layers[index])
 
 
+def fuse_attention(form: Form) -> None:
+    """Take torch's own attention operator, where this torch has it (2.1 and newer)."""
+    for module in form.modules():
+        if isinstance(module, FixedAttention):
+            module.fused = HAS_FUSED_ATTENTION
+
+
 # In the order in which they are applied.
 REWRITES: dict[str, Callable[[Form], None]] = {
     "position-embedding": fold_position_embedding,
@@ -183,6 +192,7 @@ REWRITES: dict[str, Callable[[Form], None]] = {
     "convolution-first": convolve_before_resize,
     "matrix-resize": resize_by_matrices,
     "shuffle-upsample": upsample_by_shuffle,
+    "fused-attention": fuse_attention,
 }
 # What every target takes. rgb-input changes what the graph is given.
 COMMON = (

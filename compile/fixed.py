@@ -57,6 +57,7 @@ class FixedAttention(nn.Module):
     """Self-attention over a known number of tokens; ``scale`` None means folded into ``qkv``.
 
     ``rope`` are the tables by which queries and keys turn: two float (N, C / heads), now constants.
+    ``fused`` takes torch's own operator for the product, the softmax and the product.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class FixedAttention(nn.Module):
             self.register_buffer("cosine", rope[0].to(attention.qkv.weight))
             self.register_buffer("sine", rope[1].to(attention.qkv.weight))
         self.scale: Optional[float] = attention.scale
+        self.fused = False
         heads, dim = attention.num_heads, attention.proj.in_features
         self.split = (batch, tokens, 3, heads, dim // heads)
         self.joined = (batch, tokens, dim)
@@ -89,8 +91,25 @@ class FixedAttention(nn.Module):
             key = key * self.cosine + quarter_turn(key) * self.sine
         if self.scale is not None:
             query = query * self.scale
+        return self.proj(self.attend(query, key, value).transpose(1, 2).reshape(self.joined))
+
+    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """softmax(q k^T) v: three float (B, heads, N, d) -> the same, in the type of ``value``.
+
+        Weights are never rounded to 16 bits before the softmax: the operator does not do it, and
+        the steps here take float32 for it.
+        """
+        low = value.dtype in (torch.bfloat16, torch.float16)
+        if self.fused:
+            if low:  # float32 tables made them float32
+                query, key = query.to(value.dtype), key.to(value.dtype)
+            return F.scaled_dot_product_attention(  # type: ignore[attr-defined]
+                query, key, value, scale=1.0
+            )
+        if low:
+            query, key = query.float(), key.float()
         weights = torch.matmul(query, key.transpose(2, 3)).softmax(dim=-1)  # (B, heads, N, N)
-        return self.proj(torch.matmul(weights, value).transpose(1, 2).reshape(self.joined))
+        return torch.matmul(weights.to(value.dtype) if low else weights, value)
 
 
 class NativeResize(nn.Module):

@@ -16,7 +16,7 @@ from compile.audit import (
 )
 from compile.checkpoint import build_model
 from compile.commands import main
-from compile.deploy import COMMON, REWRITES, deployment_form
+from compile.deploy import COMMON, deployment_form
 from compile.registry import ROWS
 from compile.targets.neuron import REWRITES as FOR_NEURON
 from compile.trace import trace
@@ -71,7 +71,7 @@ def test_no_shape_arithmetic_is_left_in_the_form():
 
 def test_rgb_and_bytes_pass_too():
     shape = (1, 3, 56, 84)
-    form = deployment_form(build_model(ROWS[0]), shape, tuple(REWRITES), "uint8")
+    form = deployment_form(build_model(ROWS[0]), shape, (*FOR_NEURON, "rgb-input"), "uint8")
     report = audit_graph(trace(form, torch.zeros(shape, dtype=torch.uint8)), "vits", "")
     assert report.passes
 

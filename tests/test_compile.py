@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from compile.__main__ import main
-from compile.deploy import COMMON, DeploymentFormV2
+from compile.deploy import DeploymentFormV2
 from compile.job import CompileJob, compile_model
 from compile.parity import check_parity, compare, parity_inputs
 from compile.registry import ROWS, table
 from compile.seeded import fill_seeded
+from compile.targets.torchscript import REWRITES
 from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.artifact import find_artifacts, read_artifact
 from runtime.engines import available
@@ -157,7 +158,7 @@ def test_rewrites_can_be_left_out_and_the_manifest_says_which_were_made(tmp_path
         "demo", "torchscript", ((28, 28),), 1, tmp_path, seeded="always", without=("layer-scale",)
     )
     (artifact,) = compile_model(job)
-    assert artifact.manifest.rewrites == tuple(n for n in COMMON if n != "layer-scale")
+    assert artifact.manifest.rewrites == tuple(n for n in REWRITES if n != "layer-scale")
 
 
 @pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")

@@ -4,21 +4,40 @@ from pathlib import Path
 
 import torch
 
-from compile.deploy import COMMON
+from compile.deploy import COMMON, HAS_FUSED_ATTENTION
+from compile.low_precision import lower
 from compile.targets.source import Built, Source
 from compile.trace import trace
+from runtime.errors import InputError
 
-PRECISIONS = ("f32",)
-TOLERANCES = {"f32": 1e-4}
-REWRITES = COMMON
+PRECISIONS = ("f32", "bf16", "f16")
+TOLERANCES = {"f32": 1e-4, "bf16": 5e-2, "f16": 1e-2}
+DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
+REWRITES = (*COMMON, "fused-attention") if HAS_FUSED_ATTENTION else COMMON
 
 
 def build(source: Source, folder: Path) -> Built:
-    """Trace and save."""
-    rewrites = source.rewrites(REWRITES)
-    graph = trace(source.form(rewrites), source.example())
+    """Trace and save.
+
+    Raises:
+        InputError: float16 with torch 1.13, which cannot trace it.
+    """
+    wanted = REWRITES
+    if source.precision != "f32" and not HAS_FUSED_ATTENTION:
+        if source.precision == "f16":
+            raise InputError(
+                f"precision='f16': torch {torch.__version__} computes no float16 on the CPU, where "
+                "graphs are traced; use bf16, or compile with torch 2.1 or newer"
+            )
+        # its transposed convolution of bfloat16 maps returns the wrong shape
+        wanted = (*wanted, "shuffle-upsample")
+    rewrites = source.rewrites(wanted)
+    form = source.form(rewrites)
+    if source.precision != "f32":
+        form = lower(form, DTYPES[source.precision])
     file = source.file_name(".pt")
-    graph.module.save(str(folder / file))
+    with torch.no_grad():
+        trace(form, source.example()).module.save(str(folder / file))
     return Built(file, source.precision, rewrites)
 
 
