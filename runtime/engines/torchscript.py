@@ -1,20 +1,38 @@
 """TorchScript graphs, on the CPU or a CUDA device."""
 
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Optional
 
 import numpy as np
 
 from runtime.engines import Engine
-from runtime.errors import InputError
+from runtime.engines.cuda import DeviceCall
+from runtime.errors import DeviceError, InputError
 from runtime.manifest import Manifest, StageSpec
 from runtime.optional import require
+
+# Graphs in use, by file and device: engines of one artifact share its weights.
+_graphs: "weakref.WeakValueDictionary[tuple[Any, ...], Any]" = weakref.WeakValueDictionary()
+_loading = threading.Lock()
 
 
 def load(
     folder: Path, manifest: Manifest, stage: StageSpec, device: str, threads: Optional[int]
 ) -> Engine:
-    """Load a graph; ``auto`` is the CUDA device where there is one."""
+    """Load a graph; ``auto`` is the CUDA device where there is one.
+
+    On CUDA, float32 means float32: TF32, by which cuDNN rounds convolutions unless told otherwise,
+    is switched off for the process.
+
+    Raises:
+        InputError: cuda was asked for and is not there.
+        DeviceError: the GPU is out of memory, or failed.
+    """
     torch = require("torch", "torch")
     if threads is not None:
         torch.set_num_threads(threads)
@@ -22,14 +40,55 @@ def load(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("no CUDA device here; use --device cpu")
-    graph = torch.jit.load(str(folder / stage.graph), map_location=device).eval()
+    file = folder / stage.graph
+    if device == "cpu":
+        graph = shared_graph(torch, file, device)
 
-    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with torch.inference_mode():
-            found = graph(*(torch.from_numpy(inputs[t.name]).to(device) for t in stage.inputs))
-        return named_outputs(found, stage)
+        def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            with torch.inference_mode():
+                found = graph(*(torch.from_numpy(inputs[t.name]) for t in stage.inputs))
+            return named_outputs(found, stage)
 
-    return run
+        return run
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True  # shapes are fixed: the fastest kernel is found once
+    with failures_named(folder):
+        call = DeviceCall(torch, shared_graph(torch, file, device), stage, manifest.name)
+
+    def run_on_device(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with failures_named(folder):
+            return named_outputs(
+                call(*(torch.from_numpy(inputs[t.name]) for t in stage.inputs)), stage
+            )
+
+    return run_on_device
+
+
+def shared_graph(torch: ModuleType, file: Path, device: str) -> Any:
+    """A graph on a device, loaded once for as long as anyone has it."""
+    facts = file.stat()
+    key = (file.resolve(), facts.st_mtime_ns, facts.st_size, device)
+    with _loading:
+        graph = _graphs.get(key)
+        if graph is None:
+            graph = torch.jit.load(str(file), map_location=device).eval()
+            _graphs[key] = graph
+        return graph
+
+
+@contextlib.contextmanager
+def failures_named(folder: Path) -> Iterator[None]:
+    """Turn what CUDA raises into a DeviceError that says what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error).strip().split("\n")[0]
+        if not any(word in said for word in ("CUDA", "cuDNN", "CUBLAS")):
+            raise
+        advice = "restart the process, and look into the driver's log if it happens again"
+        if "out of memory" in said:
+            advice = "use a smaller batch, or fewer workers"
+        raise DeviceError(f"{folder}: the GPU failed ({said}); {advice}") from error
 
 
 def named_outputs(found: Any, stage: StageSpec) -> dict[str, np.ndarray]:

@@ -1,0 +1,117 @@
+"""Graphs on a CUDA device: recorded once, then repeated on whatever comes in.
+
+Without a GPU the order of things is tested on a stand-in; the rest is skipped.
+"""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from marks import cuda
+from stand_in_cuda import StandInTorch
+
+from compile.job import CompileJob, compile_model
+from runtime.engines import load_engine
+from runtime.engines.cuda import DeviceCall
+from runtime.engines.torchscript import failures_named, shared_graph
+from runtime.errors import DeviceError, InputError
+from runtime.manifest import StageSpec, TensorSpec
+from runtime.predictor import Predictor
+
+STAGE = StageSpec("double", "graph.pt", (TensorSpec("x", (2, 3)),), (TensorSpec("y", (2, 3)),))
+
+
+def double(x):
+    return 2 * x
+
+
+def test_a_recorded_call_is_repeated_on_each_input_and_its_results_are_kept_apart():
+    stand_in = StandInTorch()
+    call = DeviceCall(stand_in, stand_in.watched(double), STAGE, "tiny")
+    del stand_in.events[:]
+    inputs = [torch.full((2, 3), float(value)) for value in (1, 5)]
+    ((first,), (second,)) = [call(tensor) for tensor in inputs]
+    assert torch.equal(first, 2 * inputs[0]) and torch.equal(second, 2 * inputs[1])
+    assert stand_in.events == ["replay", "wait"] * 2
+
+
+def test_a_call_that_cannot_be_recorded_is_launched_and_the_log_says_why(caplog):
+    stand_in = StandInTorch(refuses=True)
+    call = DeviceCall(stand_in, stand_in.watched(double), STAGE, "tiny")
+    assert "tiny: not recorded as a CUDA graph" in caplog.text
+    assert "not permitted when stream is capturing" in caplog.text
+    del stand_in.events[:]
+    (found,) = call(torch.ones(2, 3))
+    assert torch.equal(found, 2 * torch.ones(2, 3))
+    assert stand_in.events == ["launch", "wait"]
+
+
+def test_engines_of_one_artifact_share_its_weights_until_the_file_changes(tmp_path):
+    file = tmp_path / "graph.pt"
+    traced = torch.jit.trace(torch.nn.Linear(3, 3), torch.zeros(1, 3))
+    traced.save(str(file))
+    first = shared_graph(torch, file, "cpu")
+    assert shared_graph(torch, file, "cpu") is first
+    traced = torch.jit.trace(torch.nn.Linear(3, 4), torch.zeros(1, 3))
+    traced.save(str(file))
+    assert shared_graph(torch, file, "cpu")(torch.zeros(1, 3)).shape == (1, 4)
+
+
+@pytest.mark.parametrize(
+    "said, advice",
+    [
+        ("CUDA out of memory. Tried to allocate 2 GiB\nmore", "smaller batch"),
+        ("CUDA error: an illegal memory access was encountered", "restart the process"),
+    ],
+)
+def test_a_failing_gpu_is_a_device_error_that_says_what_to_do(tmp_path, said, advice):
+    with pytest.raises(DeviceError, match=advice), failures_named(tmp_path):
+        raise RuntimeError(said)
+    with pytest.raises(RuntimeError, match="no graph"), failures_named(tmp_path):
+        raise RuntimeError("no graph in this file")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+def test_cuda_without_a_device_is_refused(tiny_artifact):
+    with pytest.raises(InputError, match="no CUDA device here"):
+        load_engine(tiny_artifact.path, tiny_artifact.manifest, "cuda")
+
+
+@cuda
+@pytest.mark.parametrize("precision", ["f32", "bf16", "f16"])
+def test_the_device_answers_as_the_cpu_does(tmp_path, precision, caplog):
+    job = CompileJob(
+        "demo", "torchscript", ((56, 84),), 2, tmp_path, seeded="always", precision=precision
+    )
+    (artifact,) = compile_model(job)  # parity runs on the device
+    assert "not recorded" not in caplog.text
+    rng = np.random.RandomState(0)
+    images = [rng.randn(2, 3, 56, 84).astype(np.float32) for _ in range(8)]
+    kind = artifact.manifest.output.kind
+    on_cpu = load_engine(artifact.path, artifact.manifest, "cpu")
+    expected = [on_cpu({"image": image})[kind] for image in images]
+    found: dict[int, np.ndarray] = {}
+
+    def work(start: int) -> None:  # two engines, each in its thread, on one module
+        engine = load_engine(artifact.path, artifact.manifest, "cuda")
+        for index in range(start, len(images), 2):
+            found[index] = engine({"image": images[index]})[kind]
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tolerance = {"f32": 1e-4, "bf16": 3e-2, "f16": 5e-3}[precision]
+    for index, depth in enumerate(expected):
+        np.testing.assert_allclose(found[index], depth, atol=tolerance * np.ptp(depth), rtol=0)
+
+
+@cuda
+def test_photos_go_through_a_predictor_on_the_device(tmp_path):
+    job = CompileJob("demo", "torchscript", ((56, 84),), 1, tmp_path, seeded="always")
+    (artifact,) = compile_model(job)
+    rgb = np.random.RandomState(1).randint(0, 256, (60, 90, 3), dtype=np.uint8)
+    on_device, on_cpu = (Predictor([artifact], device)(rgb).depth for device in ("cuda", "cpu"))
+    np.testing.assert_allclose(on_device, on_cpu, atol=1e-4 * np.ptp(on_cpu), rtol=0)
