@@ -29,7 +29,7 @@ MEDIA_TYPES = {
     ".exr": "image/x-exr",
     ".pfm": "image/x-portable-floatmap",
 }
-CONNECT_S, READ_S, ATTEMPTS = 10.0, 30.0, 8
+CONNECT_S, READ_S, ATTEMPTS, LONGEST_PAUSE_S = 10.0, 30.0, 8, 20.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Storage(ABC):
 
     @abstractmethod
     def read(self, name: str, limit_bytes: int) -> bytes:
-        """An object, whole; its size is asked for first.
+        """An object, whole; its size is known before it is read.
 
         Raises:
             InputError: there is none.
@@ -199,16 +199,25 @@ class S3Prefix(Storage):
         return Entry(name, found["ContentLength"], found["ETag"].strip('"'))
 
     def read(self, name: str, limit_bytes: int) -> bytes:
-        entry = self.stat(name)
-        if entry is None:
-            raise InputError(f"{self.address}{name}: no such object")
-        if entry.size > limit_bytes:
-            raise LimitError(f"{self.address}{name}: {entry.size:,} bytes, limit {limit_bytes:,}")
-        with _refusals(self.address + name):
+        tenacity = require("tenacity", "aws")
+        again = tenacity.Retrying(  # boto3 repeats requests, but not bodies that break off
+            retry=tenacity.retry_if_exception_type(_BrokenOff),
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=tenacity.wait_random_exponential(max=LONGEST_PAUSE_S),
+            reraise=True,
+        )
+        data: bytes = again(self._read_once, name, limit_bytes)
+        return data
+
+    def _read_once(self, name: str, limit_bytes: int) -> bytes:
+        address = self.address + name
+        with _refusals(address):
             found = _client(self.options).get_object(**self._key(name), **self._payer)
-            data: bytes = found["Body"].read(limit_bytes + 1)
-        if len(data) > limit_bytes:  # a larger one has come since
-            raise LimitError(f"{self.address}{name}: more than {limit_bytes:,} bytes")
+        with found["Body"] as body, _refusals(address, _BrokenOff):
+            if found["ContentLength"] > limit_bytes:
+                size = f"{found['ContentLength']:,} bytes, limit {limit_bytes:,}"
+                raise LimitError(f"{address}: {size}")
+            data: bytes = body.read()
         return data
 
     def write(self, name: str, data: bytes) -> None:
@@ -284,8 +293,12 @@ def _entry(name: str, found: os.stat_result) -> Entry:
     return Entry(name, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
 
 
+class _BrokenOff(StorageError):
+    """An answer began and did not end."""
+
+
 @contextmanager
-def _refusals(address: str) -> Iterator[None]:
+def _refusals(address: str, unreachable: type[StorageError] = StorageError) -> Iterator[None]:
     """boto3's exceptions in our words."""
     botocore = require("botocore.exceptions", "aws")
     http = require("urllib3.exceptions", "aws")
@@ -297,7 +310,7 @@ def _refusals(address: str) -> Iterator[None]:
             raise InputError(f"{address}: no such object") from None
         raise StorageError(f"{address}: the storage refuses ({error})") from None
     except (botocore.BotoCoreError, http.HTTPError, OSError) as error:
-        raise StorageError(f"{address}: the storage cannot be reached ({error})") from None
+        raise unreachable(f"{address}: the storage cannot be reached ({error})") from None
 
 
 @lru_cache(maxsize=8)

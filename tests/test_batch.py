@@ -14,10 +14,11 @@ from pathlib import Path
 
 import boto3
 import pytest
+from faulty_s3 import FAULTS, faulty_s3
 from moto.server import ThreadedMotoServer
 
 from runtime.errors import InputError
-from runtime.storage import PARTIAL, open_storage
+from runtime.storage import PARTIAL, S3Options, open_storage
 from serve.batch.__main__ import SOME_FAILED, main
 from serve.batch.job import JOB, BatchJob
 from serve.batch.listing import list_inputs
@@ -26,6 +27,11 @@ from serve.batch.run import run_job
 from serve.batch.verify import verify_job
 
 ROOT = Path(__file__).resolve().parents[1]
+AWS = {
+    "AWS_ACCESS_KEY_ID": "nobody",
+    "AWS_SECRET_ACCESS_KEY": "nothing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 
 
 @pytest.fixture
@@ -379,11 +385,7 @@ def test_from_bucket_to_bucket_is_the_same_job(photos, tiny_artifact, tmp_path, 
     aws.start()
     try:
         host, port = aws.get_host_and_port()
-        for name, value in (
-            ("AWS_ACCESS_KEY_ID", "nobody"),
-            ("AWS_SECRET_ACCESS_KEY", "nothing"),
-            ("AWS_DEFAULT_REGION", "us-east-1"),
-        ):
+        for name, value in AWS.items():
             monkeypatch.setenv(name, value)
         address = f"http://{host}:{port}"
         s3 = boto3.client("s3", endpoint_url=address)
@@ -412,3 +414,36 @@ def test_from_bucket_to_bucket_is_the_same_job(photos, tiny_artifact, tmp_path, 
     finally:
         aws.stop()
     assert os.environ["AWS_ACCESS_KEY_ID"] == "nobody"
+
+
+def test_a_storage_that_fails_now_and_then_loses_nothing(
+    photos, tiny_artifact, tmp_path, monkeypatch, capsys
+):
+    local = tmp_path / "local"
+    main(["run", *words(photos, local, tiny_artifact)])
+    for name, value in AWS.items():
+        monkeypatch.setenv(name, value)
+    with faulty_s3(share=0.2) as (address, sound, faulty):
+        s3 = boto3.client("s3", endpoint_url=sound)
+        for bucket in ("photos", "depth"):
+            s3.create_bucket(Bucket=bucket)
+        for file in photos.rglob("*"):
+            if file.is_file():
+                key = f"in/{file.relative_to(photos).as_posix()}"
+                s3.put_object(Bucket="photos", Key=key, Body=file.read_bytes())
+        command = ["--endpoint-url", address, "--path-style", "--artifact", tiny_artifact.path]
+        command += ["--input", "s3://photos/in", "--output", "s3://depth/out"]
+        capsys.readouterr()
+        assert main(["run", *map(str, command), "--max-error-rate", "0.5"]) == SOME_FAILED
+        summary = json.loads(capsys.readouterr().out)
+        assert (summary["done"], summary["failed"]) == (12, 2), "only those that are no photos"
+        assert all(faulty.seen[fault] for fault in FAULTS), faulty.seen
+        listing = s3.list_objects_v2(Bucket="depth", Prefix="out/")["Contents"]
+        found = {
+            one["Key"][4:]: s3.get_object(Bucket="depth", Key=one["Key"])["Body"].read()
+            for one in listing
+            if JOB not in one["Key"]
+        }
+        assert found == contents(local)
+        output = open_storage("s3://depth/out", S3Options(address, path_style=True))
+        assert list(verify_job(output, JOB)) == []
