@@ -60,7 +60,7 @@ def make_plan(
     """
     digest, chunks, count = hashlib.sha256(), 0, 0
     for chunk in in_chunks(items, CHUNK):
-        rows = [asdict(item) for item in chunk]
+        rows = [vars(item) for item in chunk]
         for row in rows:
             digest.update(json.dumps(row, sort_keys=True).encode())
         storage.write(_chunk_name(folder, chunks), to_bytes(rows, COLUMNS))

@@ -9,7 +9,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Optional
 
 from runtime.storage import Storage
@@ -59,7 +59,7 @@ class RecordWriter:
 
     def add(self, record: Record) -> None:
         """Take one; it is on disk a few seconds later."""
-        self._rows.append(asdict(record))
+        self._rows.append(vars(record))
         if len(self._rows) >= ROWS or time.monotonic() - self._since > SECONDS:
             self.flush()
 

@@ -10,7 +10,7 @@ import math
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Optional
 
 from runtime.storage import Storage
@@ -151,7 +151,7 @@ def _row(record: Record) -> tuple[object, ...]:
         record.seconds_write,
         record.finished,
         record.output_bytes,
-        json.dumps(asdict(record)),
+        json.dumps(vars(record)),
         record.name,
     )
 
