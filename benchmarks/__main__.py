@@ -26,7 +26,9 @@ EXAMPLES = """examples:
   python -m benchmarks da3                            Depth Anything 3 against its own package
   python -m benchmarks load                           the service under load, beside LitServe
   python -m benchmarks soak                           the service's memory over 10,000 requests
+  python -m benchmarks inputs --scratch /dev/shm      a batch job's memory over a million inputs
   python -m benchmarks memory                         Depth Anything 3's peak against views
+  python -m benchmarks kills                          a batch job killed again and again
   python -m benchmarks casts --model demo             what Inferentia's casts do, emulated
 """
 
@@ -113,6 +115,31 @@ def build_parser() -> argparse.ArgumentParser:
     )
     soak.add_argument("--requests", type=int, default=10000, metavar="N", help="default 10000")
 
+    kills = commands.add_parser(
+        "kills",
+        parents=[shared],
+        help="a batch job killed again and again, against one left alone",
+        description="Photos of real size, some damaged, through serve.batch: once undisturbed, "
+        "once killed at random moments and begun again, once on Ray whose actors are killed. Ends "
+        "with an error if a result is missing, wrong or there twice. 3,000 photos need 30 GB of disk.",
+        epilog="example: python -m benchmarks kills --photos 300 --bad 6 --doc",
+    )
+    kills.add_argument("--artifact", type=Path, default=Path("artifacts/demo-252x336-b1-openvino"))
+    kills.add_argument("--photos", type=int, default=3000, metavar="N", help="default 3000")
+    kills.add_argument("--bad", type=int, default=60, metavar="N", help="of them; default 60")
+    kills.add_argument("--kills", type=int, default=5, metavar="N", help="of each job; default 5")
+
+    inputs = commands.add_parser(
+        "inputs",
+        parents=[shared],
+        help="a batch job's memory against the number of its inputs, simulated",
+        description="Run a simulated batch job of this many tiny photos to its end, and look at "
+        "its memory from outside.",
+        epilog="example: python -m benchmarks inputs --count 100000 --scratch /dev/shm",
+    )
+    inputs.add_argument("--count", type=int, default=1_000_000, metavar="N", help="default 1000000")
+    inputs.add_argument("--scratch", type=Path, metavar="FOLDER", help="to work in")
+
     memory = commands.add_parser(
         "memory",
         parents=[shared],
@@ -183,6 +210,8 @@ def _place(args: argparse.Namespace, machine: dict[str, Any]) -> tuple[Path, str
         return DOCS / "buckets.md", "buckets"
     if args.command == "casts":
         return DOCS / "numerics.md", f"casts {args.model}"
+    if args.command == "inputs":
+        return DOCS / "scale.md", args.command
     # one section a torch version: the eager side differs more between them than anything else
     return DOCS / "performance.md", f"{args.command} {slug(machine)}"
 
@@ -216,6 +245,13 @@ def _da3(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return numbers, table(numbers)
 
 
+def _kills(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from benchmarks.kills import KillsJob, measure, table
+
+    numbers = measure(KillsJob(args.artifact, args.input, args.photos, args.bad, args.kills))
+    return numbers, table(numbers)
+
+
 def _memory(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from benchmarks.memory import measure, table
 
@@ -235,6 +271,13 @@ def _soak(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from benchmarks.soak import measure, table
 
     numbers = measure(_last_photo(args.input), args.requests)
+    return numbers, table(numbers)
+
+
+def _inputs(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from benchmarks.inputs import measure, table
+
+    numbers = measure(args.input, args.count, args.scratch)
     return numbers, table(numbers)
 
 
@@ -258,7 +301,9 @@ MEASURES = {
     "da3": _da3,
     "load": _load,
     "soak": _soak,
+    "inputs": _inputs,
     "memory": _memory,
+    "kills": _kills,
     "casts": _casts,
 }
 
