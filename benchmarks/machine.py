@@ -86,6 +86,12 @@ def wait_until_quiet(share: float, limit_s: float) -> None:
             return
 
 
+def resident_mib(pid: int) -> float:
+    """What a process holds in memory just now."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def _cpu_model() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.clients import Request, Seen
 from benchmarks.document import markdown_table
 from benchmarks.load import our_service
+from benchmarks.machine import resident_mib
 from compile.job import CompileJob, compile_model
 
 log = logging.getLogger(__name__)
@@ -28,10 +29,10 @@ def measure(photo: Path, requests: int) -> dict[str, Any]:
             request = Request(port, "/v1/depth", photo.read_bytes(), headers)
             worker = _only_child(pid)
             seen = _send(request, max(1, requests // 10))
-            memory = [_resident_mib(worker)]
+            memory = [resident_mib(worker)]
             for look in range(LOOKS):
                 seen += _send(request, requests // LOOKS)
-                memory.append(_resident_mib(worker))
+                memory.append(resident_mib(worker))
                 log.info("%d of %d: %.0f MiB", look + 1, LOOKS, memory[-1])
             same = _only_child(pid) == worker
     return {
@@ -64,11 +65,6 @@ def _send(request: Request, count: int) -> list[Seen]:
 def _only_child(pid: int) -> int:
     (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return int(child)
-
-
-def _resident_mib(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
 
 
 def table(numbers: dict[str, Any]) -> str:

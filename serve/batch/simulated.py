@@ -15,7 +15,7 @@ from runtime.artifact import Artifact
 from runtime.engines import Engine
 from runtime.predictor import Prediction, Predictor
 
-GRAIN = 0.005  # of the range: with it 16-bit PNG costs what it costs for depth; without, a seventh
+GRAIN = 0.005  # of the range: so 16-bit PNG costs what it costs for depth; without, a tenth
 
 
 class SimulatedPredictor(Predictor):
