@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   python -m benchmarks soak                           the service's memory over 10,000 requests
   python -m benchmarks inputs --scratch /dev/shm      a batch job's memory over a million inputs
   python -m benchmarks memory                         Depth Anything 3's peak against views
+  python -m benchmarks batch                          a batch job against its engine alone
   python -m benchmarks kills                          a batch job killed again and again
   python -m benchmarks casts --model demo             what Inferentia's casts do, emulated
 """
@@ -115,13 +116,27 @@ def build_parser() -> argparse.ArgumentParser:
     )
     soak.add_argument("--requests", type=int, default=10000, metavar="N", help="default 10000")
 
+    batch = commands.add_parser(
+        "batch",
+        parents=[shared],
+        help="images/s of a batch job, local and on Ray, against its engine alone",
+        description="Full HD photos through serve.batch, its engine alone, and an upstream-style "
+        "loop on the same engine, in turns.",
+        epilog="example: python -m benchmarks batch --artifact artifacts/demo-252x336-b1-openvino",
+    )
+    batch.add_argument(
+        "--artifact", type=Path, nargs="+", default=[Path("artifacts/demo-252x336-b1-openvino")]
+    )
+    batch.add_argument("--photos", type=int, default=60, metavar="N", help="a round; default 60")
+    batch.add_argument("--rounds", type=int, default=3, metavar="R", help="default 3")
+
     kills = commands.add_parser(
         "kills",
         parents=[shared],
         help="a batch job killed again and again, against one left alone",
         description="Photos of real size, some damaged, through serve.batch: once undisturbed, "
         "once killed at random moments and begun again, once on Ray whose actors are killed. Ends "
-        "with an error if a result is missing, wrong or there twice. 3,000 photos need 30 GB of disk.",
+        "with an error if a result is missing, wrong or there twice. 3,000 photos take 30 GB.",
         epilog="example: python -m benchmarks kills --photos 300 --bad 6 --doc",
     )
     kills.add_argument("--artifact", type=Path, default=Path("artifacts/demo-252x336-b1-openvino"))
@@ -245,6 +260,16 @@ def _da3(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return numbers, table(numbers)
 
 
+def _batch(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from benchmarks.batch import BatchBench, measure, table
+
+    found = [
+        measure(BatchBench(artifact, args.input, args.photos, args.rounds))
+        for artifact in args.artifact
+    ]
+    return {"artifacts": found}, "\n\n".join(map(table, found))
+
+
 def _kills(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from benchmarks.kills import KillsJob, measure, table
 
@@ -303,6 +328,7 @@ MEASURES = {
     "soak": _soak,
     "inputs": _inputs,
     "memory": _memory,
+    "batch": _batch,
     "kills": _kills,
     "casts": _casts,
 }

@@ -5,16 +5,22 @@ matplotlib's Spectral_r; OpenCV's inferno stands in here and costs less.
 """
 
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 
-from depth_anything_v2.dpt import DepthAnythingV2
-
 INPUT_SIZE = 518
 
 
-def eager_loop(model: DepthAnythingV2, photos: list[Path], output: Path) -> None:
+class InfersImages(Protocol):
+    """Upstream's model, or what is called as it is."""
+
+    def infer_image(self, bgr: np.ndarray, input_size: int) -> np.ndarray:
+        """uint8 (H, W, 3) BGR in, float32 (H, W) out."""
+
+
+def eager_loop(model: InfersImages, photos: list[Path], output: Path) -> None:
     """Write ``output/<name>.png`` for each photo."""
     for photo in photos:
         depth = model.infer_image(cv2.imread(str(photo)), INPUT_SIZE)

@@ -1,0 +1,148 @@
+"""Images a second of a batch job, against its engine alone and against an upstream-style loop.
+
+Full HD JPEG files in, ``npz`` and ``png16`` out: the real command, in a process of its own, on this
+machine and on Ray. Its rate is taken between its first and its last record, so that start-up, which
+a long job does not feel, is left out; it is stated beside. The engine alone is called again and
+again on a tensor that is ready. The loop reads, infers with the same engine, colours and writes,
+one after the other. All take turns.
+"""
+
+import logging
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.document import markdown_table
+from benchmarks.eager_loop import eager_loop
+from benchmarks.photos import FULL_HD_HW, write_photos
+from runtime.artifact import read_artifact
+from runtime.errors import ArtifactError
+from runtime.photo import read_photo
+from runtime.predictor import Predictor
+from runtime.storage import Folder
+from serve.batch.job import JOB
+from serve.batch.records import read_records
+
+log = logging.getLogger(__name__)
+
+BARE, LOCAL, RAY, LOOP = "engine alone", "batch job, local", "batch job, Ray", "upstream-style loop"
+
+
+class _Compiled:
+    """A predictor that is called as upstream's model is."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+
+    def infer_image(self, bgr: np.ndarray, input_size: int) -> np.ndarray:
+        """uint8 (H, W, 3) BGR in, float32 (H, W) out; the size is the artifact's own."""
+        return self.predictor(np.ascontiguousarray(bgr[..., ::-1])).depth
+
+
+@dataclass(frozen=True)
+class BatchBench:
+    """What to measure."""
+
+    artifact: Path
+    source: Path = Path("input_images")
+    photos: int = 60
+    rounds: int = 3
+
+
+def measure(bench: BatchBench) -> dict[str, Any]:
+    """Images a second of each side and round.
+
+    Raises:
+        ArtifactError: no such artifact, or a job failed.
+    """
+    predictor = Predictor([read_artifact(bench.artifact)], "cpu")
+    predictor.warm_up()
+    rates: dict[str, list[float]] = {}
+    starts: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory(prefix="batch-") as scratch:
+        root = Path(scratch)
+        photos = write_photos(bench.source, root / "photos", bench.photos, FULL_HD_HW)
+        for number in range(bench.rounds + 1):
+            found = {
+                BARE: (_engine_alone(predictor, photos), 0.0),
+                LOCAL: _job(bench, root, number, "local"),
+                RAY: _job(bench, root, number, "ray"),
+                LOOP: (_loop(predictor, photos, root / f"loop-{number}"), 0.0),
+            }
+            log.info("%s: %s", number or "warm-up", found)
+            if number:
+                for name, (rate, start) in found.items():
+                    rates.setdefault(name, []).append(rate)
+                    starts.setdefault(name, []).append(start)
+    return {
+        "artifact": bench.artifact.name,
+        "photos": bench.photos,
+        "size_hw": FULL_HD_HW,
+        "rounds": bench.rounds,
+        "images_s": rates,
+        "start_s": starts,
+    }
+
+
+def table(numbers: dict[str, Any]) -> str:
+    """The numbers of ``measure`` as Markdown."""
+    rates, rows = numbers["images_s"], []
+    for name, found in rates.items():
+        cells = [name, f"{statistics.median(found):.2f}"]
+        for base in (BARE, LOOP, LOCAL):
+            ratios = [rate / other for rate, other in zip(found, rates[base])]
+            cells.append(f"{statistics.median(ratios):.2f}")
+        start = statistics.median(numbers["start_s"][name])
+        rows.append([*cells, f"{start:.1f}" if start else ""])
+    header = [
+        "side",
+        "images/s",
+        "times the engine",
+        "times the loop",
+        "times local",
+        "start-up, s",
+    ]
+    height, width = numbers["size_hw"]
+    return (
+        f"{markdown_table(header, rows)}\n\n"
+        f"`{numbers['artifact']}`, {numbers['photos']} JPEG files of {width}x{height} a round, "
+        "made from the shipped photos; `npz,png16` out, the loop writes one colour PNG. Medians of "
+        f"{numbers['rounds']} interleaved rounds after a warm-up."
+    )
+
+
+def _engine_alone(predictor: Predictor, photos: list[Path]) -> float:
+    prepared = predictor.prepare(read_photo(photos[0]))
+    start = time.perf_counter()
+    for _ in photos:
+        predictor.infer([prepared])
+    return len(photos) / (time.perf_counter() - start)
+
+
+def _loop(predictor: Predictor, photos: list[Path], output: Path) -> float:
+    output.mkdir()
+    start = time.perf_counter()
+    eager_loop(_Compiled(predictor), photos, output)
+    return len(photos) / (time.perf_counter() - start)
+
+
+def _job(bench: BatchBench, root: Path, number: int, engine: str) -> tuple[float, float]:
+    """Images a second between first and last record, and the seconds around them."""
+    output = root / f"{engine}-{number}"
+    words = ["--input", root / "photos", "--output", output, "--artifact", bench.artifact]
+    command = [sys.executable, "-m", "serve.batch", "run", "--engine", engine, *map(str, words)]
+    start = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        raise ArtifactError(f"the job ended with {done.returncode}: {done.stderr[-500:]}")
+    finished = sorted(record.finished for record in read_records(Folder(output), JOB))
+    worked = finished[-1] - finished[0]
+    return (len(finished) - 1) / worked, seconds - worked
