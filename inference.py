@@ -23,7 +23,7 @@ from runtime.engines import ENGINES, available
 from runtime.errors import ArtifactError, DepthError, InputError
 from runtime.folder import FolderJob, Outcome, find_photos, run_folder
 from runtime.multiview import ScenePredictor
-from runtime.photo import MAX_PIXELS, photo_size
+from runtime.photo import DECODES, FULL, MAX_PIXELS, photo_size
 from runtime.predictor import Predictor, nearest_bucket
 from runtime.scene_folder import run_scene
 
@@ -123,6 +123,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"refuse larger photos; default {MAX_PIXELS:,}",
     )
+    parser.add_argument(
+        "--decode",
+        choices=DECODES,
+        default=FULL,
+        help="reduced: large JPEGs at 1/2, 1/4 or 1/8 of each side, as far as the network needs no "
+        "more; faster, and depth differs a little (docs/performance.md). Not with --side-by-side",
+    )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads of the engine")
     return parser
@@ -133,17 +140,18 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     args = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    job = FolderJob(
-        args.input,
-        args.output,
-        args.formats,
-        args.colormap,
-        args.side_by_side,
-        args.recursive,
-        args.max_pixels,
-        args.focal_px,
-    )
     try:
+        job = FolderJob(
+            args.input,
+            args.output,
+            args.formats,
+            args.colormap,
+            args.side_by_side,
+            args.recursive,
+            args.max_pixels,
+            args.focal_px,
+            args.decode,
+        )
         photos = find_photos(job)  # before a compile: nothing to do must not take a minute
         if args.artifact:
             artifacts = [
@@ -182,6 +190,8 @@ def outcomes(
             f"--focal-px: the depth of {artifacts[0].manifest.model} does not depend on it; leave "
             "it out"
         )
+    if args.views == "all" and args.decode != FULL:
+        raise InputError("--decode reduced: only for photos on their own; leave it out")
     if args.views == "all":
         scene = ScenePredictor(artifacts, args.device, args.threads)
         announce(scene.artifacts)

@@ -211,6 +211,9 @@ def sidecar(prediction: Prediction, photo: str, files: dict[str, str], **more: A
         seconds={stage: round(took, 4) for stage, took in prediction.seconds.items()},
         **more,
     )
+    if prediction.decoded_hw is not None:
+        size = dict(zip(("height", "width"), prediction.decoded_hw))
+        facts["preprocessing"]["decoded_size"] = size
     return json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

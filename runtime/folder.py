@@ -13,7 +13,7 @@ import numpy as np
 
 from runtime.depth_file import write_prediction
 from runtime.errors import InputError
-from runtime.photo import MAX_PIXELS, SUFFIXES, read_photo
+from runtime.photo import DECODES, FULL, MAX_PIXELS, REDUCED, SUFFIXES, read_at_least
 from runtime.pipeline import Loaded, run_pipeline
 from runtime.predictor import Predictor
 
@@ -30,6 +30,13 @@ class FolderJob:
     recursive: bool = False
     max_pixels: int = MAX_PIXELS
     focal_px: Optional[float] = None  # of the camera, in pixels of the photos; None: as EXIF says
+    decode: str = FULL  # of DECODES: what JPEGs are decoded at
+
+    def __post_init__(self) -> None:
+        if self.decode not in DECODES:
+            raise InputError(f"decode={self.decode!r}: use one of {', '.join(DECODES)}")
+        if self.decode == REDUCED and self.side_by_side:
+            raise InputError("side by side is the whole photo: decode it in full")
 
 
 @dataclass(frozen=True)
@@ -85,12 +92,14 @@ def run_folder(job: FolderJob, predictor: Predictor) -> Iterator[Outcome]:
         ArtifactError: the predictor cannot run; photos done so far stay.
     """
 
+    size_for = predictor.input_hw if job.decode == REDUCED else None
+
     def load(photo: Path) -> Loaded:
         start = time.perf_counter()
-        rgb = read_photo(photo, job.max_pixels)
+        rgb, photo_hw = read_at_least(photo, size_for, job.max_pixels)
         focal_px = predictor.focal_px(job.focal_px, photo)
         decoded = time.perf_counter() - start
-        return Loaded(rgb, predictor.prepare(rgb, focal_px), {"decode": decoded})
+        return Loaded(rgb, predictor.prepare(rgb, focal_px, photo_hw), {"decode": decoded})
 
     def write(photo: Path, loaded: Loaded, depth: np.ndarray, seconds: float) -> list[Path]:
         prediction = predictor.finish(loaded.prepared, depth, seconds)

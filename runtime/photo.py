@@ -2,11 +2,13 @@
 
 A file or bytes in, uint8 (H, W, 3) out. Size and format are read from the header before a pixel is
 decoded, and ``photo_header`` bounds what reading that header takes. Alpha is dropped, as
-``cv2.imread`` does; of several frames the first is taken.
+``cv2.imread`` does; of several frames the first is taken. A JPEG can be decoded smaller, at a
+fraction of the time.
 """
 
 import io
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Optional, Union
 
@@ -19,6 +21,11 @@ from runtime.photo_header import check_header, check_tags
 MAX_PIXELS = 100_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+# What a JPEG is decoded at: all its pixels, or 1/2, 1/4 or 1/8 of each side, as far as a network
+# needs no more.
+FULL, REDUCED = DECODES = ("full", "reduced")
+ROWS = 64  # of a photo, copied at a time: keeps them in the processor's cache
 
 # EXIF orientation -> what turns the picture upright
 ORIENTATION = 0x0112
@@ -51,6 +58,24 @@ def read_photo(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) ->
         InputError: no such file, not an image of a known format, or damaged.
         LimitError: too large, or made to take long.
     """
+    return read_at_least(source, None, max_pixels)[0]
+
+
+def read_at_least(
+    source: Union[str, Path, bytes],
+    size_for: Optional[Callable[[tuple[int, int]], tuple[int, int]]],
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decode a photo, a JPEG no larger than it is needed.
+
+    Args:
+        size_for: from the height and width of the upright photo to those that are needed; no side
+            is decoded smaller than that. None: the whole photo.
+    Returns:
+        as ``read_photo``, and the height and width of the whole photo.
+    Raises:
+        as ``read_photo``.
+    """
     name = "photo" if isinstance(source, bytes) else str(source)
     if not isinstance(source, bytes):
         source = _read_bytes(Path(source))
@@ -59,15 +84,15 @@ def read_photo(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) ->
     try:
         with _opened(source, name) as image:
             _check_size(image, name, max_pixels)
-            image = _upright(image, name)
-            rgb = np.array(_to_rgb(image, name))
+            whole_hw = _reduced(image, name, size_for) if size_for else None
+            rgb = _pixels(_to_rgb(_upright(image, name), name))
     except UnidentifiedImageError:
         raise InputError(f"{name}: not an image in a known format ({', '.join(FORMATS)})") from None
     except InputError:
         raise
     except Exception as error:  # decoders fed with damaged bytes raise whatever they trip over
         raise InputError(f"{name}: damaged or incomplete image ({error})") from None
-    return rgb
+    return rgb, whole_hw or (rgb.shape[0], rgb.shape[1])
 
 
 def photo_size(source: Union[str, Path, bytes]) -> tuple[int, int]:
@@ -84,8 +109,7 @@ def photo_size(source: Union[str, Path, bytes]) -> tuple[int, int]:
         source = _read_bytes(Path(source))
     try:
         with _opened(source, name) as image:
-            lies = _exif(image, name).get(ORIENTATION, 1) in (5, 6, 7, 8)
-            return (image.width, image.height) if lies else (image.height, image.width)
+            return _upright_hw(image, name)
     except UnidentifiedImageError:
         raise InputError(f"{name}: not an image in a known format ({', '.join(FORMATS)})") from None
     except InputError:
@@ -153,6 +177,27 @@ def _exif(image: Image.Image, name: str) -> Image.Exif:
     return Image.Image.getexif(image)
 
 
+def _lies(image: Image.Image, name: str) -> bool:
+    """True if the upright photo is as wide as the stored one is high."""
+    return _exif(image, name).get(ORIENTATION, 1) in (5, 6, 7, 8)
+
+
+def _upright_hw(image: Image.Image, name: str) -> tuple[int, int]:
+    return (image.width, image.height) if _lies(image, name) else (image.height, image.width)
+
+
+def _reduced(
+    image: Image.Image, name: str, size_for: Callable[[tuple[int, int]], tuple[int, int]]
+) -> Optional[tuple[int, int]]:
+    """Have a JPEG decoded smaller; the size of the whole photo, None if it is no JPEG."""
+    if image.format not in ("JPEG", "MPO"):
+        return None
+    whole_hw = _upright_hw(image, name)
+    height, width = size_for(whole_hw)
+    image.draft(None, (height, width) if _lies(image, name) else (width, height))
+    return whole_hw
+
+
 def _upright(image: Image.Image, name: str) -> Image.Image:
     """Turn as EXIF says. Not by ``exif_transpose``: it writes EXIF back and fails on odd tags."""
     image.load()  # TIFF turns itself here, and drops the tag
@@ -166,4 +211,13 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         raise InputError(f"{name}: 32-bit pixels, expected 8 or 16 bits a channel")
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """RGB as an array, copied in bands: Pillow would hand over all at once, through two copies."""
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, ROWS):
+        band = image.crop((0, top, image.width, min(top + ROWS, image.height)))
+        rgb[top : top + ROWS] = np.asarray(band)
+    return rgb

@@ -26,7 +26,7 @@ WRITE_BEHIND = 2
 
 @dataclass(frozen=True)
 class Loaded:
-    """A decoded photo, ready for an engine."""
+    """A decoded photo, perhaps decoded smaller than it is, ready for an engine."""
 
     rgb: np.ndarray
     prepared: Prepared

@@ -36,6 +36,7 @@ class Prepared:
     bucket: int
     seconds: dict[str, float]
     focal_px: Optional[float] = None  # of the photo's camera, in the photo's own pixels
+    decoded_hw: Optional[tuple[int, int]] = None  # where the photo was decoded smaller than it is
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Prediction:
     """Depth of one photo, and what it is.
 
     ``grid`` is ``photo`` where depth is on the photo's own pixels, ``model`` where it is on those
-    of the network's input. ``simulated``: no graph ran, and depth is made up.
+    of the network's input. ``simulated``: no graph ran, and depth is made up. ``decoded_hw``: how
+    large the photo was decoded, where that was not at its own size.
     """
 
     depth: np.ndarray  # float32 (H, W)
@@ -53,6 +55,7 @@ class Prediction:
     focal_px: Optional[float] = None  # that metres were found by, in the photo's own pixels
     grid: str = "photo"
     simulated: bool = False
+    decoded_hw: Optional[tuple[int, int]] = None
 
     @functools.cached_property
     def limits(self) -> tuple[float, float]:
@@ -132,18 +135,39 @@ class Predictor:
         """Which of the artifacts a photo of this size goes to."""
         return nearest_bucket(photo_hw, self._sizes_hw)
 
-    def prepare(self, rgb: np.ndarray, focal_px: Optional[float] = None) -> Prepared:
-        """Pick a graph by aspect ratio and make its input: resized to fit it exactly."""
+    def input_hw(self, photo_hw: tuple[int, int]) -> tuple[int, int]:
+        """What a photo of this size is resized to."""
+        return self._sizes_hw[self.bucket_of(photo_hw)]
+
+    def prepare(
+        self,
+        rgb: np.ndarray,
+        focal_px: Optional[float] = None,
+        photo_hw: Optional[tuple[int, int]] = None,
+    ) -> Prepared:
+        """Pick a graph by aspect ratio and make its input: resized to fit it exactly.
+
+        ``photo_hw``: size of the photo, where ``rgb`` was decoded smaller than it is. Depth comes
+        back on that size, and ``focal_px`` is in its pixels.
+        """
         start = time.perf_counter()
         check_photo(rgb)
         if focal_px is not None and not 0 < focal_px < math.inf:
             raise InputError(f"focal_px={focal_px}: give the focal length in pixels, above 0")
-        photo_hw = (rgb.shape[0], rgb.shape[1])
+        decoded_hw = (rgb.shape[0], rgb.shape[1])
+        photo_hw = photo_hw or decoded_hw
         bucket = self.bucket_of(photo_hw)
         spec = self.artifacts[bucket].manifest.input
         tensor = photo_to_tensor(rgb, spec.size_hw, spec.mean, spec.std, spec.dtype, spec.resize)
         seconds = {"preprocess": time.perf_counter() - start}
-        return Prepared(tensor, photo_hw, bucket, seconds, focal_px if self.needs_focal else None)
+        return Prepared(
+            tensor,
+            photo_hw,
+            bucket,
+            seconds,
+            focal_px if self.needs_focal else None,
+            None if decoded_hw == tuple(photo_hw) else decoded_hw,
+        )
 
     def infer(self, group: Sequence[Prepared]) -> list[tuple[np.ndarray, float]]:
         """Run one batch, padded to the compiled size.
@@ -199,7 +223,15 @@ class Predictor:
             "inference": infer_seconds,
             "postprocess": time.perf_counter() - start,
         }
-        return Prediction(depth, output, artifact, seconds, prepared.focal_px, grid)
+        return Prediction(
+            depth,
+            output,
+            artifact,
+            seconds,
+            prepared.focal_px,
+            grid,
+            decoded_hw=prepared.decoded_hw,
+        )
 
     def warm_up(self) -> None:
         """Load every graph and run it once, so that the first photo is as fast as the next."""

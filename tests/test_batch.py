@@ -132,6 +132,23 @@ def test_other_options_or_another_artifact_make_results_anew(
     assert json.loads(capsys.readouterr().out)["kept"] == 14
 
 
+def test_photos_decoded_smaller_are_made_anew_and_keep_their_size(
+    tiny_artifact, tmp_path, save_photo, capsys
+):
+    save_photo(tmp_path / "photos" / "large.jpg", 230, 150)
+    output = tmp_path / "depth"
+    command = ["run", *words(tmp_path / "photos", output, tiny_artifact)]
+    assert main(command) == 0
+    whole = contents(output)
+    assert main([*command, "--decode", "reduced"]) == 0
+    assert (records(output)["large.jpg"].height, records(output)["large.jpg"].width) == (230, 150)
+    facts = json.loads((output / "large.jpg.json").read_text())
+    assert facts["size"] == {"height": 230, "width": 150}
+    assert facts["preprocessing"]["decoded_size"] == {"height": 58, "width": 38}
+    assert main([*command, "--decode", "full"]) == 0
+    assert contents(output) == whole
+
+
 def test_failed_inputs_are_tried_again_when_asked(
     photos, tiny_artifact, tmp_path, capsys, save_photo
 ):

@@ -1,8 +1,8 @@
 """The folder job: one outcome a photo, whatever the photos are."""
 
-import dataclasses
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import runtime.folder
 from runtime.errors import ArtifactError, InputError
 from runtime.folder import FolderJob, find_photos, output_base, run_folder
-from runtime.photo import read_photo
+from runtime.photo import read_at_least, read_photo
 from runtime.pipeline import READ_AHEAD, WRITE_BEHIND
 from runtime.predictor import Predictor
 
@@ -119,7 +119,7 @@ def test_photos_in_folders_keep_their_relative_path(job, predictor, save_photo):
     save_photo(job.source / "a.png")
     save_photo(job.source / "day 1" / "a.png", 30, 20)
     save_photo(job.source / "day 1" / "morning" / "b.png")
-    outcomes = list(run_folder(dataclasses.replace(job, recursive=True), predictor))
+    outcomes = list(run_folder(replace(job, recursive=True), predictor))
     assert all(outcome.error is None for outcome in outcomes)
     assert below(job.output) == [
         "a.png.json",
@@ -150,9 +150,7 @@ def test_hidden_files_are_left_alone(job, save_photo):
 
 
 def test_an_output_inside_the_input_is_not_read_again(job, predictor, save_photo):
-    job = dataclasses.replace(
-        job, output=job.source / "depth", recursive=True, formats=("png", "png16")
-    )
+    job = replace(job, output=job.source / "depth", recursive=True, formats=("png", "png16"))
     save_photo(job.source / "a.png")
     for _ in range(2):
         assert [outcome.photo.name for outcome in run_folder(job, predictor)] == ["a.png"]
@@ -161,7 +159,7 @@ def test_an_output_inside_the_input_is_not_read_again(job, predictor, save_photo
 
 def test_an_input_inside_the_output_is_read(job, predictor, save_photo):
     save_photo(job.source / "a.png")
-    job = dataclasses.replace(job, output=job.source.parent)
+    job = replace(job, output=job.source.parent)
     (outcome,) = run_folder(job, predictor)
     assert outcome.files[0] == job.output / "a.png.npz"
 
@@ -176,7 +174,7 @@ def test_one_folder_for_input_and_output_is_refused(spelling, job, save_photo):
         "link": job.source.parent / "link",
     }[spelling]
     with pytest.raises(InputError, match="is both input and output; name another folder"):
-        find_photos(dataclasses.replace(job, output=output))
+        find_photos(replace(job, output=output))
 
 
 def test_a_folder_without_photos_is_refused(job):
@@ -186,7 +184,7 @@ def test_a_folder_without_photos_is_refused(job):
 
 
 def test_a_source_that_is_not_there_is_refused(job, predictor):
-    job = dataclasses.replace(job, source=job.source / "absent")
+    job = replace(job, source=job.source / "absent")
     with pytest.raises(InputError, match="absent: no such file or folder"):
         find_photos(job)
     with pytest.raises(InputError, match="absent: no such file or folder"):
@@ -196,7 +194,7 @@ def test_a_source_that_is_not_there_is_refused(job, predictor):
 def test_a_single_file_is_a_job_of_one_photo_whatever_its_suffix(job, predictor, save_photo):
     save_photo(job.source / "other.png")
     photo = save_photo(job.source / "one.png").rename(job.source / "one.picture")
-    job = dataclasses.replace(job, source=photo)
+    job = replace(job, source=photo)
     (outcome,) = run_folder(job, predictor)
     assert outcome.files == [job.output / "one.picture.npz", job.output / "one.picture.json"]
     assert output_base(job, photo) == job.output / "one.picture"
@@ -254,15 +252,51 @@ def test_a_format_this_opencv_cannot_write_does_not_stop_the_job(
     monkeypatch.setattr(cv2, "imencode", no_encoder)
     save_photo(job.source / "a.png")
     save_photo(job.source / "b.png")
-    outcomes = list(run_folder(dataclasses.replace(job, formats=("pfm",)), predictor))
+    outcomes = list(run_folder(replace(job, formats=("pfm",)), predictor))
     assert len(outcomes) == 2
     assert all(".pfm" in outcome.error for outcome in outcomes)
+
+
+def test_a_photo_decoded_smaller_gets_depth_on_its_own_pixels_and_says_so(
+    job, predictor, save_photo
+):
+    save_photo(job.source / "large.jpg", 230, 150)
+    save_photo(job.source / "small.jpg", 50, 40)
+    for decode, decoded in (("full", None), ("reduced", {"height": 58, "width": 38})):
+        assert all(o.error is None for o in run_folder(replace(job, decode=decode), predictor))
+        for name, size_hw, expected in (("large", (230, 150), decoded), ("small", (50, 40), None)):
+            facts = json.loads((job.output / f"{name}.jpg.json").read_text())
+            assert facts["preprocessing"].get("decoded_size") == expected
+            with np.load(job.output / f"{name}.jpg.npz") as arrays:
+                assert arrays["disparity"].shape == size_hw
+    (whole, _), (reduced, whole_hw) = (
+        read_at_least(job.source / "large.jpg", size_for) for size_for in (None, predictor.input_hw)
+    )
+    prepared = predictor.prepare(reduced, photo_hw=whole_hw)
+    ((depth, seconds),) = predictor.infer([prepared])
+    prediction = predictor.finish(prepared, depth, seconds)
+    difference = np.abs(prediction.depth - predictor(whole).depth).mean()
+    assert 0 < difference < 0.05 * np.ptp(predictor(whole).depth)
+    with np.load(job.output / "large.jpg.npz") as arrays:
+        np.testing.assert_array_equal(arrays["disparity"], prediction.depth)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"decode": "half"}, "use one of full, reduced"),
+        ({"decode": "reduced", "side_by_side": True}, "decode it in full"),
+    ],
+)
+def test_a_way_to_decode_that_cannot_be_is_refused(more, message, job):
+    with pytest.raises(InputError, match=message):
+        replace(job, **more)
 
 
 def test_a_photo_over_the_limit_is_an_outcome(job, predictor, save_photo):
     save_photo(job.source / "large.png", 20, 30)
     save_photo(job.source / "small.png", 10, 10)
-    outcomes = list(run_folder(dataclasses.replace(job, max_pixels=599), predictor))
+    outcomes = list(run_folder(replace(job, max_pixels=599), predictor))
     assert {outcome.photo.name: outcome.error is None for outcome in outcomes} == {
         "large.png": False,
         "small.png": True,
@@ -281,11 +315,11 @@ def test_what_is_in_flight_is_bounded(job, batch_predictor, save_photo, monkeypa
         save_photo(job.source / f"{number:02}.png", 8, 8)
     read = []
 
-    def counted(photo, max_pixels):
+    def counted(photo, *limits):
         read.append(photo)
-        return read_photo(photo, max_pixels)
+        return read_at_least(photo, *limits)
 
-    monkeypatch.setattr(runtime.folder, "read_photo", counted)
+    monkeypatch.setattr(runtime.folder, "read_at_least", counted)
     batch = batch_predictor.batch
     for yielded, _ in enumerate(run_folder(job, batch_predictor)):
         assert len(read) - yielded <= READ_AHEAD + WRITE_BEHIND + 8 * batch

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin
 
 from runtime.errors import InputError, LimitError
-from runtime.photo import FORMATS, SUFFIXES, focal_px_of, photo_size, read_photo
+from runtime.photo import (
+    FORMATS,
+    ROWS,
+    SUFFIXES,
+    focal_px_of,
+    photo_size,
+    read_at_least,
+    read_photo,
+)
 from runtime.photo_header import MAX_EXIF_SEGMENTS, MAX_PARTS, MAX_SCANS
 
 ORIENTATION = 0x0112
@@ -115,6 +123,82 @@ def test_every_exif_orientation_is_turned_upright(orientation, file_format, phot
     assert rgb.shape == photo.shape
     tolerance = 8 if file_format == "JPEG" else 0
     assert np.abs(rgb.astype(int) - photo).mean() <= tolerance
+
+
+@pytest.mark.parametrize("height", [1, ROWS - 1, ROWS, ROWS + 1, 3 * ROWS])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_pixels_are_those_that_pillow_decodes_bit_for_bit(mode, height, make_photo):
+    data = encode(Image.fromarray(make_photo(height, 37)).convert(mode), "JPEG", quality=90)
+    expected = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+    np.testing.assert_array_equal(read_photo(data), expected)
+
+
+@pytest.mark.parametrize(
+    ("needed_hw", "decoded_hw"),
+    [
+        ((400, 600), (400, 600)),
+        ((201, 300), (400, 600)),
+        ((200, 301), (400, 600)),
+        ((200, 300), (200, 300)),
+        ((101, 2), (200, 300)),
+        ((100, 150), (100, 150)),
+        ((50, 75), (50, 75)),
+        ((14, 14), (50, 75)),
+        ((800, 1200), (400, 600)),
+    ],
+)
+def test_a_jpeg_is_decoded_smaller_as_far_as_it_is_not_needed(needed_hw, decoded_hw, make_photo):
+    data = encode(Image.fromarray(make_photo(400, 600)), "JPEG", quality=95)
+    asked = []
+    rgb, whole_hw = read_at_least(data, lambda whole: asked.append(whole) or needed_hw)
+    assert rgb.shape == (*decoded_hw, 3) and whole_hw == (400, 600) and asked == [(400, 600)]
+    smaller = cv2.resize(read_photo(data), decoded_hw[::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(rgb.astype(int) - smaller).mean() < 2
+
+
+def test_a_side_that_is_no_multiple_of_the_reduction_is_rounded_up(make_photo):
+    data = encode(Image.fromarray(make_photo(403, 599)), "JPEG")
+    rgb, whole_hw = read_at_least(data, lambda _: (50, 50))
+    assert rgb.shape == (51, 75, 3) and whole_hw == (403, 599)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_of_any_kind_decoded_smaller_stands_upright(
+    orientation, progressive, mode, make_photo
+):
+    tags = Image.Exif()
+    tags[ORIENTATION] = orientation
+    image = Image.fromarray(make_photo(240, 400)).convert(mode)
+    data = encode(image, "JPEG", quality=95, exif=tags, progressive=progressive)
+    whole = read_photo(data)
+    small_hw = (whole.shape[0] // 4, whole.shape[1] // 4)
+    rgb, whole_hw = read_at_least(data, lambda _: small_hw)
+    assert whole_hw == whole.shape[:2] and rgb.shape == (*small_hw, 3)
+    smaller = cv2.resize(whole, small_hw[::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(rgb.astype(int) - smaller).mean() < 3
+
+
+def test_no_side_of_a_square_jpeg_that_lies_is_decoded_smaller_than_needed(make_photo):
+    tags = Image.Exif()
+    tags[ORIENTATION] = 6
+    data = encode(Image.fromarray(make_photo(400, 400)), "JPEG", exif=tags)
+    assert read_at_least(data, lambda _: (150, 50))[0].shape == (200, 200, 3)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "BMP", "TIFF"])
+def test_what_is_no_jpeg_is_decoded_whole(file_format, encoded, photo):
+    rgb, whole_hw = read_at_least(encoded[file_format], lambda _: (2, 2))
+    assert rgb.shape == photo.shape and whole_hw == photo.shape[:2]
+
+
+def test_limits_hold_for_the_whole_photo_however_small_it_is_decoded(make_photo):
+    data = encode(Image.fromarray(make_photo(400, 600)), "JPEG")
+    with pytest.raises(LimitError, match="240,000 pixels, limit 239,999"):
+        read_at_least(data, lambda _: (14, 14), 239_999)
+    with pytest.raises(InputError, match="damaged or incomplete"):
+        read_at_least(data[: len(data) // 2], lambda _: (14, 14))
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])

@@ -14,7 +14,7 @@ from typing import Any, Optional
 from runtime.depth_file import COLORMAPS
 from runtime.engines import DEVICES, available
 from runtime.errors import DepthError, InputError
-from runtime.photo import MAX_PIXELS
+from runtime.photo import DECODES, FULL, MAX_PIXELS
 from runtime.selection import usable_artifacts
 from runtime.storage import S3Options
 from serve.batch.job import ENGINES, OVERWRITES, BatchJob
@@ -99,6 +99,9 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--max-error-rate", type=float, default=0.05, metavar="SHARE")
     what.add_argument("--overwrite", choices=OVERWRITES, default="changed")
     what.add_argument("--max-pixels", type=int, default=MAX_PIXELS, metavar="N")
+    what.add_argument(
+        "--decode", choices=DECODES, default=FULL, help="reduced: large JPEGs only as far as needed"
+    )
     what.add_argument("--focal-px", type=float, metavar="F", help="for da3metric-large")
 
     run = commands.add_parser("run", parents=[where, what], help="begin a job, or go on with it")
@@ -144,6 +147,7 @@ def _job(args: argparse.Namespace) -> BatchJob:
         args.focal_px,
         s3,
         args.service_ms,
+        args.decode,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Optional
 from runtime.artifact import Artifact
 from runtime.depth_file import COLORMAPS, FORMATS
 from runtime.errors import InputError
-from runtime.photo import MAX_PIXELS
+from runtime.photo import DECODES, FULL, MAX_PIXELS
 from runtime.storage import S3Options, Storage, open_storage
 
 JOB = "_job"
@@ -37,6 +37,7 @@ class BatchJob:
         overwrite: what is done with results that are there: ``changed`` makes those anew whose
             photo, artifact or options changed.
         focal_px: as for ``Predictor``.
+        decode: of ``DECODES``, what JPEGs are decoded at.
         service_ms: of each call of the device that the engine ``simulated`` stands in for.
     """
 
@@ -57,6 +58,7 @@ class BatchJob:
     focal_px: Optional[float] = None
     s3: S3Options = field(default_factory=S3Options)
     service_ms: Optional[float] = None
+    decode: str = FULL
 
     def __post_init__(self) -> None:
         if not self.formats or any(name not in FORMATS for name in self.formats):
@@ -65,6 +67,7 @@ class BatchJob:
             ("colormap", self.colormap, COLORMAPS),
             ("engine", self.engine, ENGINES),
             ("overwrite", self.overwrite, OVERWRITES),
+            ("decode", self.decode, DECODES),
         ):
             if value not in allowed:
                 raise InputError(f"{name}={value!r}: use one of {', '.join(allowed)}")
@@ -106,4 +109,6 @@ class BatchJob:
         }
         if self.service_ms is not None:
             facts["service_ms"] = self.service_ms
+        if self.decode != FULL:
+            facts["decode"] = self.decode
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

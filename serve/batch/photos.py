@@ -12,7 +12,7 @@ import numpy as np
 
 from runtime.depth_file import encode_prediction
 from runtime.errors import DepthError, InputError, LimitError, StorageError
-from runtime.photo import read_photo
+from runtime.photo import REDUCED, read_at_least
 from runtime.pipeline import Ended, Loaded
 from runtime.predictor import Predictor
 from runtime.storage import SCHEME, S3Options, Storage, open_storage, split_address
@@ -37,9 +37,10 @@ class Photos:
         """Read, decode and prepare."""
         start = time.perf_counter()
         data = read_bytes(item, self.job.s3)
-        rgb = read_photo(data, self.job.max_pixels)
+        size_for = predictor.input_hw if self.job.decode == REDUCED else None
+        rgb, photo_hw = read_at_least(data, size_for, self.job.max_pixels)
         focal_px = predictor.focal_px(self.job.focal_px or item.focal_px, data)
-        prepared = predictor.prepare(rgb, focal_px)
+        prepared = predictor.prepare(rgb, focal_px, photo_hw)
         seconds = {"read": time.perf_counter() - start}
         tag = item.tag or tag_of(item, self.job.s3)
         return Source(rgb, prepared, seconds, hashlib.sha256(data).hexdigest(), tag)
@@ -67,8 +68,8 @@ class Photos:
             DONE,
             self.key(source.tag),
             sha256=source.sha256,
-            height=source.rgb.shape[0],
-            width=source.rgb.shape[1],
+            height=source.prepared.photo_hw[0],
+            width=source.prepared.photo_hw[1],
             outputs=outputs,
             digests=digests,
             output_bytes=size,
