@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   python -m benchmarks buckets --checkpoint depth_anything_v2_vits.pth --doc
   python -m benchmarks forms                          what the exact rewrites do to speed
   python -m benchmarks da3                            Depth Anything 3 against its own package
+  python -m benchmarks cuda                           our graphs on a GPU, beside torch.compile
   python -m benchmarks load                           the service under load, beside LitServe
   python -m benchmarks soak                           the service's memory over 10,000 requests
   python -m benchmarks inputs --scratch /dev/shm      a batch job's memory over a million inputs
@@ -91,6 +92,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     da3.add_argument("--model", default="da3-small", choices=["da3-small", "da3-base", "da3-large"])
     da3.add_argument("--rounds", type=int, default=5, metavar="R", help="default 5")
+
+    cuda = commands.add_parser(
+        "cuda",
+        parents=[shared],
+        help="our graphs on a CUDA device, beside torch.compile and transformers",
+        description="Graphs in float32, bfloat16 and float16 against the eager network under "
+        "torch.compile and, where it is installed, transformers' network, in interleaved rounds, "
+        "and all against the device's own rate of products. Needs a CUDA device.",
+        epilog="example: python -m benchmarks cuda --models vits --batches 1 32 --doc",
+    )
+    cuda.add_argument(
+        "--models", nargs="+", default=["vits", "vitl", "da3-small"], choices=list(MODELS)
+    )
+    cuda.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32], metavar="B")
+    cuda.add_argument("--rounds", type=int, default=5, metavar="R", help="default 5")
 
     load = commands.add_parser(
         "load",
@@ -223,6 +239,8 @@ def _place(args: argparse.Namespace, machine: dict[str, Any]) -> tuple[Path, str
     """The page and the section that a command's table belongs to."""
     if args.command == "buckets":
         return DOCS / "buckets.md", "buckets"
+    if args.command == "cuda":
+        return DOCS / "performance.md", "cuda"
     if args.command == "casts":
         return DOCS / "numerics.md", f"casts {args.model}"
     if args.command == "inputs":
@@ -277,6 +295,13 @@ def _kills(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return numbers, table(numbers)
 
 
+def _cuda(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from benchmarks.cuda import CudaJob, measure, table
+
+    numbers = measure(CudaJob(tuple(args.models), tuple(args.batches), rounds=args.rounds))
+    return numbers, table(numbers)
+
+
 def _memory(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from benchmarks.memory import measure, table
 
@@ -324,6 +349,7 @@ MEASURES = {
     "buckets": _buckets,
     "forms": _forms,
     "da3": _da3,
+    "cuda": _cuda,
     "load": _load,
     "soak": _soak,
     "inputs": _inputs,

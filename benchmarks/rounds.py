@@ -14,10 +14,14 @@ TRIES = 3  # times as many rounds as asked for, at most
 
 
 def interleave(
-    sides: dict[str, tuple[int, Callable[[], None]]], rounds: int
+    sides: dict[str, tuple[int, Callable[[], None]]], rounds: int, wait_s: float = WAIT_S
 ) -> tuple[dict[str, list[float]], list[float], int]:
     """Take turns until enough rounds were quiet.
 
+    Args:
+        sides: images of one run, and the run.
+        rounds: that shall count.
+        wait_s: for quiet, before a round, at most.
     Returns:
         seconds an image of each side in each round that counts, the share of the processor that
         others took in these rounds, and how many rounds were run. If too few were quiet, the
@@ -25,7 +29,7 @@ def interleave(
     """
     done: list[tuple[float, dict[str, float]]] = []
     for number in range(rounds * TRIES + 1):
-        wait_until_quiet(QUIET, WAIT_S)
+        wait_until_quiet(QUIET, wait_s)
         took, others = {}, 0.0
         for name, (images, run) in sides.items():
             meter, start = OthersMeter(), time.perf_counter()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from compile.deploy import COMMON, HAS_FUSED_ATTENTION
 from compile.low_precision import lower
@@ -22,6 +23,14 @@ def build(source: Source, folder: Path) -> Built:
     Raises:
         InputError: float16 with torch 1.13, which cannot trace it.
     """
+    form, rewrites = form_of(source)
+    file = source.file_name(".pt")
+    trace(form, source.example()).module.save(str(folder / file))
+    return Built(file, source.precision, rewrites)
+
+
+def form_of(source: Source) -> tuple[nn.Module, tuple[str, ...]]:
+    """What is traced, in the precision asked for, and the rewrites in it; raises as ``build``."""
     wanted = REWRITES
     if source.precision != "f32" and not HAS_FUSED_ATTENTION:
         if source.precision == "f16":
@@ -33,12 +42,7 @@ def build(source: Source, folder: Path) -> Built:
         wanted = (*wanted, "shuffle-upsample")
     rewrites = source.rewrites(wanted)
     form = source.form(rewrites)
-    if source.precision != "f32":
-        form = lower(form, DTYPES[source.precision])
-    file = source.file_name(".pt")
-    with torch.no_grad():
-        trace(form, source.example()).module.save(str(folder / file))
-    return Built(file, source.precision, rewrites)
+    return (form if source.precision == "f32" else lower(form, DTYPES[source.precision])), rewrites
 
 
 def versions() -> dict[str, str]:

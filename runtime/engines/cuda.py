@@ -63,6 +63,12 @@ class DeviceCall:
             self._stream.synchronize()
         return tuple(found)
 
+    def again(self) -> None:
+        """Run once more on what is on the device, and wait: a call without its copies."""
+        with self._torch.inference_mode(), self._torch.cuda.stream(self._stream):
+            self._repeat()
+            self._stream.synchronize()
+
     def _run(self) -> Sequence[Any]:
         found = self._graph(*self._inputs)
         return found if isinstance(found, tuple) else (found,)
