@@ -27,6 +27,7 @@ EXAMPLES = """examples:
   python -m benchmarks cuda                           our graphs on a GPU, beside torch.compile
   python -m benchmarks load                           the service under load, beside LitServe
   python -m benchmarks soak                           the service's memory over 10,000 requests
+  python -m benchmarks fleet --scratch /dev/shm       what the host does around each NeuronCore
   python -m benchmarks inputs --scratch /dev/shm      a batch job's memory over a million inputs
   python -m benchmarks memory                         Depth Anything 3's peak against views
   python -m benchmarks batch                          a batch job against its engine alone
@@ -160,6 +161,18 @@ def build_parser() -> argparse.ArgumentParser:
     kills.add_argument("--bad", type=int, default=60, metavar="N", help="of them; default 60")
     kills.add_argument("--kills", type=int, default=5, metavar="N", help="of each job; default 5")
 
+    fleet = commands.add_parser(
+        "fleet",
+        parents=[shared],
+        help="simulated jobs of 1 to 64 NeuronCores: what the host needs",
+        description="Measure the host's work a photo, run simulated batch jobs of 1, 4, 16 and 64 "
+        "cores' worth of workers, and say how many vCPUs a core needs.",
+        epilog="example: python -m benchmarks fleet --model vits --seconds 6 --scratch /dev/shm",
+    )
+    fleet.add_argument("--model", default="vits", choices=list(MODELS), help="default vits")
+    fleet.add_argument("--seconds", type=float, default=8, metavar="S", help="a job; default 8")
+    fleet.add_argument("--scratch", type=Path, metavar="FOLDER", help="to work in")
+
     inputs = commands.add_parser(
         "inputs",
         parents=[shared],
@@ -243,7 +256,9 @@ def _place(args: argparse.Namespace, machine: dict[str, Any]) -> tuple[Path, str
         return DOCS / "performance.md", "cuda"
     if args.command == "casts":
         return DOCS / "numerics.md", f"casts {args.model}"
-    if args.command == "inputs":
+    if args.command == "kills":
+        return DOCS / "batch.md", "kills"
+    if args.command in ("fleet", "inputs"):
         return DOCS / "scale.md", args.command
     # one section a torch version: the eager side differs more between them than anything else
     return DOCS / "performance.md", f"{args.command} {slug(machine)}"
@@ -324,6 +339,13 @@ def _soak(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return numbers, table(numbers)
 
 
+def _fleet(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from benchmarks.fleet import measure, table
+
+    numbers = measure(args.model, (518, 518), args.input, args.seconds, args.scratch)
+    return numbers, table(numbers)
+
+
 def _inputs(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from benchmarks.inputs import measure, table
 
@@ -352,6 +374,7 @@ MEASURES = {
     "cuda": _cuda,
     "load": _load,
     "soak": _soak,
+    "fleet": _fleet,
     "inputs": _inputs,
     "memory": _memory,
     "batch": _batch,

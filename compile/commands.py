@@ -143,7 +143,7 @@ def audit(args: argparse.Namespace) -> int:
 
     audits = []
     for size_hw in args.size:
-        for name, graph in _graphs(args.model, size_hw, args.batch, args.views, args.without):
+        for name, graph in traced_graphs(args.model, size_hw, args.batch, args.views, args.without):
             audits.append(room.audit_graph(graph, name, torch.__version__))
             if not args.json:
                 print(room.as_text(audits[-1], PINNED_TORCH), end="\n\n", flush=True)
@@ -214,7 +214,7 @@ def plan(args: argparse.Namespace) -> int:
             f"--model {args.model}: several graphs, which this estimate does not add up; "
             "`python -m compile audit` has the work of each"
         )
-    ((name, graph),) = _graphs(args.model, args.size, args.batch, 1, [])
+    ((name, graph),) = traced_graphs(args.model, args.size, args.batch, 1, [])
     needs = room.needs_of(graph, name)
     plans = room.plans_for(needs, args.rate)
     if args.json:
@@ -233,7 +233,7 @@ def verify(args: argparse.Namespace) -> int:
     return 0
 
 
-def _graphs(
+def traced_graphs(
     model: str, size_hw: tuple[int, int], batch: int, views: int, without: Sequence[str]
 ) -> Iterator[tuple[str, "Graph"]]:
     """The traced forms that the neuron target compiles first; their weights are not set."""
@@ -249,7 +249,7 @@ def _graphs(
     if model in NESTED:  # two networks: the metric one takes each view for itself
         for part in NESTED[model]:
             count = (batch, views) if find_model(part).any_view else (views, 1)
-            for name, graph in _graphs(part, size_hw, *count, without):
+            for name, graph in traced_graphs(part, size_hw, *count, without):
                 yield f"{model}: {name}", graph
         return
     rewrites = [name for name in neuron.REWRITES if name not in without]
