@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   python -m compile --model vitl --target onnx --seeded-weights
   python -m compile --model vits --sizes 518x518 518x686 686x518
   python -m compile --model vits-indoor --checkpoint my.safetensors --output artifacts/
+  python -m compile --model vits --target torchscript --precision f16 --batch 8    for a GPU
   python -m compile --model vits --target neuron --casts matmult --timeout 3600
   python -m compile fetch --model vitl                         official weights to checkpoints/
   python -m compile --list                                     models, outputs, licences
@@ -66,7 +67,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--precision",
         default="f32",
         choices=PRECISIONS,
-        help="what matrix products are computed in; default f32. openvino has bf16, too",
+        help="what matrix products are computed in; default f32. openvino has bf16, too, "
+        "torchscript bf16 and f16",
     )
     parser.add_argument(
         "--sizes",
