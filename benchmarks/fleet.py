@@ -6,6 +6,7 @@ What a larger machine needs is arithmetic from the two, and called so.
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,7 @@ CORES = (1, 4, 16, 64)
 SIZES_HW = (FULL_HD_HW, (480, 640))
 FORMATS = (("npz", "png16"), ("png16",))
 PHOTOS, PASSES = 12, 5
+SHARED = 6000  # tiny photos, by one process and by two
 WARM_UP_S = 2.0
 TINY_HW, TINY_NETWORK_HW = (16, 16), (14, 14)
 CORE_MB = 2147  # of device memory
@@ -47,6 +49,14 @@ class Stages:
 
     load: float
     write: float
+
+
+@dataclass(frozen=True)
+class Attained:
+    """Images a second of a job, and the processor milliseconds of all its threads a photo."""
+
+    rate: float
+    cost: float
 
 
 def measure(
@@ -71,24 +81,21 @@ def measure(
             write_photos(source, folder, PHOTOS, photo_hw)
             for formats in FORMATS:
                 stages = _stages(artifact, folder, formats, root)
-                rates = {
-                    cores: _rate(artifact, folder, formats, cores, needs, seconds, root)
+                jobs = {
+                    cores: asdict(_attained(artifact, folder, formats, cores, needs, seconds, root))
                     for cores in CORES
                 }
                 hosts.append(
-                    {"photo_hw": photo_hw, "formats": formats, **asdict(stages), "rates": rates}
+                    {"photo_hw": photo_hw, "formats": formats, **asdict(stages), "jobs": jobs}
                 )
         tiny = _artifact(TINY_NETWORK_HW, root)
         write_photos(source, root / "tiny", PHOTOS, TINY_HW)
-        bare = _bare(tiny, root / "tiny", root)
-        shards = {
-            count: _shards(tiny, root / "tiny", round(seconds * 500), count, root)
-            for count in (1, 2)
-        }
+        least = _coordination(tiny, root / "tiny", root)
+        shards = {count: _shards(tiny, root / "tiny", SHARED, count, root) for count in (1, 2)}
     return {
         "needs": {**asdict(needs), "core_rate": needs.core_rate},
         "hosts": hosts,
-        "coordination_ms": bare,
+        "coordination_ms": least,
         "shards": shards,
         "others_share": others.share(),
     }
@@ -109,15 +116,14 @@ def table(numbers: dict[str, Any]) -> str:
                 f"{each * slow / 1e3:.1f} - {each * fast / 1e3:.1f}",
             ]
         )
-        jobs.append(
-            [
-                name,
-                *(f"{rate:,.0f} of {cores * fast:,.0f}" for cores, rate in host["rates"].items()),
-            ]
-        )
+        cells = [
+            f"{job['rate']:,.1f} of {cores * fast:,.0f}, {job['cost']:.0f} ms"
+            for cores, job in host["jobs"].items()
+        ]
+        jobs.append([name, *cells])
     height, width = needs["shape"][2:]
     memory = needs["weight_mb"] + needs["activation_mb"]
-    stages = ["read, decode, prepare", "finish, encode, write", "with coordination"]
+    stages = ["read, decode, prepare", "finish, encode, write", "and coordination"]
     return "\n\n".join(
         [
             f"**Processor time a photo**, ms, measured. Last column: vCPUs for one NeuronCore that "
@@ -125,18 +131,20 @@ def table(numbers: dict[str, Any]) -> str:
             f"(ESTIMATE, `compile.resources`; its {memory:,.0f} MB of weights and buffers, of "
             f"{CORE_MB:,}, are stated, not allocated).",
             markdown_table(["photos, formats", *stages, "vCPUs a core"], costs),
-            "**Jobs**, images/s attained of those the cores could do, SIMULATED: the optimistic "
-            f"{1e3 / fast:.0f} ms a call, all on this machine's processors.",
+            "**Jobs**, images/s attained of those the cores could do, and processor ms a photo of "
+            f"the whole job. SIMULATED: the optimistic {1e3 / fast:.0f} ms a call. This machine's "
+            f"{os.cpu_count()} processors, shared with others, fed all of these cores: the images "
+            "are theirs to limit; the ms tell whether more cores cost more coordination.",
             markdown_table(["photos, formats", *(f"{n} cores" for n in CORES)], jobs),
             "**Instances**, arithmetic from the above: images/s that the host can feed if its vCPUs"
             " are as fast as this machine's and all are busy; dollars a million of what is less,"
             " that or the chips' optimistic rate. ESTIMATES; dollars as in `compile.resources`.",
             markdown_table(*_instances(numbers)),
-            f"**Coordination** alone costs {numbers['coordination_ms']:.2f} ms a photo: plan, "
-            "queues, records, without the stages above. Photos of "
-            f"{TINY_HW[1]}x{TINY_HW[0]} and no wait: {numbers['shards'][1]:,.0f} images/s by one "
-            f"process, {numbers['shards'][2]:,.0f} by two shards side by side, from start to "
-            "`_SUCCESS`.",
+            f"**Coordination** (plan, queues, names, records) costs at most "
+            f"{numbers['coordination_ms']:.1f} ms a photo: so much a whole job of photos of "
+            f"{TINY_HW[1]}x{TINY_HW[0]} takes, files and all. Of these one process does "
+            f"{numbers['shards'][1]:,.0f} images/s, from its start to `_SUCCESS`, and two shards "
+            f"side by side {numbers['shards'][2]:,.0f}.",
             f"Stages: least of {PASSES} passes over {PHOTOS} photos, one after the other, results "
             "to the scratch folder. Other processes took "
             f"{numbers['others_share']:.0%} of the processors.",
@@ -195,7 +203,7 @@ def _stages(artifact: Artifact, folder: Path, formats: tuple[str, ...], root: Pa
     return Stages(*each)
 
 
-def _rate(
+def _attained(
     artifact: Artifact,
     folder: Path,
     formats: tuple[str, ...],
@@ -203,35 +211,36 @@ def _rate(
     needs: Needs,
     seconds: float,
     root: Path,
-) -> float:
-    """Images a second of a job, once it runs evenly."""
+) -> Attained:
+    """A job, once it runs evenly, at the optimistic time a call."""
     with tempfile.TemporaryDirectory(prefix="job-", dir=root) as name:
         job = _job(_list(Path(name), folder, 5_000), name, formats, cores, 1e3 / needs.core_rate[1])
         stop, ends = threading.Event(), []
 
         def progress(_: Summary, record: Record) -> None:
-            ends.append(time.monotonic())
+            ends.append((time.monotonic(), time.process_time()))
             (Path(job.output) / record.outputs[0]).unlink()  # npz: eight megabytes
-            if ends[-1] - ends[0] > WARM_UP_S + seconds:
+            if ends[-1][0] - ends[0][0] > WARM_UP_S + seconds:
                 stop.set()
 
         run_job(job, [artifact], stop, progress)
-    counted = [end for end in ends if WARM_UP_S <= end - ends[0] <= WARM_UP_S + seconds]
-    rate = (len(counted) - 1) / (counted[-1] - counted[0])
-    log.info("%s %s, %d cores: %.1f images/s", folder.name, formats, cores, rate)
-    return rate
+    counted = [end for end in ends if WARM_UP_S <= end[0] - ends[0][0] <= WARM_UP_S + seconds]
+    if len(counted) < 2:
+        raise DepthError(f"{len(counted)} photos in {seconds} s; give more --seconds")
+    took, worked = (last - first for first, last in zip(counted[0], counted[-1]))
+    done = len(counted) - 1
+    log.info("%s %s, %d cores: %.1f images/s", folder.name, formats, cores, done / took)
+    return Attained(done / took, 1e3 * worked / done)
 
 
-def _bare(artifact: Artifact, folder: Path, root: Path) -> float:
-    """Processor milliseconds a photo beside its stages, from a job of tiny ones."""
-    stages = _stages(artifact, folder, ("png16",), root)
+def _coordination(artifact: Artifact, folder: Path, root: Path) -> float:
+    """Processor milliseconds a photo of a job whose photos have next to no work in them."""
     count = 4000
     with tempfile.TemporaryDirectory(prefix="job-", dir=root) as name:
         job = _job(_list(Path(name), folder, count), name, ("png16",), 1, 0)
         start = time.process_time()
         run_job(job, [artifact], threading.Event(), lambda *_: None)
-        whole = 1e3 * (time.process_time() - start) / count
-    return max(0.0, whole - stages.load - stages.write)
+        return 1e3 * (time.process_time() - start) / count
 
 
 def _shards(artifact: Artifact, folder: Path, count: int, shards: int, root: Path) -> float:
