@@ -15,11 +15,15 @@ from benchmarks.machine import describe_machine, machine_line, slug
 from compile.registry import MODELS
 from depth_anything_3.config import NETWORKS
 from runtime.errors import DepthError
+from runtime.manifest import PRECISIONS
 
 EXAMPLES = """examples:
   python -m benchmarks end2end                        the main job against an eager loop
   python -m benchmarks end2end --photos 4 --rounds 3 --artifacts my_artifacts/
   python -m benchmarks end2end --doc                  and rewrite its part of docs/performance.md
+  python -m benchmarks end2end --side 1440            and of photos as large as this
+  python -m benchmarks stages                         what the host does around the network
+  python -m benchmarks decode                         what decoding smaller does to the depth
   python -m benchmarks buckets                        what fixed shapes cost in accuracy and time
   python -m benchmarks buckets --checkpoint depth_anything_v2_vits.pth --doc
   python -m benchmarks forms                          what the exact rewrites do to speed
@@ -67,10 +71,37 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="use, or compile into, this folder; default: a temporary one",
     )
+    end2end.add_argument(
+        "--side", type=int, metavar="N", help="JPEG photos enlarged to NxN; default: as shipped"
+    )
+    end2end.add_argument(
+        "--precision", default="f32", choices=PRECISIONS[:2], help="of the main job; default f32"
+    )
     end2end.add_argument("--photos", type=int, default=8, metavar="N", help="a round; default 8")
     end2end.add_argument("--rounds", type=int, default=5, metavar="R", help="default 5")
     end2end.add_argument(
         "--threads", type=int, metavar="N", help="of both sides; default: each side's own choice"
+    )
+
+    stages = commands.add_parser(
+        "stages",
+        parents=[shared],
+        help="what the host does around the network, stage by stage",
+        description="JPEG photos of 1080p and 12 megapixels to npz and colour PNG: the time of "
+        "each stage, beside the network's in float32 and bfloat16.",
+        epilog="example: python -m benchmarks stages --rounds 5 --doc",
+    )
+    stages.add_argument(
+        "--artifacts", type=Path, metavar="FOLDER", help="use, or compile into, this folder"
+    )
+    stages.add_argument("--rounds", type=int, default=5, metavar="R", help="default 5")
+
+    commands.add_parser(
+        "decode",
+        parents=[shared],
+        help="what decoding JPEG files smaller does to the depth",
+        description="Depth of the demo network from JPEG files decoded in full and smaller.",
+        epilog="example: python -m benchmarks decode --doc",
     )
 
     forms = commands.add_parser(
@@ -260,6 +291,9 @@ def _place(args: argparse.Namespace, machine: dict[str, Any]) -> tuple[Path, str
         return DOCS / "batch.md", "kills"
     if args.command in ("fleet", "inputs"):
         return DOCS / "scale.md", args.command
+    if args.command == "end2end" and args.side:
+        large = f"end2end {args.side}x{args.side} {args.precision}"
+        return DOCS / "performance.md", f"{large} {slug(machine)}"
     # one section a torch version: the eager side differs more between them than anything else
     return DOCS / "performance.md", f"{args.command} {slug(machine)}"
 
@@ -267,8 +301,30 @@ def _place(args: argparse.Namespace, machine: dict[str, Any]) -> tuple[Path, str
 def _end2end(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from benchmarks.end2end import End2EndJob, measure, table
 
-    job = End2EndJob(args.input, args.artifacts, args.photos, args.rounds, args.threads)
+    job = End2EndJob(
+        args.input,
+        args.artifacts,
+        args.photos,
+        args.rounds,
+        args.threads,
+        args.side,
+        args.precision,
+    )
     numbers = measure(job)
+    return numbers, table(numbers)
+
+
+def _stages(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from benchmarks.stages import measure, table
+
+    numbers = measure(args.input, args.artifacts, args.rounds)
+    return numbers, table(numbers)
+
+
+def _decode(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from benchmarks.decode import measure, table
+
+    numbers = measure(args.input)
     return numbers, table(numbers)
 
 
@@ -368,6 +424,8 @@ def _casts(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 MEASURES = {
     "end2end": _end2end,
+    "stages": _stages,
+    "decode": _decode,
     "buckets": _buckets,
     "forms": _forms,
     "da3": _da3,

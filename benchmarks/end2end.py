@@ -23,6 +23,8 @@ import torch
 from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
 from benchmarks.eager_loop import INPUT_SIZE, eager_loop
+from benchmarks.peak import peak_mib
+from benchmarks.photos import write_photos
 from benchmarks.rounds import interleave
 from compile.checkpoint import load_model
 from compile.parity import compare
@@ -31,29 +33,38 @@ from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.artifact import Artifact, read_artifact
 from runtime.errors import ArtifactError, InputError
 from runtime.folder import FolderJob, find_photos, run_folder
-from runtime.photo import read_photo
+from runtime.photo import FULL, read_photo
+from runtime.photo import REDUCED as SMALLER
 from runtime.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
 MODEL = "vits"
-ARTIFACT = f"{MODEL}-{INPUT_SIZE}x{INPUT_SIZE}-b1-openvino"
 MODEL_CALLS = 4  # of the network alone, a round
 
 EAGER, PNG, ALL = "eager loop, colour PNG", "main job, `png`", "main job, `png,png16,npz`"
+BOTH, REDUCED = "main job, `png,npz`", "main job, `png,npz`, `--decode reduced`"
 EAGER_MODEL, COMPILED_MODEL = "network alone, eager", "network alone, compiled"
-BASELINE = {PNG: EAGER, ALL: EAGER, COMPILED_MODEL: EAGER_MODEL}
+BASELINE = {PNG: EAGER, ALL: EAGER, BOTH: EAGER, REDUCED: EAGER, COMPILED_MODEL: EAGER_MODEL}
 
 
 @dataclass(frozen=True)
 class End2EndJob:
-    """What to measure. ``artifacts`` None: compile into a temporary folder."""
+    """What to measure.
+
+    Args:
+        artifacts: folder to use, or compile into; None: a temporary one.
+        side: of the photos in pixels, JPEG files enlarged to it; None: as shipped, PNG.
+        precision: of the main job's graph; the eager loop has float32.
+    """
 
     source: Path = Path("input_images")
     artifacts: Optional[Path] = None
     photos: int = 8
     rounds: int = 5
     threads: Optional[int] = None
+    side: Optional[int] = None
+    precision: str = "f32"
 
     def __post_init__(self) -> None:
         if self.photos < 1 or self.rounds < 1 or (self.threads or 1) < 1:
@@ -73,8 +84,12 @@ def measure(job: End2EndJob) -> dict[str, Any]:
         torch.set_num_threads(job.threads)
     with tempfile.TemporaryDirectory(prefix="end2end-") as scratch:
         root = Path(scratch)
-        photos = _square_photos(job, root / "photos")
-        artifact = _artifact(job.artifacts or root / "artifacts")
+        photos = (
+            write_photos(job.source, root / "photos", job.photos, (job.side, job.side))
+            if job.side
+            else _square_photos(job, root / "photos")
+        )
+        artifact = compiled_vits(job.artifacts or root / "artifacts", job.precision)
         model, weights = load_model(find_model(MODEL), None)
         if artifact.manifest.weights.sha256 != weights.sha256:
             raise ArtifactError(
@@ -82,13 +97,17 @@ def measure(job: End2EndJob) -> dict[str, Any]:
                 "--artifacts folder"
             )
         predictor = Predictor([artifact], threads=job.threads)
-        sides = _sides(model, predictor, photos, root)
+        sides = _sides(model, predictor, photos, root, job.side is not None)
         seconds, others, rounds_run = interleave(sides, job.rounds)
+        peaks = {name: peak_mib(run) for name, (_, run) in sides.items()}
         worst_rel_range, lowest_pearson = _agreement(model, predictor, photos)
     return {
         "model": MODEL,
         "size_hw": [INPUT_SIZE, INPUT_SIZE],
         "photos": job.photos,
+        "side": job.side,
+        "precision": job.precision,
+        "peak_mib": peaks,
         "rounds": job.rounds,
         "rounds_run": rounds_run,
         "others_share": others,
@@ -105,37 +124,45 @@ def table(numbers: dict[str, Any]) -> str:
     rows = []
     for name, took in seconds.items():
         median = statistics.median(took)
-        cells = [name, f"{median * 1000:,.0f}", f"{1 / median:.2f}", "1", ""]
+        peak = f"{numbers['peak_mib'][name]:,.0f}"
+        cells = [name, f"{median * 1000:,.0f}", f"{1 / median:.2f}", "1", "", peak]
         if name in BASELINE:
             base = seconds[BASELINE[name]]
             ratios = [eager / ours for eager, ours in zip(base, took)]
             cells[3] = f"**{statistics.median(base) / median:.2f}**"
             cells[4] = f"{min(ratios):.2f} to {max(ratios):.2f}"
         rows.append(cells)
-    header = ["side", "ms an image", "images/s", "times eager", "single rounds"]
+    header = ["side", "ms an image", "images/s", "times eager", "single rounds", "peak MiB"]
     agreement, threads = numbers["agreement"], numbers["threads"]
+    side = numbers["side"]
+    kind = f"square JPEG photos, enlarged to {side}x{side}," if side else "square photos"
     return (
         f"{markdown_table(header, rows)}\n\n"
-        f"`{numbers['model']}`, {numbers['photos']} square photos a round, medians of "
+        f"`{numbers['model']}`, main job in {numbers['precision']}, eager in float32, "
+        f"{numbers['photos']} {kind} a round, medians of "
         f"{numbers['rounds']} interleaved rounds after a warm-up. {numbers['rounds_run']} rounds "
         "were run; in those that count, other processes took at most "
         f"{max(numbers['others_share']):.0%} of the processor. "
         f"Threads: torch {threads['torch']}, OpenVINO {threads['openvino']}. "
         f"Depth of both sides differs by at most {agreement['max_rel_range']:.1e} of its range "
-        f"(Pearson at least {agreement['min_pearson']:.8f})."
+        f"(Pearson at least {agreement['min_pearson']:.8f}). Peak is what a round adds at most to "
+        "what the process holds, both networks loaded."
     )
 
 
-def _artifact(folder: Path) -> Artifact:
-    """The artifact in a folder, compiled if it is not there."""
-    if not (folder / ARTIFACT).exists():
-        log.info("compiling %s", ARTIFACT)
+def compiled_vits(folder: Path, precision: str) -> Artifact:
+    """The OpenVINO graph of vits at 518x518 in a folder, compiled if it is not there."""
+    suffix = "" if precision == "f32" else f"-{precision}"
+    path = folder / f"{MODEL}-{INPUT_SIZE}x{INPUT_SIZE}-b1-openvino{suffix}"
+    if not path.exists():
+        log.info("compiling %s", path.name)
         command = [sys.executable, "-m", "compile", "--model", MODEL, "--target", "openvino"]
         command += ["--sizes", f"{INPUT_SIZE}x{INPUT_SIZE}", "--seeded-weights"]
+        command += ["--precision", precision]
         done = subprocess.run([*command, "--output", str(folder)], stdout=subprocess.DEVNULL)
         if done.returncode:
             raise ArtifactError("the compile failed; the lines above say why")
-    return read_artifact(folder / ARTIFACT)
+    return read_artifact(path)
 
 
 def _square_photos(job: End2EndJob, folder: Path) -> list[Path]:
@@ -152,14 +179,14 @@ def _square_photos(job: End2EndJob, folder: Path) -> list[Path]:
 
 
 def _sides(
-    model: DepthAnythingV2, predictor: Predictor, photos: list[Path], root: Path
+    model: DepthAnythingV2, predictor: Predictor, photos: list[Path], root: Path, large: bool
 ) -> dict[str, tuple[int, Callable[[], None]]]:
     """Each side: how many images a call is worth, and the call."""
     prepared = predictor.prepare(read_photo(photos[0]))
     tensor = torch.from_numpy(prepared.tensor)
 
-    def main_job(formats: tuple[str, ...]) -> Callable[[], None]:
-        job = FolderJob(photos[0].parent, root / "-".join(formats), formats)
+    def main_job(formats: tuple[str, ...], decode: str = FULL) -> Callable[[], None]:
+        job = FolderJob(photos[0].parent, root / "-".join(formats), formats, decode=decode)
 
         def run() -> None:
             for outcome in run_folder(job, predictor):
@@ -177,11 +204,17 @@ def _sides(
         for _ in range(MODEL_CALLS):
             predictor.infer([prepared])
 
+    both = ("png", "npz")
+    for_large = {
+        BOTH: (len(photos), main_job(both)),
+        REDUCED: (len(photos), main_job(both, decode=SMALLER)),
+    }
     (root / "eager").mkdir()
     return {
         EAGER: (len(photos), lambda: eager_loop(model, photos, root / "eager")),
         PNG: (len(photos), main_job(("png",))),
         ALL: (len(photos), main_job(("png", "png16", "npz"))),
+        **(for_large if large else {}),
         EAGER_MODEL: (MODEL_CALLS, eager_model),
         COMPILED_MODEL: (MODEL_CALLS, compiled_model),
     }
@@ -192,7 +225,8 @@ def _agreement(
 ) -> tuple[float, float]:
     """Largest difference over the range, and lowest correlation, of the two sides' depth."""
     cases = []
-    for name, rgb in {photo.stem[4:]: read_photo(photo) for photo in photos}.items():
+    distinct = {photo.stem.partition("-")[2]: read_photo(photo) for photo in photos}
+    for name, rgb in distinct.items():
         expected = model.infer_image(np.ascontiguousarray(rgb[..., ::-1]), INPUT_SIZE)
         cases.append(compare(name, predictor(rgb).depth, expected))
     return max(case.max_rel_range for case in cases), min(case.pearson for case in cases)

@@ -1,0 +1,164 @@
+"""What the host does around the network, stage by stage: a JPEG in; npz, colour PNG and JSON out.
+
+Photos of 1080p and 12 megapixels, made from the shipped ones by enlarging. Each stage is the main
+job's own function, on one thread; its time is that thread's processor time, which a busy neighbour
+hardly changes. The network's is the clock's, on all cores.
+"""
+
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Optional, TypeVar
+
+import cv2
+import numpy as np
+
+from benchmarks.document import markdown_table
+from benchmarks.eager_loop import INPUT_SIZE
+from benchmarks.end2end import MODEL, compiled_vits
+from benchmarks.photos import write_photos
+from benchmarks.rounds import interleave
+from runtime.depth_file import (
+    colorize,
+    describe,
+    encode_npz,
+    encode_png,
+    sidecar,
+    to_uint16,
+    write_atomically,
+)
+from runtime.photo import DECODES, REDUCED, read_at_least
+from runtime.predictor import Prediction, Predictor, Prepared
+
+log = logging.getLogger(__name__)
+
+PRECISIONS = ("f32", "bf16")
+SIZES = {"1080p": (1080, 1920), "12 MP": (3000, 4000)}
+PHOTOS = 4
+CALLS = 3  # of the network, a round
+WAIT_S = 10.0  # for quiet, before a round
+DECODE, RESIZE, DEPTH = "decode", "resize, normalise", "depth on the photo's grid"
+PAINT, PNG, NPZ, JSON, DISK = "colours", "colour PNG", "npz", "JSON", "to disk"
+STAGES = (DECODE, RESIZE, DEPTH, PAINT, PNG, NPZ, JSON, DISK)
+PNG16 = "16-bit PNG"
+
+Made = TypeVar("Made")
+
+
+def measure(source: Path, artifacts: Optional[Path], rounds: int) -> dict[str, Any]:
+    """Milliseconds of each stage for each size and way to decode, and of the network.
+
+    Args:
+        source: folder of photos to begin with.
+        artifacts: folder to use, or compile into; None: a temporary one.
+    """
+    with tempfile.TemporaryDirectory(prefix="stages-") as scratch:
+        root = Path(scratch)
+        predictors = {
+            precision: Predictor([compiled_vits(artifacts or root / "artifacts", precision)])
+            for precision in PRECISIONS
+        }
+        sides, cases = {}, []
+        for name, size_hw in SIZES.items():
+            photos = write_photos(source, root / name, PHOTOS, size_hw)
+            for decode in DECODES:
+                log.info("%s, %s", name, decode)
+                took = _stages(predictors["f32"], photos, decode, rounds, root)
+                kilobytes = [photo.stat().st_size // 1000 for photo in photos]
+                cases.append({"size": name, "decode": decode, "kB": kilobytes, "ms": took})
+        for precision, predictor in predictors.items():
+            prepared = predictor.prepare(read_at_least(photos[0], None)[0])
+            sides[precision] = (CALLS, _calls(predictor, prepared))
+        network, others, _ = interleave(sides, rounds, WAIT_S)
+    return {
+        "model": MODEL,
+        "size_hw": [INPUT_SIZE, INPUT_SIZE],
+        "photos": PHOTOS,
+        "rounds": rounds,
+        "cases": cases,
+        "network_s": network,
+        "others_share": others,
+    }
+
+
+def table(numbers: dict[str, Any]) -> str:
+    """The numbers of ``measure`` as Markdown."""
+    cases = numbers["cases"]
+    header = ["ms a photo"] + [
+        case["size"] + (", reduced" if case["decode"] == REDUCED else "") for case in cases
+    ]
+    rows = [[stage, *(f"{case['ms'][stage]:.1f}" for case in cases)] for stage in STAGES]
+    sums = [sum(case["ms"][stage] for stage in STAGES) for case in cases]
+    rows.append(["**host, in all**", *(f"**{total:.0f}**" for total in sums)])
+    for precision, seconds in numbers["network_s"].items():
+        ms = statistics.median(seconds) * 1000
+        shares = [f"{total / ms:.0%}" for total in sums]
+        rows.append([f"of the network in {precision}, {ms:,.0f} ms", *shares])
+    rows.append([f"beside it, where asked for: {PNG16}", *(f"{c['ms'][PNG16]:.1f}" for c in cases)])
+    sizes = {case["size"]: statistics.mean(case["kB"]) for case in cases}
+    files = " and ".join(f"{kilobytes:,.0f} kB ({name})" for name, kilobytes in sizes.items())
+    return (
+        f"{markdown_table(header, rows)}\n\n"
+        f"Processor time of one thread, medians of {numbers['rounds']} rounds over "
+        f"{numbers['photos']} photos, JPEG files of {files} on average. The network, "
+        f"`{numbers['model']}` at {numbers['size_hw'][0]}x{numbers['size_hw'][1]} in OpenVINO, is "
+        f"timed by the clock on all cores; other processes took at most "
+        f"{max(numbers['others_share']):.0%} of the processor meanwhile."
+    )
+
+
+def _stages(
+    predictor: Predictor, photos: list[Path], decode: str, rounds: int, root: Path
+) -> dict[str, float]:
+    """Medians over photos and rounds, in milliseconds."""
+    took: dict[str, list[float]] = {stage: [] for stage in (*STAGES, PNG16)}
+
+    def timed(stage: str, function: Callable[..., Made], *arguments: Any) -> Made:
+        start = time.thread_time()
+        made = function(*arguments)
+        took[stage].append((time.thread_time() - start) * 1000)
+        return made
+
+    size_for = predictor.input_hw if decode == REDUCED else None
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    maps: dict[Path, np.ndarray] = {}  # the network is timed elsewhere: once a photo is enough
+    for photo in photos * rounds:
+        rgb, photo_hw = timed(DECODE, read_at_least, photo.read_bytes(), size_for)
+        prepared = timed(RESIZE, predictor.prepare, rgb, None, photo_hw)
+        if photo not in maps:
+            ((maps[photo], _),) = predictor.infer([prepared])
+        prediction = timed(DEPTH, predictor.finish, prepared, maps[photo], 0.0)
+        depth, output = prediction.depth, prediction.output
+        facts, text = timed(JSON, _texts, prediction, photo.name)
+        painted = timed(PAINT, colorize, depth, output, "Spectral_r", prediction.limits)
+        files = {
+            ".color.png": timed(PNG, encode_png, painted, facts),
+            ".npz": timed(NPZ, encode_npz, depth, facts),
+            ".json": text,
+        }
+        timed(DISK, _write, root / photo.name, files)
+        timed(PNG16, lambda *map_: encode_png(to_uint16(*map_)[0], {}), depth, output)
+    cv2.setNumThreads(threads)
+    return {stage: statistics.median(each) for stage, each in took.items()}
+
+
+def _texts(prediction: Prediction, name: str) -> tuple[dict[str, Any], bytes]:
+    """What the files say of themselves, and the JSON beside them."""
+    return describe(prediction), sidecar(prediction, name, {}).encode()
+
+
+def _write(base: Path, files: dict[str, bytes]) -> None:
+    for suffix, data in files.items():
+        write_atomically(base.with_name(base.name + suffix), data)
+
+
+def _calls(predictor: Predictor, prepared: Prepared) -> Callable[[], None]:
+    def run() -> None:
+        for _ in range(CALLS):
+            predictor.infer([prepared])
+
+    return run
