@@ -5,11 +5,8 @@ installed beside, without what it does not need for this, and runs in a process 
 it has the same name as our room.
 """
 
-import json
 import logging
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,65 +18,36 @@ from safetensors.torch import save_file
 
 from benchmarks.document import markdown_table
 from benchmarks.peers import install
+from benchmarks.peers.process import Peer
 from benchmarks.rounds import interleave
 from compile.job import CompileJob, compile_model
 from compile.seeded import fill_seeded
 from depth_anything_3.api import DepthAnything3
 from runtime.engines import available
-from runtime.errors import MissingDependency
 from runtime.multiview import SceneEngine
 
 log = logging.getLogger(__name__)
 
 PEER = "depth-anything-3==0.1.1"
 NEEDS = ("omegaconf==2.3.0", "addict==2.4.0", "einops==0.8.1")
-SCRIPT = Path(__file__).parent / "peers" / "da3.py"
 TARGETS = ("torchscript", "openvino")
 CALLS = 3  # of each side, a round
 UPSTREAM = "PyPI depth-anything-3, eager"
 
 
-class Peer:
-    """The package's network in its own process."""
+def start(model: DepthAnything3, image: np.ndarray, scratch: Path) -> Peer:
+    """The package's network in its own process.
 
-    def __init__(self, model: DepthAnything3, image: np.ndarray, scratch: Path) -> None:
-        folder = install("da3", ["--no-deps", PEER], NEEDS)
-        state = {key: value.clone() for key, value in model.state_dict().items()}
-        files = [scratch / name for name in ("weights.safetensors", "image.npy", "depth.npy")]
-        save_file(state, str(files[0]))
-        np.save(files[1], image)
-        self.depth_file = files[2]
-        command = [sys.executable, str(SCRIPT), model.model_name, *map(str, files)]
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(folder)},
-            cwd=scratch,
-        )
-        self.facts = json.loads(self._line())
-
-    def run(self) -> None:
-        """A round of calls."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{CALLS}\n")
-        self.process.stdin.flush()
-        self._line()
-
-    def depth(self) -> np.ndarray:
-        """What it found, once; it has ended then."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(timeout=60)
-        return np.load(self.depth_file, allow_pickle=False)
-
-    def _line(self) -> str:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line[:1] in "{0123456789":  # the package prints and logs as well
-                return line
-        raise MissingDependency("the package's network ended early; see the lines above")
+    Raises:
+        MissingDependency: the package cannot be installed.
+        DepthError: it does not start.
+    """
+    folder = install("da3", ["--no-deps", PEER], NEEDS)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    save_file(state, str(scratch / "weights.safetensors"))
+    np.save(scratch / "image.npy", image)
+    words = [model.model_name, str(scratch / "weights.safetensors"), str(scratch / "image.npy")]
+    return Peer(Path(sys.executable), "da3.py", words, scratch / "depth.npy", folder)
 
 
 def measure(name: str, size_hw: tuple[int, int], rounds: int) -> dict[str, Any]:
@@ -89,9 +57,11 @@ def measure(name: str, size_hw: tuple[int, int], rounds: int) -> dict[str, Any]:
     image = np.random.RandomState(0).randn(1, 1, 3, *size_hw).astype(np.float32)
     tensor = torch.from_numpy(image)
     found: dict[str, np.ndarray] = {}
-    with tempfile.TemporaryDirectory(prefix="da3-") as folder:
-        peer = Peer(model, image, Path(folder))
-        sides: dict[str, tuple[int, Any]] = {UPSTREAM: (CALLS, peer.run)}
+    with (
+        tempfile.TemporaryDirectory(prefix="da3-") as folder,
+        start(model, image, Path(folder)) as peer,
+    ):
+        sides: dict[str, tuple[int, Any]] = {UPSTREAM: (CALLS, lambda: peer.run(CALLS))}
         sides["ours, eager"] = (CALLS, lambda: found.update(eager=_eager(model, tensor)))
         for target in filter(available, TARGETS):
             job = CompileJob(name, target, (size_hw,), output=Path(folder), seeded="always")
@@ -147,8 +117,8 @@ def table(numbers: dict[str, Any]) -> str:
         f"{markdown_table(header, rows)}\n\n"
         f"`{numbers['model']}`, one view at {height}x{width}, float32, seeded weights, medians of "
         f"{numbers['rounds']} interleaved rounds of {CALLS} calls after a warm-up; "
-        f"{numbers['rounds_run']} rounds were run. How busy others kept the processor is not "
-        "known: the package's own process is one of them. The package ran on torch "
+        f"{numbers['rounds_run']} rounds were run; in those that count, other processes took at "
+        f"most {max(numbers['others_share']):.0%} of the processor. The package ran on torch "
         f"{numbers['peer']['torch']} with {numbers['peer']['threads']} threads, and decodes rays "
         "in every call, as our eager network does; our graphs decode them when asked. Depth "
         f"differs by at most {max(numbers['off'].values()):.1e} of its range."
