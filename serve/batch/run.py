@@ -94,6 +94,7 @@ def run_job(
     finally:
         writer.flush()
         index.close()
+        output.sweep()  # what engines that died in other processes left
     summary.stopped = stop.is_set() and not _all_done(summary)
     # more failed than may, but nothing was left out: the job is finished, and says how many
     summary.given_up = summary.given_up and not _all_done(summary)
