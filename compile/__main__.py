@@ -67,8 +67,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--precision",
         default="f32",
         choices=PRECISIONS,
-        help="what matrix products are computed in; default f32. openvino has bf16, too, "
+        help="what matrix products are computed in; default f32. openvino has bf16 and int8, "
         "torchscript bf16 and f16",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        default=Path("input_images"),
+        metavar="FOLDER",
+        help="photos that int8 is fitted to, like those it will see; default input_images/",
     )
     parser.add_argument(
         "--sizes",
@@ -227,6 +234,7 @@ def build(args: argparse.Namespace) -> None:
         tuple(args.without),
         views=tuple(args.views),
         precision=args.precision,
+        calibration=args.calibration,
         neuron=NeuronOptions(
             casts=args.casts,
             pipeline_cores=args.pipeline_cores,

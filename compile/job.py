@@ -44,7 +44,8 @@ class CompileJob:
 
     ``seeded`` says whether random weights may stand in for a checkpoint, ``pixels`` what the graph
     takes, ``without`` which rewrites to leave out, ``views`` how many photos of a scene go
-    together, ``precision`` what matrix products are computed in.
+    together, ``precision`` what matrix products are computed in, ``calibration`` the photos that
+    int8 is fitted to.
     """
 
     model: str = "vits"
@@ -60,6 +61,7 @@ class CompileJob:
     neuron: NeuronOptions = field(default_factory=NeuronOptions)
     views: tuple[int, ...] = (1,)
     precision: str = "f32"
+    calibration: Path = Path("input_images")
 
     def __post_init__(self) -> None:
         if not self.views or any(views < 1 for views in self.views):
@@ -174,6 +176,7 @@ def _compile_one(
                 job.neuron,
                 job.output / "neuron-workdir",
                 job.precision,
+                job.calibration,
             )
             try:
                 built.append(module.build(source, folder))

@@ -1,5 +1,8 @@
 """The compile stage: an artifact that equals the model, or no artifact and a reason."""
 
+import importlib.util
+import re
+import shutil
 import subprocess
 import sys
 
@@ -8,11 +11,14 @@ import pytest
 import torch
 
 from compile.__main__ import main
+from compile.calibration import calibration_images
 from compile.deploy import DeploymentFormV2
 from compile.job import CompileJob, compile_model
-from compile.parity import check_parity, compare, parity_inputs
+from compile.parity import PHOTO, check_parity, compare, parity_inputs
 from compile.registry import ROWS, table
 from compile.seeded import fill_seeded
+from compile.targets import int8
+from compile.targets.mixed import rounded
 from compile.targets.torchscript import REWRITES
 from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.artifact import find_artifacts, read_artifact
@@ -171,6 +177,92 @@ def test_bf16_artifact_is_named_after_it_and_states_its_error(tmp_path):
     assert (m.precision, m.name, m.parity.status) == ("bf16", artifact.path.name, "passed")
     assert 1e-4 < m.parity.tolerance_rel_range <= 0.1
     assert all(case.pearson > 0.999 for case in m.parity.cases)
+    exact = main([*arguments, "--precision", "f32", "--output", str(tmp_path)])
+    f32 = read_artifact(tmp_path / "vits-56x84-b1-openvino")
+    sizes = [max(file.bytes for file in a.manifest.files) for a in (artifact, f32)]
+    assert exact == 0 and sizes[0] < 0.55 * sizes[1]
+
+
+@pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
+def test_operators_kept_in_float32_make_bf16_more_exact(tmp_path, monkeypatch):
+    def error_of(folder):
+        job = CompileJob(
+            "demo", "openvino", ((56, 84),), 1, folder, seeded="always", precision="bf16"
+        )
+        (artifact,) = compile_model(job)
+        return artifact.manifest.parity.cases[0].mean_rel
+
+    kept = error_of(tmp_path / "kept")
+    monkeypatch.setattr("compile.targets.mixed.KEPT", re.compile("^$"))
+    assert kept < 0.8 * error_of(tmp_path / "none")
+
+
+@pytest.fixture
+def calibration(tmp_path):
+    """A folder with one photo."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    shutil.copy(PHOTO, folder)
+    return folder
+
+
+@pytest.mark.skipif(
+    not (available("openvino") and importlib.util.find_spec("nncf")),
+    reason="nncf is not installed; pip install '.[openvino,int8]'",
+)
+def test_int8_artifact_says_what_is_int8_and_how_far_off_it_is(tmp_path, monkeypatch, calibration):
+    monkeypatch.setattr(int8, "LEAST_PEARSON", 0.9)  # nothing is left out, which takes minutes
+    monkeypatch.setattr(int8, "MOST_OFF", 0.5)
+    job = CompileJob(
+        "demo",
+        "openvino",
+        ((28, 42),),
+        1,
+        tmp_path,
+        seeded="always",
+        precision="int8",
+        calibration=calibration,
+    )
+    (artifact,) = compile_model(job)
+    m = artifact.manifest
+    assert m.name == "demo-28x42-b1-openvino-int8" and m.parity.status == "passed"
+    assert int(m.compiler["int8_layers"]) >= 48 and m.compiler["left_out"] == "nothing"
+    assert m.compiler["calibration"].startswith("2 images, pearson 0.9")
+    assert all(case.pearson > 0.99 for case in m.parity.cases)
+
+
+@pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
+def test_int8_without_its_quantiser_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    arguments = ["--target", "openvino", "--precision", "int8", "--seeded-weights", *SIZE]
+    assert main([*arguments, "--output", str(tmp_path)]) == 1
+    assert "pip install" in capsys.readouterr().err and find_artifacts(tmp_path) == []
+
+
+def test_calibration_takes_each_photo_twice_and_fills_batches(tmp_path, calibration):
+    spec = InputSpec((28, 42), batch=3)
+    first, second = calibration_images(calibration, spec)
+    assert first.shape == second.shape == spec.shape and first.dtype == np.float32
+    np.testing.assert_array_equal(first[0], second[1])
+    assert np.abs(first[0] - first[1][..., ::-1]).max() < 1e-4
+    with pytest.raises(InputError, match="--calibration FOLDER"):
+        calibration_images(tmp_path / "empty", spec)
+
+
+def test_int8_is_near_enough_only_by_both_measures():
+    expected = np.random.RandomState(0).rand(2, 8, 8)
+    assert int8.near_enough(int8.worst([expected, expected + 0.01], [expected, expected]))
+    spike = expected.copy()
+    spike[0, 0, 0] += 0.5
+    assert not int8.near_enough(int8.worst([expected, spike], [expected, expected]))
+
+
+def test_weights_are_rounded_to_the_nearest_bfloat16():
+    values = np.random.RandomState(0).standard_normal(999).astype(np.float32)
+    ties = np.array([1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8, 0.0], np.float32)
+    for given in (values, ties):
+        expected = torch.from_numpy(given).bfloat16().float().numpy()
+        np.testing.assert_array_equal(rounded(given), expected)
 
 
 @pytest.mark.parametrize(

@@ -2,26 +2,80 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from compile.calibration import calibration_images
+from compile.targets import int8, mixed
 from compile.targets import onnx as onnx_target
 from compile.targets.source import Built, Source
-from runtime.engines.openvino import import_openvino
+from runtime.engines.openvino import compiled, import_openvino
+from runtime.errors import InputError
+from runtime.optional import require
 
-PRECISIONS = ("f32", "bf16")
-TOLERANCES = {"f32": 1e-4, "bf16": 5e-2}
+PRECISIONS = ("f32", "bf16", "int8")
+TOLERANCES = {"f32": 1e-4, "bf16": 5e-2, "int8": 0.2}
 REWRITES = onnx_target.REWRITES
 
 
 def build(source: Source, folder: Path) -> Built:
-    """Export, convert, save; the weights stay float32, the engine rounds them when it loads."""
+    """Export, convert, quantise if asked to, and save.
+
+    Raises:
+        CompileError: int8 is too far off.
+        InputError: int8 of a model in several stages, or no photos to calibrate with.
+        MissingDependency: onnx, openvino or, for int8, nncf is not installed.
+    """
     openvino = import_openvino()
-    file = source.file_name(".xml")
+    if source.precision == "int8":
+        require("nncf", "int8")  # before minutes of other work
+    file = folder / source.file_name(".xml")
+    facts: dict[str, str] = {}
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name) as scratch:
         built = onnx_target.build(source, Path(scratch))
-        graph = openvino.Core().read_model(str(Path(scratch) / built.graph))
-        openvino.save_model(graph, str(folder / file), compress_to_fp16=False)
+        exported = Path(scratch) / built.graph
+        if source.precision == "int8":
+            graph, facts = _quantised(source, exported)
+        else:
+            graph = openvino.Core().read_model(str(exported))
+        _save(graph, file, source.precision)
         del graph  # it may still map the scratch file
-    return Built(file, source.precision, built.rewrites)
+    if source.precision != "f32":
+        facts["float32"] = mixed.KEPT_WORDS
+    return Built(file.name, source.precision, built.rewrites, facts)
+
+
+def _save(graph: Any, file: Path, precision: str) -> None:
+    """Write a graph as it is run in this precision."""
+    if precision != "f32":
+        mixed.round_weights(graph)
+    import_openvino().save_model(graph, str(file), compress_to_fp16=False)
+    if precision != "f32":
+        mixed.mark_kept(file)
+
+
+def _quantised(source: Source, exported: Path) -> tuple[Any, dict[str, str]]:
+    """The graph in int8, and what the manifest says of it."""
+    if not source.whole:
+        raise InputError(
+            f"precision='int8': {source.name} is several graphs, which are not quantised; use bf16"
+        )
+    images = calibration_images(source.calibration, source.input)
+    core = import_openvino().Core()
+    trial = exported.with_name("trial.xml")
+
+    def run(graph: Any) -> list[np.ndarray]:
+        _save(graph.clone(), trial, "int8")
+        return outputs(trial, "int8")
+
+    def outputs(file: Path, precision: str) -> list[np.ndarray]:
+        engine = compiled(file, precision)
+        return [engine(image)[0].copy() for image in images]
+
+    expected = outputs(exported, "f32")
+    found = int8.quantise(lambda: core.read_model(str(exported)), images, expected, run)
+    return found.graph, found.facts(len(images))
 
 
 def versions() -> dict[str, str]:

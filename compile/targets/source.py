@@ -25,6 +25,7 @@ class Source:
     neuron: NeuronOptions = field(default_factory=NeuronOptions)
     workdir: Path = Path("neuron-workdir")  # what a compiler leaves when it fails
     precision: str = "f32"  # asked for; one of the target's PRECISIONS
+    calibration: Path = Path("input_images")  # photos for int8
 
     def rewrites(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
         """A target's rewrites, with those that the input asks for, less those left out."""

@@ -3,13 +3,17 @@
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 
 from runtime.engines import Engine
 from runtime.manifest import Manifest, StageSpec
 from runtime.optional import require
+
+# What the engine is told for a precision; what is not int8 in an int8 graph is bfloat16.
+HINTS = {"f32": "f32", "bf16": "bf16", "int8": "bf16"}
+FLOAT32 = "precise_0"  # marks an operator that stays float32
 
 
 def import_openvino() -> ModuleType:
@@ -25,19 +29,42 @@ def import_openvino() -> ModuleType:
 def load(
     folder: Path, manifest: Manifest, stage: StageSpec, device: str, threads: Optional[int]
 ) -> Engine:
-    """Load a graph in the manifest's precision."""
-    openvino = import_openvino()
-    config = {
-        "PERFORMANCE_HINT": "LATENCY",
-        # Said aloud because OpenVINO's default is bfloat16 wherever the processor has it.
-        "INFERENCE_PRECISION_HINT": manifest.precision,
-    }
-    if threads is not None:
-        config["INFERENCE_NUM_THREADS"] = str(threads)
-    graph = openvino.Core().compile_model(str(folder / stage.graph), "CPU", config)
+    """Load a graph in the manifest's precision.
+
+    A processor without bfloat16 computes in float32 what is not int8.
+    """
+    graph = compiled(folder / stage.graph, manifest.precision, threads)
 
     def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         found = graph(inputs)
         return {tensor.name: found[tensor.name].copy() for tensor in stage.outputs}
 
     return run
+
+
+def compiled(file: Path, precision: str, threads: Optional[int] = None) -> Any:
+    """Read a graph's file and compile it for this CPU."""
+    openvino = import_openvino()
+    config = {
+        "PERFORMANCE_HINT": "LATENCY",
+        # Said aloud because OpenVINO's default is bfloat16 wherever the processor has it.
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+    }
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = str(threads)
+    core = openvino.Core()
+    graph = core.read_model(str(file))
+    if precision != "f32":
+        _keep_marks(graph)
+    return core.compile_model(graph, "CPU", config)
+
+
+def _keep_marks(graph: Any) -> None:
+    """Make the marks of operators that stay float32 survive OpenVINO's own rewrites.
+
+    Those of 2025 drop the mark as it is read from the file, and copy any plain text.
+    """
+    for operator in graph.get_ops():
+        info = operator.get_rt_info()
+        if FLOAT32 in info:
+            info[FLOAT32] = ""
