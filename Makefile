@@ -46,8 +46,15 @@ check: .venv/installed ## format, lint, types
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy runtime compile serve
 
-bench: .venv/installed ## measure, against an upstream-style loop, on this machine
-	@$(PY) -m benchmarks end2end $(ARGS)
+bench: .venv/installed ## measure on this machine, about five minutes; ARGS="latency" for one, ARGS=--help for all
+ifdef ARGS
+	@$(PY) -m benchmarks $(ARGS)
+else
+	@$(PY) -m benchmarks latency --alone --rounds 3
+	@$(PY) -m benchmarks end2end --photos 4 --rounds 3
+	@$(PY) -m benchmarks compile --models demo --targets openvino
+	@echo "beside other people's packages: make bench ARGS=latency; all there is: make bench ARGS=--help"
+endif
 
 evaluate: .venv/installed ## depth against ground truth: MODEL= ARGS="--dataset motorcycle"
 	@$(PY) -m metric_depth.evaluate $(NAMED) $(ARGS)

@@ -105,9 +105,27 @@ SPEED = (
             model("vits", ["vits", "demo", "vitb"]),
             rounds(),
             number("--threads", 2, "of every side"),
-            number("--wait", 30, "seconds for others to be quiet, before a round", float, "S"),
+            number("--wait", 10, "for others to be quiet, before a round, seconds", float, "S"),
+            option("--alone", "without the others and the limit", action="store_true"),
+            option(
+                "--precisions",
+                "of our graphs, where a target has them; default all",
+                nargs="+",
+                default=list(PRECISIONS),
+                choices=PRECISIONS,
+            ),
         ),
-        lambda m, a: m.measure(m.LatencyJob(a.model, SQUARE_HW, a.rounds, a.threads, a.wait)),
+        lambda m, a: m.measure(
+            m.LatencyJob(
+                a.model,
+                SQUARE_HW,
+                a.rounds,
+                a.threads,
+                a.wait,
+                not a.alone,
+                tuple(a.precisions),
+            )
+        ),
         section=lambda a, slug: f"latency {a.model} {slug}",
     ),
     Command(

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.document import DOCS, markdown_table
 from benchmarks.limit import traced
 from benchmarks.photos import write_photos
-from benchmarks.pictures import Panel, draw
+from benchmarks.pictures import Panel, draw_bars, draw_lines
 from benchmarks.spent import run
 from compile.checkpoint import load_model
 from compile.job import CompileJob, compile_model
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 PICTURES = DOCS / "pictures"
 SIZE_HW, VIEW_HW = (252, 252), (280, 504)
-IMAGES, BATCHES, VIEWS = (1, 4, 16, 64), (1, 2, 4, 8, 16), (1, 2, 4, 8, 16)
+IMAGES, BATCHES, VIEWS = (1, 16, 32, 64), (1, 4, 8, 16), (1, 4, 8, 16)
 MODELS = ("demo", "vits", "vitb", "vitl")
 TARGET, INSTEAD = "openvino", "torchscript"
 CALLS = 5  # of a graph, after a warm-up; the fastest counts
@@ -148,7 +148,9 @@ def table(numbers: dict[str, Any]) -> str:
             ["seconds", *(f"{point['seconds']:.3g}" for point in points)],
             ["peak MiB", *(f"{point['peak_mib']:,.0f}" for point in points)],
         ]
-        header = [axis, *(point["name"] for point in points)]
+        if name == "size":
+            rows.insert(0, [axis, *(f"{point['place']:.3g}" for point in points)])
+        header = ["model" if name == "size" else axis, *(point["name"] for point in points)]
         picture = f"![{title}](pictures/growth-{name}.png)"
         parts += [f"**{title}.** {text}", picture, markdown_table(header, rows)]
     return "\n\n".join(parts)
@@ -164,8 +166,12 @@ def draw_all(numbers: dict[str, Any], folder: Path = PICTURES) -> None:
             Panel(time_title, "ms" if small else "s", [s * (1e3 if small else 1) for s in seconds]),
             Panel("Peak memory", "MiB", [point["peak_mib"] for point in points]),
         )
-        names = [point["name"] for point in points]
-        draw(folder / f"growth-{name}.png", axis, [p["place"] for p in points], names, panels)
+        file = folder / f"growth-{name}.png"
+        if name == "size":
+            names = [f"{point['name']}, {point['place']:.3g} GFLOP" for point in points]
+            draw_bars(file, names, panels)
+        else:
+            draw_lines(file, axis, [point["place"] for point in points], panels)
 
 
 def _charts(numbers: dict[str, Any]) -> dict[str, tuple[str, str, str, str]]:
@@ -194,7 +200,7 @@ def _charts(numbers: dict[str, Any]) -> dict[str, tuple[str, str, str, str]]:
         ),
         "size": (
             "Models against their operations",
-            "model, at its GFLOP an image",
+            "GFLOP an image",
             "Time an image",
             f"At {size}, {target}: the fastest of {CALLS} calls of the graph.",
         ),

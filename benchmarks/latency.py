@@ -7,6 +7,7 @@ processor's own limit is measured.
 """
 
 import contextlib
+import itertools
 import json
 import logging
 import statistics
@@ -43,7 +44,7 @@ from compile.targets import target_module
 from depth_anything_v2.config import ENCODERS
 from layers.vit import VITS
 from runtime.engines import available
-from runtime.errors import DepthError, InputError, MissingDependency
+from runtime.errors import CompileError, DepthError, InputError, MissingDependency
 from runtime.manifest import InputSpec
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ UPSTREAM = (
 TRANSFORMERS = ("torch==2.13.0", "numpy==2.4.6", "transformers==5.23.0")
 ONNXRUNTIME = ("onnxruntime==1.31.1", "numpy==2.4.6")
 OPENVINO = ("openvino==2026.4.1", "numpy==2.4.6")
-OURS = (("torchscript", ("f32",)), ("onnx", ("f32",)), ("openvino", ("f32", "bf16", "int8")))
+PRECISIONS = ("f32", "bf16", "int8")
+OURS = (("torchscript", ("f32",)), ("onnx", ("f32",)), ("openvino", PRECISIONS))
 CALLS = 3  # of each side, a round
 SAME = 1e-3  # of the range: float32 sides that differ by more do not run the same network
 LIMIT = "matrix products"
@@ -65,14 +67,18 @@ EAGER = "jkp-depth-anything-v2, eager"
 
 @dataclass(frozen=True)
 class LatencyJob:
-    """What to measure; ``peers`` False leaves other people's packages out, and the limit."""
+    """What to measure; ``peers`` False leaves other people's packages out, and the limit.
+
+    ``precisions`` are those of our graphs; a target takes those of them that it has.
+    """
 
     model: str = "vits"
     size_hw: tuple[int, int] = (518, 518)
     rounds: int = 5
     threads: int = 2
-    wait_s: float = 30.0
+    wait_s: float = 10.0  # for quiet, before a round
     peers: bool = True
+    precisions: tuple[str, ...] = PRECISIONS
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
@@ -111,7 +117,9 @@ def measure(job: LatencyJob) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="latency-") as name, contextlib.ExitStack() as stack:
         scratch = Path(name)
         _describe(job.model, model, image, scratch)
-        starters = [*(_peers(job, scratch) if job.peers else ()), *_ours(job, scratch)]
+        left_out: dict[str, str] = {}
+        others_first = _peers(job, scratch) if job.peers else iter(())
+        starters = itertools.chain(others_first, _ours(job, scratch, left_out))
         sides = []
         for side in starters:
             stack.callback(side.peer.close)
@@ -123,7 +131,7 @@ def measure(job: LatencyJob) -> dict[str, Any]:
         limit = None
         if job.peers:
             shapes = [*largest_products(graph), SQUARE]
-            limit = stack.enter_context(products_peer(shapes, job.threads, scratch))
+            limit = stack.enter_context(products_peer(shapes, job.threads))
             runs[LIMIT] = (1, lambda: limit.run(REPEATS))
         seconds, others, rounds_run = interleave(runs, job.rounds, job.wait_s)
     rates = best_rates(limit.said) if limit else {}
@@ -137,6 +145,7 @@ def measure(job: LatencyJob) -> dict[str, Any]:
         "gflop": graph.flops / 1e9,
         "rates": rates,
         "least_s": least_seconds(graph.flops, rates) if rates else {},
+        "left_out": left_out,
         "sides": [
             {
                 "side": side.name,
@@ -198,12 +207,12 @@ def _peers(job: LatencyJob, scratch: Path) -> Iterator[Side]:
         yield Side("OpenVINO, upstream's export", precision, peer)
 
 
-def _ours(job: LatencyJob, scratch: Path) -> Iterator[Side]:
-    """Our artifacts of every target that is here, started."""
+def _ours(job: LatencyJob, scratch: Path, left_out: dict[str, str]) -> Iterator[Side]:
+    """Our artifacts of every target that is here, started; why one cannot be goes to left_out."""
     image, threads, depth = str(scratch / "image.npy"), str(job.threads), scratch / "depth.npy"
     for target, precisions in OURS:
         known = target_module(target).PRECISIONS if available(target) else ()
-        for precision in (name for name in precisions if name in known):
+        for precision in (name for name in precisions if name in job.precisions and name in known):
             what = CompileJob(
                 job.model,
                 target,
@@ -214,7 +223,8 @@ def _ours(job: LatencyJob, scratch: Path) -> Iterator[Side]:
             )
             try:
                 (artifact,) = compile_model(what)
-            except MissingDependency as error:
+            except (CompileError, MissingDependency) as error:
+                left_out[f"{target}, {precision}"] = str(error)
                 log.warning("%s, %s is left out: %s", target, precision, error)
                 continue
             words = [str(artifact.path), image, threads]
@@ -274,7 +284,8 @@ def table(numbers: dict[str, Any]) -> str:
     ]
     if numbers["rates"]:
         parts.append(sentence(numbers["gflop"], numbers["rates"], numbers["least_s"]))
-    parts += [best_against_best(numbers, precision) for precision in ("f32", "bf16", "int8")]
+    parts += [best_against_best(numbers, precision) for precision in PRECISIONS]
+    parts += [f"Left out: {name}, since {why}." for name, why in numbers["left_out"].items()]
     return "\n\n".join(filter(None, parts))
 
 

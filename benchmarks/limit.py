@@ -9,7 +9,6 @@ norms and all that is not a product are left out of it, so nobody reaches it.
 import math
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,7 +43,7 @@ def largest_products(graph: Graph) -> list[Product]:
     return [shape for shape, _ in spent.most_common(SHAPES)]
 
 
-def products_peer(shapes: Iterable[Product], threads: int, scratch: Path) -> Peer:
+def products_peer(shapes: Iterable[Product], threads: int) -> Peer:
     """The process that measures; ``run(REPEATS)`` says the rates of now.
 
     Raises:
@@ -52,7 +51,7 @@ def products_peer(shapes: Iterable[Product], threads: int, scratch: Path) -> Pee
     """
     words = ["x".join(map(str, shape)) for shape in shapes]
     python = environment("products", NEEDS)
-    return Peer(python, "products.py", [str(threads), *words], scratch / "none.npy")
+    return Peer(python, "products.py", [str(threads), *words], None)
 
 
 def best_rates(said: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:

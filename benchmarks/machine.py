@@ -66,7 +66,7 @@ class OthersMeter:
 
     @staticmethod
     def _now() -> tuple[float, float, float]:
-        own = time.process_time() + _seconds_of_children()
+        own = time.process_time() + seconds_of_children()
         try:
             ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
         except OSError:
@@ -76,7 +76,7 @@ class OthersMeter:
         return (sum(ticks) - idle - waiting) / second, sum(ticks) / second, own
 
 
-def _seconds_of_children() -> float:
+def seconds_of_children() -> float:
     """Processor time of all processes started by this one: those that ended, and those that run."""
     ended, second = os.times(), os.sysconf("SC_CLK_TCK")
     return ended.children_user + ended.children_system + _running_ticks(os.getpid()) / second

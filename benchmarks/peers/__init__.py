@@ -79,5 +79,7 @@ def _pip(python: Path, words: Sequence[str]) -> None:
     uv = shutil.which("uv") or (".uv/bin/uv" if Path(".uv/bin/uv").exists() else None)
     tool = [uv, "pip", "install", "--python", str(python)] if uv else None
     tool = tool or [str(python), "-m", "pip", "install"]
-    if subprocess.run([*tool, "--quiet", *words]).returncode:
+    links = os.environ.get("PIP_FIND_LINKS")  # uv does not read pip's setting; it means it, too
+    env = {**os.environ, **({"UV_FIND_LINKS": links} if links else {})}
+    if subprocess.run([*tool, "--quiet", *words], env=env).returncode:
         raise MissingDependency(f"{words[-1]} cannot be installed; see the lines above")

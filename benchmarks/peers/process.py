@@ -34,8 +34,8 @@ class Peer:
     Args:
         python: the interpreter.
         script: name of a file beside this one.
-        words: its arguments; ``depth_file`` comes after them.
-        depth_file: where it writes what it found.
+        words: its arguments.
+        depth_file: where it writes what it found, its last argument; None for one that finds none.
         path: folder for its PYTHONPATH.
     Raises:
         DepthError: it ended before it was ready.
@@ -46,12 +46,13 @@ class Peer:
         python: Path,
         script: str,
         words: Sequence[str],
-        depth_file: Path,
+        depth_file: Optional[Path],
         path: Optional[Path] = None,
     ) -> None:
         self.script, self.depth_file = script, depth_file
+        last = [] if depth_file is None else [str(depth_file)]
         self.process = subprocess.Popen(
-            [str(python), str(SCRIPTS / script), *words, str(depth_file)],
+            [str(python), str(SCRIPTS / script), *words, *last],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -70,6 +71,7 @@ class Peer:
 
     def depth(self) -> np.ndarray:
         """What its first call found."""
+        assert self.depth_file is not None
         return np.load(self.depth_file, allow_pickle=False)
 
     def close(self) -> None:

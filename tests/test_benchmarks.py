@@ -1,0 +1,174 @@
+"""The benchmarks walked through on tiny shapes: every step but the speed."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import compiling, growth, latency, limit
+from benchmarks.__main__ import build_parser, main
+from benchmarks.commands import COMMANDS, GROUPS
+from benchmarks.document import DOCS
+from benchmarks.latency import LatencyJob
+from benchmarks.machine import seconds_of_children
+from benchmarks.peers.process import SCRIPTS, Peer
+from compile.checkpoint import load_model
+from compile.job import CompileJob, compile_model
+from compile.registry import find_model
+from runtime.engines import available, load_engine
+from runtime.errors import DepthError, InputError
+
+TARGET = "openvino" if available("openvino") else "torchscript"
+SIZE_HW = (28, 28)
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory):
+    job = CompileJob(
+        "demo", TARGET, (SIZE_HW,), output=tmp_path_factory.mktemp("graphs"), seeded="always"
+    )
+    (made,) = compile_model(job)
+    return made
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
+def test_each_command_has_a_module_a_menu_line_and_a_page(command, capsys):
+    importlib.import_module(f"benchmarks.{command.module}")
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0 and command.about in capsys.readouterr().out
+    args = build_parser().parse_args([command.name])
+    section = command.section(args, "torch 1.13")
+    pages = (DOCS / command.page).read_text()
+    assert f"<!-- generated: {section} -->" in pages or command.name == "da3"  # torch 2 only
+
+
+def test_the_first_group_is_what_a_reader_looks_for():
+    first = next(iter(GROUPS.values()))
+    assert {"latency", "end2end", "load", "compile"} <= {command.name for command in first}
+
+
+def test_a_peer_answers_in_a_process_of_its_own(artifact, tmp_path):
+    image = np.random.RandomState(0).randn(1, 3, *SIZE_HW).astype(np.float32)
+    np.save(tmp_path / "image.npy", image)
+    words = [str(artifact.path), str(tmp_path / "image.npy"), "1"]
+    depth = tmp_path / "depth.npy"
+    with Peer(Path(sys.executable), "artifact.py", words, depth, SCRIPTS.parents[1]) as peer:
+        said = peer.run(2)
+        assert said["seconds"] > 0 and said["peak_mib"] > 10
+        assert peer.facts["threads"] == 1
+    assert peer.process.returncode == 0
+    engine = load_engine(artifact.path, artifact.manifest, "cpu", 1)
+    (expected,) = engine({"image": image}).values()
+    np.testing.assert_allclose(peer.depth(), expected, rtol=1e-5)
+
+
+def test_a_peer_that_cannot_start_is_an_error(tmp_path):
+    words = [str(tmp_path / "nothing"), str(tmp_path / "image.npy"), "1"]
+    with pytest.raises(DepthError, match=r"artifact\.py ended early"):
+        Peer(Path(sys.executable), "artifact.py", words, tmp_path / "d.npy", SCRIPTS.parents[1])
+
+
+def test_processor_time_of_processes_started_here_is_counted_while_they_run():
+    burn = (
+        "import sys, time\nwhile time.process_time() < 0.4: pass\n"
+        "print('burnt', flush=True)\nsys.stdin.read()"
+    )
+    before = seconds_of_children()
+    with subprocess.Popen(
+        [sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout.readline()
+        running = seconds_of_children() - before
+        child.stdin.close()
+    assert running >= 0.3
+    assert seconds_of_children() - before >= running  # counted on when it has ended
+
+
+def test_latency_compares_depth_before_it_times():
+    job = LatencyJob("demo", SIZE_HW, 1, 1, wait_s=0, peers=False, precisions=("f32",))
+    numbers = json.loads(json.dumps(latency.measure(job)))
+    sides = {side["side"]: side for side in numbers["sides"]}
+    assert f"ours, {TARGET}" in sides
+    assert all(side["off"] < 1e-4 and side["pearson"] > 0.999999 for side in sides.values())
+    assert all(len(side["seconds_an_image"]) == 1 for side in sides.values())
+    assert "ours, torchscript" in latency.table(numbers)
+
+
+def test_a_side_with_another_networks_depth_is_refused():
+    class Wrong:
+        def depth(self):
+            return np.zeros((2, 2))
+
+    side = latency.Side("a peer", "f32", Wrong())
+    with pytest.raises(DepthError, match="does not run the same network"):
+        latency._agreement(side, np.arange(4.0).reshape(2, 2))
+
+
+def test_latency_refuses_a_model_that_the_peers_do_not_have():
+    with pytest.raises(InputError, match="use one of vits"):
+        LatencyJob("da3-small")
+
+
+def test_the_table_divides_by_the_first_peer_and_by_the_limit():
+    def side(name, precision, seconds, ours):
+        return {
+            "side": name, "precision": precision, "ours": ours, "seconds_an_image": seconds,
+            "peak_mib": 300, "off": 1e-6, "pearson": 1.0, "versions": {"engine": "1"},
+        }  # fmt: skip
+
+    numbers = {
+        "model": "vits", "size_hw": [518, 518], "rounds": 2, "rounds_run": 2, "threads": 2,
+        "others_share": [0.01, 0.02], "gflop": 100.0, "left_out": {},
+        "rates": {"1x2x3": {"f32": 200e9, "bf16": 400e9}}, "least_s": {"f32": 0.5, "bf16": 0.25},
+        "sides": [
+            side(latency.EAGER, "f32", [2.0, 2.0], False), side("fast", "f32", [1.5, 1.5], False),
+            side("ours, x", "f32", [1.0, 1.0], True), side("ours, x", "bf16", [0.5, 0.5], True),
+        ],
+    }  # fmt: skip
+    text = latency.table(numbers)
+    assert "| ours, x (engine 1) | f32 | 1,000 | **2.00** | 2.00 to 2.00 | 50% |" in text
+    assert "| ours, x (engine 1) | bf16 | 500 | **4.00** | 4.00 to 4.00 | 50% |" in text
+    assert "In f32, ours, x is **1.50** times as fast as the best peer (fast, f32)" in text
+    assert "In bf16, ours, x is **3.00** times as fast as the best peer (fast, f32)" in text
+    assert "f32 200 GFLOP/s" in text and "hence 250 ms" in text
+
+
+def test_the_limit_takes_the_best_rate_and_the_networks_own_shapes():
+    said = [
+        {"rates": {"a": {"f32": 1.0}, "b": {"f32": 5.0}}},
+        {"rates": {"a": {"f32": 2.0}, "b": {"f32": 4.0}}},
+    ]
+    assert limit.best_rates(said) == {"a": {"f32": 2.0}, "b": {"f32": 5.0}}
+    assert limit.least_seconds(10, limit.best_rates(said)) == {"f32": 2.0}
+    model, _ = load_model(find_model("demo"), None)
+    shapes = limit.largest_products(limit.traced(model, SIZE_HW))
+    assert set(shapes[:2]) == {(5, 192, 768), (5, 768, 192)}  # the MLP, over 4 patches and a token
+
+
+def test_a_compile_and_a_start_are_measured(monkeypatch):
+    monkeypatch.setattr(compiling, "STARTS", 1)
+    numbers = json.loads(json.dumps(compiling.measure(["demo"], [TARGET], ["f32"], SIZE_HW)))
+    (case,) = numbers["cases"]
+    assert case["artifact"] == f"demo-28x28-b1-{TARGET}" and case["size_mib"] > 20
+    assert case["start_s"] > case["load_s"] + case["call_s"] > 0
+    assert case["peak_mib"] > case["load_mib"] > 0 and case["compile_peak_mib"] > 100
+    assert case["artifact"] in compiling.table(numbers)
+
+
+def test_growth_is_drawn_from_its_numbers(tmp_path):
+    pytest.importorskip("matplotlib")
+    points = [
+        {"place": place, "name": str(place), "seconds": place / 10, "peak_mib": 100 + place}
+        for place in (1, 4, 16)
+    ]
+    numbers = {"target": TARGET, **dict.fromkeys(("images", "batch", "views", "size"), points)}
+    growth.draw_all(numbers, tmp_path)
+    text = growth.table(numbers)
+    for file in tmp_path.iterdir():
+        assert file.read_bytes().startswith(b"\x89PNG") and f"(pictures/{file.name})" in text
+    assert len(list(tmp_path.iterdir())) == 4
