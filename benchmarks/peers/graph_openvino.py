@@ -24,7 +24,7 @@ def main(graph: str, image: str, threads: str, precision: str, depth: str) -> No
     given = np.load(image, allow_pickle=False)
     used = {name: compiled.get_property(name) for name in settings}
     facts = {
-        "versions": {"openvino": openvino.__version__},
+        "versions": {"openvino": openvino.__version__.partition("-")[0]},
         "threads": int(used["INFERENCE_NUM_THREADS"]),
         "precision": used["INFERENCE_PRECISION_HINT"].to_string(),
     }
