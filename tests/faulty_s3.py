@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
-from moto.server import ThreadedMotoServer
+from stand_in_aws import empty_aws
 
 SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>less</Message></Error>"
 LATE_S = 0.4
@@ -40,19 +41,18 @@ class FaultyS3:
 @contextmanager
 def faulty_s3(share: float) -> Iterator[tuple[str, str, FaultyS3]]:
     """Yields the address that fails, the one that does not, and what happened so far."""
-    aws = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    aws.start()
-    behind = aws.get_host_and_port()
-    faulty = FaultyS3(behind, share)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"faulty": faulty}))
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", "http://{}:{}".format(*behind), faulty
-    finally:
-        server.shutdown()
-        server.server_close()
-        aws.stop()
+    with empty_aws() as sound:
+        address = urlsplit(sound)
+        faulty = FaultyS3((address.hostname, address.port), share)
+        handler = type("Handler", (_Handler,), {"faulty": faulty})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", sound, faulty
+        finally:
+            server.shutdown()
+            server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

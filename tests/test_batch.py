@@ -15,7 +15,7 @@ from pathlib import Path
 import boto3
 import pytest
 from faulty_s3 import FAULTS, faulty_s3
-from moto.server import ThreadedMotoServer
+from stand_in_aws import empty_aws
 
 from runtime.errors import InputError
 from runtime.storage import PARTIAL, S3Options, open_storage
@@ -398,13 +398,9 @@ def test_a_dry_run_counts_and_writes_nothing(photos, tiny_artifact, tmp_path, ca
 def test_from_bucket_to_bucket_is_the_same_job(photos, tiny_artifact, tmp_path, monkeypatch):
     local = tmp_path / "local"
     main(["run", *words(photos, local, tiny_artifact)])
-    aws = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    aws.start()
-    try:
-        host, port = aws.get_host_and_port()
+    with empty_aws() as address:
         for name, value in AWS.items():
             monkeypatch.setenv(name, value)
-        address = f"http://{host}:{port}"
         s3 = boto3.client("s3", endpoint_url=address)
         s3.create_bucket(Bucket="photos")
         s3.create_bucket(Bucket="depth")
@@ -428,8 +424,6 @@ def test_from_bucket_to_bucket_is_the_same_job(photos, tiny_artifact, tmp_path, 
         assert found == contents(local)
         kinds = {s3.head_object(Bucket="depth", Key=one["Key"])["ContentType"] for one in listing}
         assert kinds >= {"application/x-npz", "image/png", "application/json"}
-    finally:
-        aws.stop()
     assert os.environ["AWS_ACCESS_KEY_ID"] == "nobody"
 
 

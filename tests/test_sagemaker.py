@@ -20,7 +20,7 @@ import pytest
 from botocore.stub import Stubber
 from botocore.validate import ParamValidator
 from moto.sagemaker.models import sagemaker_backends
-from moto.server import ThreadedMotoServer
+from stand_in_aws import empty_aws
 
 from runtime.archive import inspect, pack
 from runtime.artifact import commit, describe_files, partial_folder
@@ -46,11 +46,8 @@ NOBODY = "http://127.0.0.1:9"  # a port where nothing listens
 @pytest.fixture(scope="module")
 def server():
     """Address of a stand-in for AWS, on a free port of this machine."""
-    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
+    with empty_aws() as address:
+        yield address
 
 
 @pytest.fixture(autouse=True)

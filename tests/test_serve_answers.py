@@ -8,9 +8,9 @@ import boto3
 import botocore.config
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
 from served import Served, ask, get, post, serving
+from stand_in_aws import empty_aws
 
 from runtime.manifest import OutputSpec
 from runtime.photo import read_photo
@@ -299,19 +299,16 @@ def test_a_token_is_asked_for_everywhere_but_at_the_probes(tiny_artifact, rgb):
 
 
 def test_photos_come_from_allowed_buckets_only(tiny_artifact, rgb, predictor):
-    aws = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    aws.start()
-    host, port = aws.get_host_and_port()
-    credentials = {
-        "AWS_ACCESS_KEY_ID": "nobody",
-        "AWS_SECRET_ACCESS_KEY": "nothing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-    }
-    try:
+    with empty_aws() as address:
+        credentials = {
+            "AWS_ACCESS_KEY_ID": "nobody",
+            "AWS_SECRET_ACCESS_KEY": "nothing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": address,
+        }
         s3 = boto3.client(
             "s3",
-            endpoint_url=credentials["AWS_ENDPOINT_URL"],
+            endpoint_url=address,
             region_name="us-east-1",
             aws_access_key_id="nobody",
             aws_secret_access_key="nothing",
@@ -322,10 +319,10 @@ def test_photos_come_from_allowed_buckets_only(tiny_artifact, rgb, predictor):
         settings = {"DEPTH_S3_BUCKETS": "photos,gone", "DEPTH_MAX_BODY_MB": "1", **credentials}
         with serving(tiny_artifact.path, **settings) as served:
 
-            def fetch(address: str):
+            def fetch(photo: str):
                 return post(
                     served.base,
-                    json.dumps({"image": address}),
+                    json.dumps({"image": photo}),
                     {"Content-Type": "application/json", "Accept": "application/x-npy"},
                 )
 
@@ -333,15 +330,13 @@ def test_photos_come_from_allowed_buckets_only(tiny_artifact, rgb, predictor):
             assert status == 200, body
             found = np.load(io.BytesIO(body), allow_pickle=False)
             assert np.array_equal(found, predictor(rgb).depth)
-            for address, code in (
+            for photo, code in (
                 ("s3://photos/none.png", "bad_photo"),
                 ("s3://photos/large.png", "too_large"),
                 ("s3://secrets/a.png", "forbidden_bucket"),
                 ("s3://photos", "bad_photo"),
             ):
-                assert problem(fetch(address))["code"] == code, address
-    finally:
-        aws.stop()
+                assert problem(fetch(photo))["code"] == code, photo
 
 
 def test_metres_are_said_to_be_metres(make_artifact, rgb):

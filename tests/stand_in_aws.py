@@ -1,0 +1,20 @@
+"""moto's server on loopback, empty. What it holds belongs to the process, not to one server."""
+
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from moto.server import ThreadedMotoServer
+
+
+@contextmanager
+def empty_aws() -> Iterator[str]:
+    """Yields its address."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        address = "http://{}:{}".format(*server.get_host_and_port())
+        urllib.request.urlopen(f"{address}/moto-api/reset", data=b"").close()
+        yield address
+    finally:
+        server.stop()
