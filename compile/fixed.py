@@ -76,6 +76,7 @@ class FixedAttention(nn.Module):
             self.register_buffer("sine", rope[1].to(attention.qkv.weight))
         self.scale: Optional[float] = attention.scale
         self.fused = False
+        self.low: Optional[torch.dtype] = None  # of 16 bits: what ``value`` is; else float32
         heads, dim = attention.num_heads, attention.proj.in_features
         self.split = (batch, tokens, 3, heads, dim // heads)
         self.joined = (batch, tokens, dim)
@@ -99,17 +100,17 @@ class FixedAttention(nn.Module):
         Weights are never rounded to 16 bits before the softmax: the operator does not do it, and
         the steps here take float32 for it.
         """
-        low = value.dtype in (torch.bfloat16, torch.float16)
+        low = self.low
         if self.fused:
-            if low:  # float32 tables made them float32
-                query, key = query.to(value.dtype), key.to(value.dtype)
+            if low is not None:  # float32 tables made them float32
+                query, key = query.to(low), key.to(low)
             return F.scaled_dot_product_attention(  # type: ignore[attr-defined]
                 query, key, value, scale=1.0
             )
-        if low:
+        if low is not None:
             query, key = query.float(), key.float()
         weights = torch.matmul(query, key.transpose(2, 3)).softmax(dim=-1)  # (B, heads, N, N)
-        return torch.matmul(weights.to(value.dtype) if low else weights, value)
+        return torch.matmul(weights if low is None else weights.to(low), value)
 
 
 class NativeResize(nn.Module):

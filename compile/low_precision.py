@@ -100,6 +100,7 @@ def _widen(form: nn.Module, dtype: torch.dtype) -> set[int]:
     for module in list(form.modules()):
         if isinstance(module, FixedAttention):
             exact.add(id(module))  # its own tensors are the tables; its layers have theirs
+            module.low = dtype
         for name, child in list(module.named_children()):
             if ROUNDS_RESIZE_WEIGHTS and isinstance(child, NativeResize):
                 setattr(module, name, Rounded(Widened(child), dtype))
