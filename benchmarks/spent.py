@@ -1,13 +1,24 @@
 """What a command takes: seconds and peak memory of its process. Its words in, both out."""
 
-import os
+import json
 import subprocess
-import time
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 from runtime.errors import DepthError
+
+# Between this process and the command stands a small one: Linux counts what a process held before
+# it became another program as that program's peak, and this process may hold a lot.
+BETWEEN = """
+import json, os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:])
+_, status, usage = os.wait4(process.pid, 0)
+code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
+print()
+print(json.dumps([time.perf_counter() - start, usage.ru_maxrss / 1024, code]))
+"""
 
 
 @dataclass(frozen=True)
@@ -19,19 +30,16 @@ class Spent:
     stdout: str
 
 
-def run(words: Sequence[str], env: Optional[Mapping[str, str]] = None) -> Spent:
+def run(words: Sequence[str]) -> Spent:
     """Run a command to its end.
 
     Raises:
         DepthError: it failed.
     """
-    start = time.perf_counter()
-    process = subprocess.Popen(list(words), stdout=subprocess.PIPE, text=True, env=env)
-    assert process.stdout is not None
-    stdout = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    process.returncode = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
-    if process.returncode:
-        raise DepthError(f"{words[1:4]}: ended with {process.returncode}; see the lines above")
-    return Spent(seconds, usage.ru_maxrss / 1024, stdout)
+    between = [sys.executable, "-E", "-S", "-c", BETWEEN, *words]
+    done = subprocess.run(between, stdout=subprocess.PIPE, text=True, check=True)
+    stdout, _, last = done.stdout.rstrip("\n").rpartition("\n")
+    seconds, peak_mib, code = json.loads(last)
+    if code:
+        raise DepthError(f"{' '.join(words[1:4])}: ended with {code}; see the lines above")
+    return Spent(seconds, peak_mib, stdout.strip())

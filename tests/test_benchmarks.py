@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import compiling, growth, latency, limit
+from benchmarks import compiling, growth, latency, limit, spent
 from benchmarks.__main__ import build_parser, main
 from benchmarks.commands import COMMANDS, GROUPS
 from benchmarks.document import DOCS
@@ -87,6 +87,17 @@ def test_processor_time_of_processes_started_here_is_counted_while_they_run():
         child.stdin.close()
     assert running >= 0.3
     assert seconds_of_children() - before >= running  # counted on when it has ended
+
+
+def test_a_commands_peak_is_its_own_and_not_that_of_what_started_it():
+    held = np.ones(300 * 2**20, np.uint8)  # 300 MiB here
+    small = spent.run([sys.executable, "-S", "-c", "print('said')"])
+    assert small.stdout == "said" and small.seconds > 0
+    assert small.peak_mib < 100 < held.nbytes / 2**20
+    large = spent.run([sys.executable, "-S", "-c", "held = bytearray(b'1') * (200 * 2**20)"])
+    assert large.peak_mib > 200
+    with pytest.raises(DepthError, match="ended with 3"):
+        spent.run([sys.executable, "-S", "-c", "raise SystemExit(3)"])
 
 
 def test_latency_compares_depth_before_it_times():
