@@ -118,6 +118,12 @@ def table(numbers: dict[str, Any]) -> str:
     )
 
 
+def job_command(photos: Path, output: Path, artifact: Path, engine: str) -> list[str]:
+    """The words that run a batch job in a process of its own."""
+    words = ["--input", photos, "--output", output, "--artifact", artifact]
+    return [sys.executable, "-m", "serve.batch", "run", "--engine", engine, *map(str, words)]
+
+
 def _engine_alone(predictor: Predictor, photos: list[Path]) -> float:
     prepared = predictor.prepare(read_photo(photos[0]))
     start = time.perf_counter()
@@ -136,8 +142,7 @@ def _loop(predictor: Predictor, photos: list[Path], output: Path) -> float:
 def _job(bench: BatchBench, root: Path, number: int, engine: str) -> tuple[float, float]:
     """Images a second between first and last record, and the seconds around them."""
     output = root / f"{engine}-{number}"
-    words = ["--input", root / "photos", "--output", output, "--artifact", bench.artifact]
-    command = [sys.executable, "-m", "serve.batch", "run", "--engine", engine, *map(str, words)]
+    command = job_command(root / "photos", output, bench.artifact, engine)
     start = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     seconds = time.perf_counter() - start

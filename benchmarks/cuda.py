@@ -22,9 +22,9 @@ import torch
 from torch import nn
 
 from benchmarks.document import markdown_table
+from benchmarks.limit import traced
 from benchmarks.rounds import interleave
 from compile.checkpoint import load_model
-from compile.deploy import COMMON, deployment_form
 from compile.job import CompileJob, compile_model
 from compile.parity import compare, parity_inputs
 from compile.registry import find_model
@@ -144,19 +144,13 @@ def product_rate(device: str) -> float:
     return 2 * size**3 / min(times[1:])
 
 
-def network_flops(model: nn.Module, size_hw: tuple[int, int]) -> int:
-    """Multiplications and additions for one image, counted from the rewritten graph of V2."""
-    shape = (1, 3, *size_hw)
-    return trace(deployment_form(model, shape, COMMON), torch.zeros(shape)).flops
-
-
 def _photo_sides(
     job: CudaJob, name: str, model: nn.Module, batch: int, scratch: Path
 ) -> tuple[Sides, int]:
     """Sides for V2: inputs and outputs stay on the device, except where it says host to host."""
     spec = InputSpec(job.size_hw, batch)
     image = torch.from_numpy(parity_inputs(spec)["photo"])
-    sides, flops = Sides(batch, IMAGES[job.device]), network_flops(model, job.size_hw)
+    sides, flops = Sides(batch, IMAGES[job.device]), traced(model, job.size_hw).flops
     device_image = image.to(job.device)
     expected = copy.deepcopy(model).to(job.device)(device_image).cpu().numpy()
     calls = {}

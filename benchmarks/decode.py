@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.document import markdown_table
-from benchmarks.photos import write_photos
+from benchmarks.photos import FULL_HD_HW, TWELVE_MP_HW, write_photos
 from compile.job import CompileJob, compile_model
 from compile.parity import compare
 from compile.registry import DEMO, find_model
@@ -26,7 +26,7 @@ from runtime.predictor import Predictor
 log = logging.getLogger(__name__)
 
 SMALL_HW = ((126, 126), (126, 168), (168, 126))
-ENLARGED = {"enlarged to 1080p": (1080, 1920), "enlarged to 12 MP": (3000, 4000)}
+ENLARGED = {"enlarged to 1080p": FULL_HD_HW, "enlarged to 12 MP": TWELVE_MP_HW}
 PHOTOS = 8
 QUALITY = 95
 

@@ -4,7 +4,6 @@ Simulated jobs: the model's time on a core is estimated, the host's work is real
 What a larger machine needs is arithmetic from the two, and called so.
 """
 
-import json
 import logging
 import os
 import subprocess
@@ -18,7 +17,7 @@ from typing import Any, Optional
 
 from benchmarks.document import markdown_table
 from benchmarks.machine import OthersMeter
-from benchmarks.photos import FULL_HD_HW, write_photos
+from benchmarks.photos import FULL_HD_HW, write_list, write_photos
 from compile.commands import traced_graphs
 from compile.job import CompileJob, compile_model
 from compile.resources import INSTANCES, Needs, needs_of
@@ -279,10 +278,4 @@ def _job(
 
 
 def _list(root: Path, folder: Path, count: int) -> str:
-    """A list of so many names on the folder's photos."""
-    files = sorted(folder.iterdir())
-    with (root / "list.jsonl").open("w") as lines:
-        for number in range(count):
-            row = {"path": str(files[number % len(files)]), "name": f"{number:06d}.jpg"}
-            lines.write(json.dumps(row) + "\n")
-    return str(root / "list.jsonl")
+    return str(write_list(root, sorted(folder.iterdir()), count))

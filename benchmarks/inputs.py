@@ -18,7 +18,7 @@ from typing import Any, Optional
 
 from benchmarks.document import markdown_table
 from benchmarks.machine import resident_mib
-from benchmarks.photos import write_photos
+from benchmarks.photos import write_list, write_photos
 from compile.job import CompileJob, compile_model
 from runtime.errors import DepthError
 from serve.batch.job import JOB
@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 
 PHOTO_HW, NETWORK_HW = (16, 16), (14, 14)
 PHOTOS = 8
-TOGETHER = 5000  # results in a folder
 EVERY_S = 1.0
 
 
@@ -45,10 +44,10 @@ def measure(source: Path, count: int, scratch: Optional[Path]) -> dict[str, Any]
     """
     with tempfile.TemporaryDirectory(prefix="inputs-", dir=scratch) as name:
         root = Path(name)
-        _write_list(root, write_photos(source, root / "photos", PHOTOS, PHOTO_HW), count)
+        names = write_list(root, write_photos(source, root / "photos", PHOTOS, PHOTO_HW), count)
         list(compile_model(CompileJob("demo", "openvino", (NETWORK_HW,), output=root / "graphs")))
         output = root / "depth"
-        words = ["run", "--input", root / "list.jsonl", "--output", output, "--formats", "png16"]
+        words = ["run", "--input", names, "--output", output, "--formats", "png16"]
         words += ["--artifact", root / "graphs", "--engine", "simulated", "--service-ms", "0"]
         process = subprocess.Popen(
             [sys.executable, "-m", "serve.batch", *map(str, words)],
@@ -91,14 +90,6 @@ def _at(samples: list[tuple[float, int, float]], done: int) -> list[str]:
     else:
         seconds, _, mib = next(sample for sample in samples if sample[1] >= done)
     return [f"{seconds:,.0f}", f"{mib:,.0f}"]
-
-
-def _write_list(root: Path, photos: list[Path], count: int) -> None:
-    with (root / "list.jsonl").open("w") as file:
-        for number in range(count):
-            photo = f"photos/{photos[number % len(photos)].name}"
-            name = f"{number // TOGETHER:04d}/{number:07d}.jpg"
-            file.write(json.dumps({"path": photo, "name": name}) + "\n")
 
 
 def _watch(process: "subprocess.Popen[str]", output: Path) -> list[tuple[float, int, float]]:

@@ -14,13 +14,13 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.batch import job_command
 from benchmarks.document import markdown_table
 from benchmarks.photos import write_photos
 from runtime.errors import DepthError
@@ -136,7 +136,9 @@ def _run(
                 raise Failed(f"it ended with {process.returncode} before it could be killed")
             time.sleep(POLL_S)
         if engine == "ray":
-            os.kill(chance.choice(_actors()), signal.SIGKILL)
+            while not (actors := ray_actors()):  # one that was killed is replaced after a moment
+                time.sleep(POLL_S)
+            os.kill(chance.choice(actors), signal.SIGKILL)
             continue
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -165,8 +167,7 @@ def _run(
 
 
 def _start(job: KillsJob, root: Path, engine: str) -> "subprocess.Popen[str]":
-    words = ["--input", root / "photos", "--output", root / "depth", "--artifact", job.artifact]
-    command = [sys.executable, "-m", "serve.batch", "run", "--engine", engine, *map(str, words)]
+    command = job_command(root / "photos", root / "depth", job.artifact, engine)
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
@@ -184,15 +185,13 @@ def _digests(output: Path) -> dict[str, str]:
     }
 
 
-def _actors() -> list[int]:
-    """Processes of Ray that hold an engine."""
-    found: list[int] = []
-    while not found:  # one that was killed is replaced after a moment
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if ACTOR in (folder / "cmdline").read_bytes():
-                    found.append(int(folder.name))
-            except OSError:  # it ended just now
-                continue
-        time.sleep(POLL_S)
+def ray_actors() -> list[int]:
+    """Processes of Ray on this machine that hold an engine."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if ACTOR in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:  # it ended just now
+            continue
     return found

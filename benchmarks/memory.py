@@ -5,13 +5,12 @@ Each case runs in a process of its own, because a process's peak never falls aga
 
 import json
 import logging
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.document import markdown_table
-from runtime.errors import DepthError
+from benchmarks.spent import run
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +37,8 @@ def measure(name: str, size_hw: tuple[int, int], views: Sequence[int]) -> dict[s
         for in_memory in IN_MEMORY:
             log.info("%s, %d views, %d at once", name, count, in_memory)
             words = [name, *map(str, (count, *size_hw, in_memory))]
-            done = subprocess.run(
-                [sys.executable, "-c", CASE, *words], stdout=subprocess.PIPE, text=True
-            )
-            if done.returncode:
-                raise DepthError(f"{count} views: ended with {done.returncode}; see above")
-            facts = json.loads(done.stdout.splitlines()[-1])
+            spent = run([sys.executable, "-c", CASE, *words])
+            facts = json.loads(spent.stdout.splitlines()[-1])
             cases.append({"views": count, "in_memory": in_memory, **facts})
     return {"model": name, "size_hw": list(size_hw), "cases": cases}
 

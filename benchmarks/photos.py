@@ -4,7 +4,8 @@ The same number gives the same photo. They stand in for camera files: as large, 
 no two alike; but no sharper than what they were enlarged from.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,8 @@ from benchmarks.crops import center_crop
 from runtime.folder import FolderJob, find_photos
 from runtime.photo import read_photo
 
-FULL_HD_HW = (1080, 1920)
+FULL_HD_HW, TWELVE_MP_HW = (1080, 1920), (3000, 4000)
+TOGETHER = 5000  # names in a folder of a list
 JPEG_QUALITY = 90
 CROP = (0.7, 1.0)  # share of a side that is kept
 BRIGHTNESS = (0.75, 1.2)
@@ -37,6 +39,17 @@ def write_photos(
         _, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         files[-1].write_bytes(data.tobytes())
     return files
+
+
+def write_list(root: Path, photos: Sequence[Path], count: int) -> Path:
+    """Write ``root/list.jsonl``: so many names, in folders of 5,000, on the same few photos."""
+    file = root / "list.jsonl"
+    with file.open("w") as lines:
+        for number in range(count):
+            name = f"{number // TOGETHER:04d}/{number:07d}.jpg"
+            row = {"path": str(photos[number % len(photos)].resolve()), "name": name}
+            lines.write(json.dumps(row) + "\n")
+    return file
 
 
 def make_photos(

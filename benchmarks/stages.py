@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.document import markdown_table
 from benchmarks.eager_loop import INPUT_SIZE
 from benchmarks.end2end import MODEL, compiled_vits
-from benchmarks.photos import write_photos
+from benchmarks.photos import FULL_HD_HW, TWELVE_MP_HW, write_photos
 from runtime.depth_file import (
     colorize,
     describe,
@@ -36,7 +36,7 @@ from runtime.predictor import Prediction, Predictor, Prepared
 log = logging.getLogger(__name__)
 
 PRECISIONS = ("f32", "bf16")
-SIZES = {"1080p": (1080, 1920), "12 MP": (3000, 4000)}
+SIZES = {"1080p": FULL_HD_HW, "12 MP": TWELVE_MP_HW}
 PHOTOS = 4
 CALLS = 3  # of the network, in each precision
 DECODE, RESIZE, DEPTH = "decode", "resize, normalise", "depth on the photo's grid"

@@ -1,4 +1,8 @@
-"""Which artifacts of a folder are used: those of one model, for the target that is preferred."""
+"""Which artifacts of a folder are used: those of one model, for the target that is preferred.
+
+Of one precision, too: float32 where there is some, so that no photo's depth differs by the size of
+the graph that it goes to. A lower one is for those who name its folder.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,6 +10,7 @@ from pathlib import Path
 from runtime.artifact import Artifact, find_artifacts, read_artifact
 from runtime.engines import ENGINES, available
 from runtime.errors import ArtifactError
+from runtime.manifest import PRECISIONS
 
 NON_COMMERCIAL = ("NC", "untagged")  # in the names of such licences
 
@@ -38,7 +43,9 @@ def usable_artifacts(
     targets = {one.manifest.target for one in artifacts}
     for target in filter(runs, ENGINES):
         if target in targets:
-            return [one for one in artifacts if one.manifest.target == target]
+            chosen = [one for one in artifacts if one.manifest.target == target]
+            precision = min((one.manifest.precision for one in chosen), key=PRECISIONS.index)
+            return [one for one in chosen if one.manifest.precision == precision]
     raise ArtifactError(f"{folder}: holds artifacts for {', '.join(targets)}, none can run here")
 
 

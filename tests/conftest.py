@@ -69,6 +69,7 @@ def make_artifact(tmp_path_factory: pytest.TempPathFactory) -> ArtifactFactory:
         weights_sha256: str = "0" * 64,
         root: Optional[Path] = None,
         work: int = 0,
+        precision: str = "f32",
     ) -> Artifact:
         root = root or tmp_path_factory.mktemp("artifacts")
         with partial_folder(root) as folder:
@@ -82,7 +83,7 @@ def make_artifact(tmp_path_factory: pytest.TempPathFactory) -> ArtifactFactory:
                 model=model,
                 family="v2",
                 target="torchscript",
-                precision="f32",
+                precision=precision,
                 stages=(
                     StageSpec(
                         kind,

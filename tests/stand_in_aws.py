@@ -6,6 +6,13 @@ from contextlib import contextmanager
 
 from moto.server import ThreadedMotoServer
 
+# What boto3 asks for before it talks to anybody
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "nobody",
+    "AWS_SECRET_ACCESS_KEY": "nothing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
 
 @contextmanager
 def empty_aws() -> Iterator[str]:

@@ -15,8 +15,9 @@ from pathlib import Path
 import boto3
 import pytest
 from faulty_s3 import FAULTS, faulty_s3
-from stand_in_aws import empty_aws
+from stand_in_aws import CREDENTIALS, empty_aws
 
+from benchmarks.kills import ray_actors
 from runtime.errors import InputError
 from runtime.storage import PARTIAL, S3Options, open_storage
 from serve.batch.__main__ import SOME_FAILED, main
@@ -27,11 +28,6 @@ from serve.batch.run import run_job
 from serve.batch.verify import verify_job
 
 ROOT = Path(__file__).resolve().parents[1]
-AWS = {
-    "AWS_ACCESS_KEY_ID": "nobody",
-    "AWS_SECRET_ACCESS_KEY": "nothing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
 
 
 @pytest.fixture
@@ -292,18 +288,6 @@ def test_several_engines_give_what_one_gives(photos, tiny_artifact, tmp_path):
     assert contents(one) == contents(three)
 
 
-def ray_actors() -> "list[int]":
-    """Processes of Ray that hold an engine."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"ray::MapWorker" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except OSError:  # it ended just now
-            continue
-    return found
-
-
 def test_ray_gives_what_one_machine_gives_even_if_an_actor_is_killed(
     tmp_path, make_artifact, save_photo
 ):
@@ -395,19 +379,34 @@ def test_a_dry_run_counts_and_writes_nothing(photos, tiny_artifact, tmp_path, ca
     assert not (tmp_path / "depth").exists()
 
 
+def buckets(address: str, photos: Path):
+    """A client of a service that has the photos in one bucket, below ``in/``, and another one."""
+    s3 = boto3.client("s3", endpoint_url=address)
+    for bucket in ("photos", "depth"):
+        s3.create_bucket(Bucket=bucket)
+    for file in photos.rglob("*"):
+        if file.is_file():
+            key = f"in/{file.relative_to(photos).as_posix()}"
+            s3.put_object(Bucket="photos", Key=key, Body=file.read_bytes())
+    return s3
+
+
+def bucket_contents(s3) -> "dict[str, bytes]":
+    """As ``contents``, of what lies below ``out/``."""
+    return {
+        one["Key"][4:]: s3.get_object(Bucket="depth", Key=one["Key"])["Body"].read()
+        for one in s3.list_objects_v2(Bucket="depth", Prefix="out/")["Contents"]
+        if JOB not in one["Key"]
+    }
+
+
 def test_from_bucket_to_bucket_is_the_same_job(photos, tiny_artifact, tmp_path, monkeypatch):
     local = tmp_path / "local"
     main(["run", *words(photos, local, tiny_artifact)])
     with empty_aws() as address:
-        for name, value in AWS.items():
+        for name, value in CREDENTIALS.items():
             monkeypatch.setenv(name, value)
-        s3 = boto3.client("s3", endpoint_url=address)
-        s3.create_bucket(Bucket="photos")
-        s3.create_bucket(Bucket="depth")
-        for file in photos.rglob("*"):
-            if file.is_file():
-                key = f"in/{file.relative_to(photos).as_posix()}"
-                s3.put_object(Bucket="photos", Key=key, Body=file.read_bytes())
+        s3 = buckets(address, photos)
         command = ["--endpoint-url", address, "--path-style", "--artifact", tiny_artifact.path]
         command += ["--input", "s3://photos/in", "--output", "s3://depth/out"]
         command += ["--max-error-rate", "0.5"]
@@ -415,13 +414,8 @@ def test_from_bucket_to_bucket_is_the_same_job(photos, tiny_artifact, tmp_path, 
         assert main(["run", *map(str, command)]) == 0, "ETags tell that nothing changed"
         where = ["--endpoint-url", address, "--path-style", "--output", "s3://depth/out"]
         assert main(["verify", *where]) == 0
+        assert bucket_contents(s3) == contents(local)
         listing = s3.list_objects_v2(Bucket="depth", Prefix="out/")["Contents"]
-        found = {
-            one["Key"][4:]: s3.get_object(Bucket="depth", Key=one["Key"])["Body"].read()
-            for one in listing
-            if JOB not in one["Key"]
-        }
-        assert found == contents(local)
         kinds = {s3.head_object(Bucket="depth", Key=one["Key"])["ContentType"] for one in listing}
         assert kinds >= {"application/x-npz", "image/png", "application/json"}
     assert os.environ["AWS_ACCESS_KEY_ID"] == "nobody"
@@ -432,16 +426,10 @@ def test_a_storage_that_fails_now_and_then_loses_nothing(
 ):
     local = tmp_path / "local"
     main(["run", *words(photos, local, tiny_artifact)])
-    for name, value in AWS.items():
+    for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     with faulty_s3(share=0.2) as (address, sound, faulty):
-        s3 = boto3.client("s3", endpoint_url=sound)
-        for bucket in ("photos", "depth"):
-            s3.create_bucket(Bucket=bucket)
-        for file in photos.rglob("*"):
-            if file.is_file():
-                key = f"in/{file.relative_to(photos).as_posix()}"
-                s3.put_object(Bucket="photos", Key=key, Body=file.read_bytes())
+        s3 = buckets(sound, photos)
         command = ["--endpoint-url", address, "--path-style", "--artifact", tiny_artifact.path]
         command += ["--input", "s3://photos/in", "--output", "s3://depth/out"]
         capsys.readouterr()
@@ -449,12 +437,6 @@ def test_a_storage_that_fails_now_and_then_loses_nothing(
         summary = json.loads(capsys.readouterr().out)
         assert (summary["done"], summary["failed"]) == (12, 2), "only those that are no photos"
         assert all(faulty.seen[fault] for fault in FAULTS), faulty.seen
-        listing = s3.list_objects_v2(Bucket="depth", Prefix="out/")["Contents"]
-        found = {
-            one["Key"][4:]: s3.get_object(Bucket="depth", Key=one["Key"])["Body"].read()
-            for one in listing
-            if JOB not in one["Key"]
-        }
-        assert found == contents(local)
+        assert bucket_contents(s3) == contents(local)
         output = open_storage("s3://depth/out", S3Options(address, path_style=True))
         assert list(verify_job(output, JOB)) == []

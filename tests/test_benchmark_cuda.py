@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.cuda import CudaJob, measure, network_flops, table
+from benchmarks.cuda import CudaJob, measure, table
+from benchmarks.limit import traced
 from compile.checkpoint import load_model
 from compile.deploy import HAS_FUSED_ATTENTION
 from compile.registry import find_model
@@ -35,7 +36,7 @@ def test_it_runs_every_side_and_finds_the_same_depth():
 
 def test_operations_are_those_of_the_layers():
     model, _ = load_model(find_model("demo"), None)
-    sizes = [network_flops(model, size_hw) for size_hw in ((28, 28), (56, 56))]
+    sizes = [traced(model, size_hw).flops for size_hw in ((28, 28), (56, 56))]
     weights = sum(p.numel() for p in model.pretrained.blocks.parameters() if p.ndim == 2)
     assert sizes[0] > 2 * 5 * weights  # five tokens through each matrix, and attention, and a head
     assert 3 < sizes[1] / sizes[0] < 5

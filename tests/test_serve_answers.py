@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from served import Served, ask, get, post, serving
-from stand_in_aws import empty_aws
+from stand_in_aws import CREDENTIALS, empty_aws
 
 from runtime.manifest import OutputSpec
 from runtime.photo import read_photo
@@ -300,12 +300,7 @@ def test_a_token_is_asked_for_everywhere_but_at_the_probes(tiny_artifact, rgb):
 
 def test_photos_come_from_allowed_buckets_only(tiny_artifact, rgb, predictor):
     with empty_aws() as address:
-        credentials = {
-            "AWS_ACCESS_KEY_ID": "nobody",
-            "AWS_SECRET_ACCESS_KEY": "nothing",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": address,
-        }
+        credentials = {**CREDENTIALS, "AWS_ENDPOINT_URL": address}
         s3 = boto3.client(
             "s3",
             endpoint_url=address,

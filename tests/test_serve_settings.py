@@ -128,6 +128,15 @@ def test_of_a_folder_of_two_models_one_is_named(make_artifact, tmp_path):
         usable_artifacts(tmp_path, "vitl")
 
 
+def test_a_folder_of_several_precisions_is_used_in_one(make_artifact, tmp_path):
+    make_artifact(root=tmp_path, precision="bf16")
+    make_artifact(root=tmp_path, precision="bf16", size_hw=(28, 42))
+    assert {one.manifest.precision for one in usable_artifacts(tmp_path)} == {"bf16"}
+    make_artifact(root=tmp_path)
+    (found,) = usable_artifacts(tmp_path)
+    assert found.manifest.precision == "f32", "the wider one would be answered in another"
+
+
 def test_there_is_a_worker_for_each_neuroncore(tmp_path):
     for name in ("neuron0", "neuron1", "neuron_core", "null"):
         (tmp_path / name).touch()
