@@ -56,7 +56,7 @@ UV=$(find_uv "${PYTHON:-}")
 FOUND=$(find_python)
 [ -n "$FOUND" ] || { say "error: no Python 3.9 or newer found; install one, or set PYTHON=/path/to/python"; exit 1; }
 VERSION=$("$FOUND" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-what='.[torch,onnx,openvino,exr,serve,batch,ray,dev]'
+what='.[torch,onnx,openvino,int8,exr,serve,batch,ray,dev]'
 if [ "${PINS:-}" = neuron ]; then
     [ "$VERSION" = 3.9 ] || { say "error: PINS=neuron needs Python 3.9, found $VERSION; set PYTHON=/path/to/python3.9"; exit 1; }
     pins=constraints/neuron.txt

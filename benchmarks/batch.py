@@ -1,10 +1,10 @@
-"""Images a second of a batch job, against its engine alone and against an upstream-style loop.
+"""Images a second of a batch job, against its engine alone and against upstream's loop.
 
 Full HD JPEG files in, ``npz`` and ``png16`` out: the real command, in a process of its own, on this
 machine and on Ray. Its rate is taken between its first and its last record, so that start-up, which
 a long job does not feel, is left out; it is stated beside. The engine alone is called again and
-again on a tensor that is ready. The loop reads, infers with the same engine, colours and writes,
-one after the other. All take turns.
+again on a tensor that is ready. The loop is that of ``upstream_loop``, with the
+same engine. All take turns.
 """
 
 import logging
@@ -17,33 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
 from benchmarks.document import markdown_table
-from benchmarks.eager_loop import eager_loop
 from benchmarks.photos import FULL_HD_HW, write_photos
+from benchmarks.upstream_loop import Network, upstream_loop
 from runtime.artifact import read_artifact
 from runtime.errors import ArtifactError
 from runtime.photo import read_photo
-from runtime.predictor import Predictor
+from runtime.predictor import Predictor, Prepared
 from runtime.storage import Folder
 from serve.batch.job import JOB
 from serve.batch.records import read_records
 
 log = logging.getLogger(__name__)
 
-BARE, LOCAL, RAY, LOOP = "engine alone", "batch job, local", "batch job, Ray", "upstream-style loop"
-
-
-class _Compiled:
-    """A predictor that is called as upstream's model is."""
-
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor = predictor
-
-    def infer_image(self, bgr: np.ndarray, input_size: int) -> np.ndarray:
-        """uint8 (H, W, 3) BGR in, float32 (H, W) out; the size is the artifact's own."""
-        return self.predictor(np.ascontiguousarray(bgr[..., ::-1])).depth
+BARE, LOCAL, RAY, LOOP = "engine alone", "batch job, local", "batch job, Ray", "upstream's loop"
 
 
 @dataclass(frozen=True)
@@ -132,10 +121,21 @@ def _engine_alone(predictor: Predictor, photos: list[Path]) -> float:
     return len(photos) / (time.perf_counter() - start)
 
 
+def _as_network(predictor: Predictor) -> Network:
+    """A predictor of one shape, called as a network is."""
+
+    def network(tensor: torch.Tensor) -> torch.Tensor:
+        array = tensor.numpy()
+        ((depth, _),) = predictor.infer([Prepared(array, array.shape[2:], 0, {})])
+        return torch.from_numpy(depth)[None]
+
+    return network
+
+
 def _loop(predictor: Predictor, photos: list[Path], output: Path) -> float:
     output.mkdir()
     start = time.perf_counter()
-    eager_loop(_Compiled(predictor), photos, output)
+    upstream_loop(_as_network(predictor), photos, output, predictor.input_hw)
     return len(photos) / (time.perf_counter() - start)
 
 

@@ -131,9 +131,9 @@ SPEED = (
     Command(
         "end2end",
         "end2end",
-        "images/s of the main job against an upstream-style eager loop",
+        "images/s of the main job against upstream's loop",
         "Photos to files, vits at 518x518 with seeded weights: the main job on an OpenVINO "
-        "artifact against a loop of eager infer_image, in interleaved rounds.",
+        "artifact against upstream's loop around the eager network, in interleaved rounds.",
         "--photos 4 --rounds 3",
         (
             option(
@@ -310,7 +310,7 @@ JOBS = (
         "batch",
         "batch",
         "images/s of a batch job, local and on Ray, against its engine alone",
-        "Full HD photos through serve.batch, its engine alone, and an upstream-style loop on the "
+        "Full HD photos through serve.batch, its engine alone, and upstream's loop on the "
         "same engine, in turns.",
         "--artifact artifacts/demo-252x336-b1-openvino",
         (

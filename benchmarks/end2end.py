@@ -1,6 +1,6 @@
-"""Images per second, photos to files: the main job against an upstream-style eager loop.
+"""Images per second, photos to files: the main job against upstream's loop and the eager network.
 
-Both sides get the same square photos and the same seeded weights and compute 518x518: the eager
+Both sides get the same square photos and the same seeded weights and compute 518x518: upstream's
 loop keeps a photo's aspect ratio and would compute more pixels on any other photo. The sides take
 turns, round after round; a first round, the warm-up, does not count. Neither does a round in which
 other processes took much of the processor: it is run again. The times themselves choose nothing.
@@ -22,10 +22,10 @@ import torch
 
 from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
-from benchmarks.eager_loop import INPUT_SIZE, eager_loop
 from benchmarks.peak import peak_mib
 from benchmarks.photos import write_photos
 from benchmarks.rounds import interleave
+from benchmarks.upstream_loop import INPUT_SIZE, infer_image, upstream_loop
 from compile.checkpoint import load_model
 from compile.parity import compare
 from compile.registry import find_model
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 MODEL = "vits"
 MODEL_CALLS = 4  # of the network alone, a round
 
-EAGER, PNG, ALL = "eager loop, colour PNG", "main job, `png`", "main job, `png,png16,npz`"
+EAGER, PNG, ALL = "upstream's loop, colour PNG", "main job, `png`", "main job, `png,png16,npz`"
 BOTH, REDUCED = "main job, `png,npz`", "main job, `png,npz`, `--decode reduced`"
 EAGER_MODEL, COMPILED_MODEL = "network alone, eager", "network alone, compiled"
 BASELINE = {PNG: EAGER, ALL: EAGER, BOTH: EAGER, REDUCED: EAGER, COMPILED_MODEL: EAGER_MODEL}
@@ -55,7 +55,7 @@ class End2EndJob:
     Args:
         artifacts: folder to use, or compile into; None: a temporary one.
         side: of the photos in pixels, JPEG files enlarged to it; None: as shipped, PNG.
-        precision: of the main job's graph; the eager loop has float32.
+        precision: of the main job's graph; upstream's loop has float32.
     """
 
     source: Path = Path("input_images")
@@ -132,7 +132,7 @@ def table(numbers: dict[str, Any]) -> str:
             cells[3] = f"**{statistics.median(base) / median:.2f}**"
             cells[4] = f"{min(ratios):.2f} to {max(ratios):.2f}"
         rows.append(cells)
-    header = ["side", "ms an image", "images/s", "times eager", "single rounds", "peak MiB"]
+    header = ["side", "ms an image", "images/s", "times upstream's", "single rounds", "peak MiB"]
     agreement, threads = numbers["agreement"], numbers["threads"]
     side = numbers["side"]
     kind = f"square JPEG photos, enlarged to {side}x{side}," if side else "square photos"
@@ -211,7 +211,7 @@ def _sides(
     }
     (root / "eager").mkdir()
     return {
-        EAGER: (len(photos), lambda: eager_loop(model, photos, root / "eager")),
+        EAGER: (len(photos), lambda: upstream_loop(model, photos, root / "eager")),
         PNG: (len(photos), main_job(("png",))),
         ALL: (len(photos), main_job(("png", "png16", "npz"))),
         **(for_large if large else {}),
@@ -227,6 +227,6 @@ def _agreement(
     cases = []
     distinct = {photo.stem.partition("-")[2]: read_photo(photo) for photo in photos}
     for name, rgb in distinct.items():
-        expected = model.infer_image(np.ascontiguousarray(rgb[..., ::-1]), INPUT_SIZE)
+        expected = infer_image(model, np.ascontiguousarray(rgb[..., ::-1]))
         cases.append(compare(name, predictor(rgb).depth, expected))
     return max(case.max_rel_range for case in cases), min(case.pearson for case in cases)

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 
 from benchmarks.document import markdown_table
-from benchmarks.eager_loop import INPUT_SIZE
 from benchmarks.end2end import MODEL, compiled_vits
 from benchmarks.photos import FULL_HD_HW, TWELVE_MP_HW, write_photos
+from benchmarks.upstream_loop import INPUT_SIZE
 from runtime.depth_file import (
     colorize,
     describe,

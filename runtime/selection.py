@@ -30,14 +30,14 @@ def usable_artifacts(
     if not artifacts:
         raise ArtifactError(
             f"{folder}: no artifact there; compile one with `make compile` and mount its folder, "
-            "or name it with MODEL_DIR"
+            "or name it with --artifact or MODEL_DIR"
         )
     models = sorted({one.manifest.model for one in artifacts})
     if model not in ("", *models):
-        raise ArtifactError(f"{folder}: holds {', '.join(models)}, not DEPTH_MODEL={model}")
+        raise ArtifactError(f"{folder}: holds {', '.join(models)}, not {model}")
     if not model and len(models) > 1:
         raise ArtifactError(
-            f"{folder}: holds {', '.join(models)}; a service runs one: set DEPTH_MODEL"
+            f"{folder}: holds {', '.join(models)}; one is run: name it, with --model or DEPTH_MODEL"
         )
     artifacts = [one for one in artifacts if one.manifest.model == (model or models[0])]
     targets = {one.manifest.target for one in artifacts}

@@ -181,6 +181,26 @@ def test_shards_are_jobs_of_their_own_and_cover_everything(photos, tiny_artifact
         assert list(verify_job(storage, folder)) == []
 
 
+def test_a_shard_without_photos_is_done_at_once(photos, tiny_artifact, tmp_path):
+    command = words(photos / "b/00.png", tmp_path / "depth", tiny_artifact)
+    ended = [main(["run", *command, "--shard", f"{index}/3"]) for index in range(3)]
+    assert ended == [0, 0, 0]
+    folders = [f"{JOB}/shard-{index}-of-3" for index in range(3)]
+    counts = [json.loads((tmp_path / "depth" / one / "_SUCCESS").read_text()) for one in folders]
+    assert sorted(count["inputs"] for count in counts) == [0, 0, 1]
+    for index in range(3):
+        where = ["--output", str(tmp_path / "depth"), "--shard", f"{index}/3"]
+        for command in ("status", "verify", "report"):
+            assert main([command, *where]) == 0
+
+
+@pytest.mark.parametrize("shard", [(), ("--shard", "1/2")])
+def test_an_input_without_photos_is_an_error(tiny_artifact, tmp_path, shard, capsys):
+    (tmp_path / "photos").mkdir()
+    assert main(["run", *words(tmp_path / "photos", tmp_path / "d", tiny_artifact, *shard)]) == 1
+    assert "no photo there" in capsys.readouterr().err
+
+
 def test_verify_finds_what_is_missing_cut_or_unfinished(photos, tiny_artifact, tmp_path, capsys):
     output = tmp_path / "depth"
     main(["run", *words(photos, output, tiny_artifact)])

@@ -124,7 +124,7 @@ def test_of_a_folder_of_two_models_one_is_named(make_artifact, tmp_path):
         usable_artifacts(tmp_path)
     (found,) = usable_artifacts(tmp_path, "vitb")
     assert found.manifest.model == "vitb"
-    with pytest.raises(ArtifactError, match="holds vitb, vits, not DEPTH_MODEL=vitl"):
+    with pytest.raises(ArtifactError, match="holds vitb, vits, not vitl"):
         usable_artifacts(tmp_path, "vitl")
 
 

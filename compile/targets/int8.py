@@ -9,11 +9,12 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from runtime.errors import CompileError
 from runtime.optional import require, version_of
@@ -26,8 +27,10 @@ LINEAR = re.compile(r"/(qkv|proj|fc1|fc2|w12|w3)/MatMul$")
 CONVOLUTION = re.compile(r"/(resConfUnit\d/conv\d|entries\.\d|output_conv1)/Conv(/WithoutBiases)?$")
 QUANTISED = ("MatMul", "Convolution")
 
-# Runs a graph as it will be run, on every calibration image.
-Run = Callable[[Any], Sequence[np.ndarray]]
+RANKED_ON = 2  # images, the worst, on which each layer's share of the error is measured
+
+# Runs a graph as it will be run, on some of the calibration images.
+Run = Callable[[Any, Sequence[int]], Sequence[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,14 @@ class Quantised:
     graph: Any
     layers: int
     left_out: tuple[str, ...]
-    pearson: float
-    max_rel_range: float
+    error: "Error"
 
     def facts(self, images: int) -> dict[str, str]:
         """For the manifest."""
         return {
             "int8_layers": str(self.layers),
             "left_out": " ".join(self.left_out) or "nothing",
-            "calibration": f"{images} images, pearson {self.pearson:.5f}, off by at most "
-            f"{self.max_rel_range:.1e} of the range",
+            "calibration": f"{images} images, {self.error}",
             "nncf": version_of("nncf"),
         }
 
@@ -66,71 +67,100 @@ def quantise(
 ) -> Quantised:
     """Quantise all candidates; while the answer is too far off, leave out what hurts most.
 
-    How much a layer hurts is measured: the quantised graph with this layer's input left alone.
+    How much a layer hurts is measured on the images that are farthest off: the quantised graph with
+    this layer's input left alone. The head is looked at first; where leaving out all of it would
+    help, the linear layers are not.
 
     Args:
         read: a fresh float32 graph, each time.
         images: as the graph takes them, float32 or uint8 (B, 3, H, W).
         expected: what the float32 graph makes of them, (B, H, W).
-        run: gives what a graph makes of them.
+        run: gives what a graph makes of the images of these indices.
     Raises:
         CompileError: too far off with half of the candidates left out.
         MissingDependency: nncf is not installed.
     """
 
-    def measure(graph: Any) -> tuple[float, float]:
-        return worst(run(graph), expected)
+    def errors(graph: Any, which: Sequence[int]) -> list[Error]:
+        return [error(a, expected[index]) for a, index in zip(run(graph, which), which)]
 
+    everything = range(len(images))
     graph = read()
     names = candidates(graph)
     graph = _quantised(graph, names, images)
-    error = measure(graph)
+    found = errors(graph, everything)
     left: list[str] = []
-    if not near_enough(error):
-        log.info("int8: pearson %.5f, off by %.1e; measuring %d layers", *error, len(names))
-        ranked = _ranked(graph, names, measure)
-        while not near_enough(error):
-            if len(left) >= len(names) // 2:
+    if not near_enough(worst(found)):
+        hardest = sorted(everything, key=lambda index: found[index].share)[-RANKED_ON:]
+        log.info("int8: %s; looking for the layers that hurt", worst(found))
+        ranked = _ranked(graph, names, lambda other: worst(errors(other, hardest)))
+        while not near_enough(worst(found)):
+            if len(left) >= min(len(ranked), len(names) // 2):
                 raise CompileError(
-                    f"int8 is off by {error[1]:.1e} of the range (pearson {error[0]:.4f}) even "
-                    f"with {len(left)} layers left out; use --precision bf16"
+                    f"int8 has {worst(found)} even with {len(left)} layers left out; use "
+                    "--precision bf16"
                 )
             left.append(ranked[len(left)])
-            if _bypass(graph, left[-1]):
-                error = measure(graph)
-            if near_enough(error):
-                graph = _quantised(read(), [n for n in names if n not in left], images)
-                error = measure(graph)
-    return Quantised(graph, len(names) - len(left), tuple(left), *error)
+            _bypass(graph, left[-1])
+            if near_enough(worst(errors(graph, hardest))):
+                graph = _quantised(read(), [name for name in names if name not in left], images)
+                found = errors(graph, everything)
+    return Quantised(graph, len(names) - len(left), tuple(left), worst(found))
 
 
-def near_enough(error: tuple[float, float]) -> bool:
-    """True if both measures of ``worst`` are within their bounds."""
-    return error[0] >= LEAST_PEARSON and error[1] <= MOST_OFF
+@dataclass(frozen=True)
+class Error:
+    """Correlation with the float32 answer, and the largest difference over its range."""
+
+    pearson: float
+    max_rel_range: float
+
+    def __str__(self) -> str:
+        return f"pearson {self.pearson:.5f}, off by {self.max_rel_range:.1e} of the range"
+
+    @property
+    def share(self) -> float:
+        """The larger of both as a share of what is allowed."""
+        return max((1 - self.pearson) / (1 - LEAST_PEARSON), self.max_rel_range / MOST_OFF)
 
 
-def worst(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Least correlation and largest difference over the range, of pairs of one shape each."""
-    pearsons, offs = [], []
-    for a, b in zip(found, expected):
-        a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-        pearsons.append(float(np.corrcoef(a, b)[0, 1]))
-        offs.append(float(np.abs(a - b).max() / np.ptp(b)))
-    return min(pearsons), max(offs)
+def error(found: np.ndarray, expected: np.ndarray) -> Error:
+    """How far an answer is off; arrays of one shape."""
+    a, b = found.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
+    return Error(float(np.corrcoef(a, b)[0, 1]), float(np.abs(a - b).max() / np.ptp(b)))
 
 
-def _ranked(
-    graph: Any, names: Sequence[str], measure: Callable[[Any], tuple[float, float]]
-) -> list[str]:
+def worst(errors: Sequence[Error]) -> Error:
+    """The least correlation and the largest difference."""
+    return Error(min(e.pearson for e in errors), max(e.max_rel_range for e in errors))
+
+
+def near_enough(found: Error) -> bool:
+    """True if both measures are within their bounds."""
+    return found.share <= 1
+
+
+def _ranked(graph: Any, names: Sequence[str], measure: Callable[[Any], Error]) -> list[str]:
     """The layers whose float input helps most, first."""
+    head = [name for name in names if CONVOLUTION.search(name)]
     gains = {}
-    for name in names:
-        undo = _bypass(graph, name)
-        pearson, off = measure(graph)
-        gains[name] = max((1 - pearson) / (1 - LEAST_PEARSON), off / MOST_OFF)
+    with _bypassed(graph, head):
+        looked_at = head if near_enough(measure(graph)) else names
+    for name in tqdm(looked_at, desc="int8", unit=" layers", disable=None):
+        with _bypassed(graph, [name]):
+            gains[name] = measure(graph).share
+    return sorted(looked_at, key=lambda name: gains[name])
+
+
+@contextlib.contextmanager
+def _bypassed(graph: Any, names: Sequence[str]) -> Iterator[None]:
+    """Feed layers what their quantisers are fed, for as long as this lasts."""
+    undo = [pair for name in names for pair in _bypass(graph, name)]
+    try:
+        yield
+    finally:
         for port, source in undo:
             port.replace_source_output(source)
-    return sorted(names, key=lambda name: gains[name])
 
 
 def _bypass(graph: Any, name: str) -> list[tuple[Any, Any]]:

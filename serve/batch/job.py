@@ -30,7 +30,8 @@ class BatchJob:
         output: folder or s3://bucket/prefix.
         artifacts: compiled artifacts, or folders of them.
         workers: engines side by side, each with its share of the processor.
-        threads: for reading, and as many for writing; 0: two a worker.
+        threads: for reading, and as many for writing; 0: two a worker or, where there are
+            fewer, two a processor.
         shard: (i, n): only the i-th of n parts, 0 first; parts have jobs of their own.
         limit: of inputs, for a trial.
         max_error_rate: share of inputs that may fail before the job gives up.

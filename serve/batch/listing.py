@@ -36,13 +36,14 @@ class Item:
 
 
 def list_inputs(job: BatchJob) -> Iterator[Item]:
-    """The inputs of a job, or of its shard.
+    """The inputs of a job, or of its shard, which may be none.
 
     Raises:
-        InputError: there is no such input, or a line of a list that cannot be used.
+        InputError: there is no such input, no photo in all of it, or a line of a list that cannot
+            be used.
     """
     index, count = job.shard
-    number = 0
+    number, item = 0, None
     for item in _all(job):
         if count > 1 and _hash(item.name) % count != index:
             continue
@@ -50,6 +51,8 @@ def list_inputs(job: BatchJob) -> Iterator[Item]:
         number += 1
         if number == job.limit:
             return
+    if item is None:
+        raise InputError(f"{job.input}: no photo there")
 
 
 def _all(job: BatchJob) -> Iterator[Item]:

@@ -41,6 +41,6 @@ def run_on(
         predictors,
         lambda item: photos.load(item, first),
         lambda item, source, depth, took: photos.write(item, source, first, depth, took),
-        job.threads or 2 * job.workers,
+        job.threads or 2 * min(job.workers, os.cpu_count() or 1),
     ):
         yield photos.record(ended)

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
 from runtime.depth_file import SIMULATED
-from runtime.errors import InputError
 from runtime.storage import Storage
 from serve.batch.listing import Item
 from serve.batch.parquet import to_bytes, to_rows
@@ -53,11 +52,7 @@ def make_plan(
     items: Iterable[Item],
     service_ms: Optional[float] = None,
 ) -> Plan:
-    """Write the list down.
-
-    Raises:
-        InputError: there is nothing to do.
-    """
+    """Write the list down; a shard's may be empty."""
     digest, chunks, count = hashlib.sha256(), 0, 0
     for chunk in in_chunks(items, CHUNK):
         rows = [vars(item) for item in chunk]
@@ -65,8 +60,6 @@ def make_plan(
             digest.update(json.dumps(row, sort_keys=True).encode())
         storage.write(_chunk_name(folder, chunks), to_bytes(rows, COLUMNS))
         chunks, count = chunks + 1, count + len(rows)
-    if not count:
-        raise InputError(f"{job_input}: no photo there")
     plan = Plan(job_input, options, count, chunks, digest.hexdigest(), time.time(), service_ms)
     storage.write(_page_name(folder), json.dumps(asdict(plan), indent=2).encode())
     return plan

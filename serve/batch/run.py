@@ -57,7 +57,7 @@ def run_job(
         progress: called with every record.
         only_failed: work on inputs with an error record alone.
     Raises:
-        InputError: nothing to do, a plan of other inputs that is not finished, or an output that
+        InputError: no photo there, a plan of other inputs that is not finished, or an output that
             would hold simulated results beside real ones.
         StorageError: the output cannot be written.
     """
