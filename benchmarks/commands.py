@@ -43,6 +43,18 @@ def model(default: str, choices: Sequence[str]) -> Option:
     return option("--model", f"default {default}", default=default, choices=list(choices))
 
 
+def models(*default: str) -> Option:
+    """Which models."""
+    text = f"default {' '.join(default)}"
+    return option("--models", text, nargs="+", default=list(default), choices=list(MODELS))
+
+
+def precisions(*default: str) -> Option:
+    """Of our graphs, in which precisions."""
+    text = f"of our graphs, where a target has them; default {' '.join(default)}"
+    return option("--precisions", text, nargs="+", default=list(default), choices=PRECISIONS)
+
+
 def rounds(default: int = 5) -> Option:
     """How many rounds count."""
     return number("--rounds", default, "", metavar="R")
@@ -107,13 +119,7 @@ SPEED = (
             number("--threads", 2, "of every side"),
             number("--wait", 10, "for others to be quiet, before a round, seconds", float, "S"),
             option("--alone", "without the others and the limit", action="store_true"),
-            option(
-                "--precisions",
-                "of our graphs, where a target has them; default all",
-                nargs="+",
-                default=list(PRECISIONS),
-                choices=PRECISIONS,
-            ),
+            precisions(*PRECISIONS),
         ),
         lambda m, a: m.measure(
             m.LatencyJob(
@@ -168,6 +174,21 @@ SPEED = (
         ),
     ),
     Command(
+        "throughput",
+        "throughput",
+        "images/s of engines side by side, of batches, and of OpenVINO's streams",
+        "The same threads given to one engine, to an engine each, to batches, and to OpenVINO's "
+        "own streams, in interleaved rounds. Compiles for openvino with seeded weights.",
+        "--models vits --precisions bf16 --doc",
+        (
+            models("demo", "vits"),
+            precisions("f32", "bf16"),
+            number("--threads", 2, "in all"),
+            rounds(3),
+        ),
+        lambda m, a: m.measure(a.models, SQUARE_HW, a.precisions, a.threads, a.rounds),
+    ),
+    Command(
         "load",
         "load",
         "the service at capacity, at three times that, and beside LitServe",
@@ -191,13 +212,7 @@ SPEED = (
         "answer once; every one of them in a process of its own.",
         "--models demo vits --targets openvino onnx --doc",
         (
-            option(
-                "--models",
-                "default demo vits",
-                nargs="+",
-                default=["demo", "vits"],
-                choices=list(MODELS),
-            ),
+            models("demo", "vits"),
             option(
                 "--targets",
                 "default openvino onnx torchscript",
@@ -205,13 +220,7 @@ SPEED = (
                 default=["openvino", "onnx", "torchscript"],
                 choices=["openvino", "onnx", "torchscript"],
             ),
-            option(
-                "--precisions",
-                "those that a target has; default f32",
-                nargs="+",
-                default=["f32"],
-                choices=PRECISIONS,
-            ),
+            precisions("f32"),
         ),
         lambda m, a: m.measure(a.models, a.targets, a.precisions, SQUARE_HW),
     ),
@@ -221,15 +230,7 @@ SPEED = (
         "time and memory against images, batch, views and model size, as pictures",
         "Small runs, each in a process of its own. With --doc, draws docs/pictures/growth-*.png.",
         "--doc",
-        (
-            option(
-                "--models",
-                "default demo vits vitb vitl",
-                nargs="+",
-                default=["demo", "vits", "vitb", "vitl"],
-                choices=list(MODELS),
-            ),
-        ),
+        (models("demo", "vits", "vitb", "vitl"),),
         lambda m, a: m.measure(a.input, a.models),
         after=lambda m, numbers: m.draw_all(numbers),
     ),
@@ -277,13 +278,7 @@ PARTS = (
         "against the device's own rate of products. Needs a CUDA device.",
         "--models vits --batches 1 32 --doc",
         (
-            option(
-                "--models",
-                "default vits vitl da3-small",
-                nargs="+",
-                default=["vits", "vitl", "da3-small"],
-                choices=list(MODELS),
-            ),
+            models("vits", "vitl", "da3-small"),
             option("--batches", "1 8 32", type=int, nargs="+", default=[1, 8, 32], metavar="B"),
             rounds(),
         ),
@@ -388,6 +383,16 @@ ANSWERS = (
         "--doc",
         (),
         lambda m, a: m.measure(a.input),
+    ),
+    Command(
+        "precisions",
+        "precisions",
+        "what bf16 and int8 do to the depth",
+        "Depth of graphs in each precision against the eager float32 network's, on crops of the "
+        "photos. int8 is fitted first, which takes minutes.",
+        "--models vits --precisions bf16 --doc",
+        (models("demo", "vits"), precisions("f32", "bf16", "int8")),
+        lambda m, a: m.measure(a.models, SQUARE_HW, a.precisions, a.input),
     ),
     Command(
         "buckets",

@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import compiling, growth, latency, limit, spent
+from benchmarks import (
+    compiling,
+    growth,
+    latency,
+    limit,
+    precisions,
+    rounds,
+    spent,
+    throughput,
+)
 from benchmarks.__main__ import build_parser, main
 from benchmarks.commands import COMMANDS, GROUPS
 from benchmarks.document import DOCS
@@ -183,3 +192,28 @@ def test_growth_is_drawn_from_its_numbers(tmp_path):
     for file in tmp_path.iterdir():
         assert file.read_bytes().startswith(b"\x89PNG") and f"(pictures/{file.name})" in text
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
+def test_throughput_arranges_engines_batches_and_streams(monkeypatch):
+    monkeypatch.setattr(rounds, "wait_until_quiet", lambda *_: None)
+    numbers = throughput.measure(["demo"], SIZE_HW, ["f32"], 2, 1)
+    (case,) = numbers["cases"]
+    assert list(case["seconds_an_image"]) == [
+        "1 engine of 2 threads, batch 1",
+        "2 engines of 1 thread, batch 1",
+        "1 engine of 2 threads, batch 4",
+        "OpenVINO's streams",
+    ]
+    assert all(took[0] > 0 for took in case["seconds_an_image"].values())
+    assert "| `demo` f32, 2 engines of 1 thread, batch 1 |" in throughput.table(numbers)
+
+
+@pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
+def test_precisions_are_compared_with_the_eager_network():
+    numbers = precisions.measure(["demo"], SIZE_HW, ["f32", "bf16"], Path("input_images"))
+    exact, plain, marked = numbers["cases"]
+    worst = [max(one["max_share"] for one in case["each"]) for case in (exact, plain, marked)]
+    assert worst[0] < 1e-4 < worst[2] and worst[0] < worst[1]
+    assert marked["megabytes"] < 0.6 * exact["megabytes"] == 0.6 * plain["megabytes"]
+    assert "| `demo`, bf16 |" in precisions.table(numbers)

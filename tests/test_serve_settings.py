@@ -120,7 +120,7 @@ def test_commercial_only_refuses_other_weights(make_artifact):
 def test_of_a_folder_of_two_models_one_is_named(make_artifact, tmp_path):
     for model in ("vits", "vitb"):
         make_artifact(model=model, root=tmp_path)
-    with pytest.raises(ArtifactError, match="holds vitb, vits; a service runs one: set DEPTH_MOD"):
+    with pytest.raises(ArtifactError, match="holds vitb, vits; one is run: name it"):
         usable_artifacts(tmp_path)
     (found,) = usable_artifacts(tmp_path, "vitb")
     assert found.manifest.model == "vitb"
