@@ -7,10 +7,11 @@ Credentials and region are boto3's own affair.
 import mimetypes
 import os
 import socket
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from runtime.optional import require
 
 SCHEME = "s3://"
 PARTIAL = ".partial"  # folder of what is being written, below a folder's root; never listed
+STALE_S = 86400.0  # no file takes this long to be written
 _HOST = socket.gethostname().replace("/", "-")
 # What mimetypes does not know
 MEDIA_TYPES = {
@@ -95,7 +97,7 @@ class Storage(ABC):
 
     @abstractmethod
     def sweep(self) -> None:
-        """Remove what processes of this machine that have ended left half written."""
+        """Remove what ended processes of this machine left half written, and what is a day old."""
 
     @abstractmethod
     def delete(self, name: str) -> None:
@@ -158,9 +160,12 @@ class Folder(Storage):
             raise StorageError(f"{file}: cannot be written ({error.strerror})") from None
 
     def sweep(self) -> None:
-        for file in (self.root / PARTIAL).glob(f"{_HOST}@*"):
-            if not _runs(int(file.name.split("@")[1])):
-                file.unlink(missing_ok=True)
+        for file in (self.root / PARTIAL).glob("*@*"):
+            host, pid = file.name.split("@")[:2]
+            with suppress(FileNotFoundError):  # another process was quicker
+                stale = time.time() - file.stat().st_mtime > STALE_S
+                if stale or (host == _HOST and not _runs(int(pid))):
+                    file.unlink()
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)

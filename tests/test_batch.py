@@ -242,9 +242,12 @@ def test_what_a_killed_job_left_half_written_is_swept_away(photos, tiny_artifact
     host = socket.gethostname()
     for name in (f"{host}@{ended.pid}@1", f"{host}@{os.getpid()}@2", f"elsewhere@{ended.pid}@3"):
         (partial / name).touch()
+    (partial / "elsewhere@1@4").touch()
+    two_days_ago = time.time() - 2 * 86400
+    os.utime(partial / "elsewhere@1@4", (two_days_ago, two_days_ago))
     main(["run", *words(photos, output, tiny_artifact)])
     left = {file.name.split("@")[2] for file in partial.iterdir()}
-    assert left == {"2", "3"}, "those of a live process and of another machine stay"
+    assert left == {"2", "3"}, "a live process's stay, and another machine's of today"
 
 
 def some_results(output: Path, at_least: int, process) -> None:
