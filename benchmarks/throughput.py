@@ -19,7 +19,7 @@ from benchmarks.rounds import interleave
 from compile.job import CompileJob, compile_model
 from runtime.artifact import Artifact
 from runtime.engines import load_engine
-from runtime.engines.openvino import HINTS, import_openvino
+from runtime.engines.openvino import compiled, import_openvino
 
 TARGET = "openvino"
 STREAMS = "OpenVINO's streams"
@@ -115,14 +115,9 @@ def _engines(artifact: Artifact, count: int, threads: int) -> Callable[[], None]
 
 def _streams(artifact: Artifact, precision: str, threads: int) -> Callable[[], None]:
     """What OpenVINO makes of the same graph when asked for throughput."""
-    openvino = import_openvino()
-    config = {
-        "PERFORMANCE_HINT": "THROUGHPUT",
-        "INFERENCE_PRECISION_HINT": HINTS[precision],
-        "INFERENCE_NUM_THREADS": str(threads),
-    }
     file = artifact.path / artifact.manifest.stages[0].graph
-    queue = openvino.AsyncInferQueue(openvino.Core().compile_model(str(file), "CPU", config))
+    graph = compiled(file, precision, threads, "THROUGHPUT")
+    queue = import_openvino().AsyncInferQueue(graph)
     image = _image(artifact)
 
     def run() -> None:

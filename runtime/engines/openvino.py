@@ -42,16 +42,20 @@ def load(
     return run
 
 
-def compiled(file: Path, precision: str, threads: Optional[int] = None) -> Any:
-    """Read a graph's file and compile it for this CPU."""
+def compiled(
+    file: Path, precision: str, threads: Optional[int] = None, hint: str = "LATENCY"
+) -> Any:
+    """Read a graph's file and compile it for this CPU; ``hint`` may be THROUGHPUT, too."""
     openvino = import_openvino()
     config = {
-        "PERFORMANCE_HINT": "LATENCY",
+        "PERFORMANCE_HINT": hint,
         # Said aloud because OpenVINO's default is bfloat16 wherever the processor has it.
         "INFERENCE_PRECISION_HINT": HINTS[precision],
     }
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = str(threads)
+        # Each engine that is given a part of the processor would be pinned to the same first cores
+        config["ENABLE_CPU_PINNING"] = "NO"
     core = openvino.Core()
     graph = core.read_model(str(file))
     if precision != "f32":
