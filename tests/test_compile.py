@@ -1,6 +1,7 @@
 """The compile stage: an artifact that equals the model, or no artifact and a reason."""
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from compile.targets.mixed import rounded
 from compile.targets.torchscript import REWRITES
 from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.artifact import find_artifacts, read_artifact
-from runtime.engines import available
+from runtime.engines import available, openvino
 from runtime.errors import CompileError, InputError
 from runtime.manifest import InputSpec
 from runtime.predictor import Predictor
@@ -204,6 +205,19 @@ def calibration(tmp_path):
     folder.mkdir()
     shutil.copy(PHOTO, folder)
     return folder
+
+
+@pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
+def test_engines_that_share_a_processor_are_not_pinned_to_its_first_cores(tmp_path, monkeypatch):
+    job = CompileJob("demo", "openvino", ((28, 28),), 1, tmp_path, seeded="always")
+    (artifact,) = compile_model(job)
+    file = artifact.path / artifact.manifest.stages[0].graph
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert not openvino.compiled(file, "f32", 1).get_property("ENABLE_CPU_PINNING")
+    assert openvino.compiled(file, "f32", 1).get_property("INFERENCE_NUM_THREADS") == 1
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    graphs = (openvino.compiled(file, "f32", 1), openvino.compiled(file, "f32"))
+    assert len({graph.get_property("ENABLE_CPU_PINNING") for graph in graphs}) == 1
 
 
 @pytest.mark.skipif(

@@ -1,5 +1,6 @@
 """OpenVINO graphs, on the CPU."""
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -54,8 +55,9 @@ def compiled(
     }
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = str(threads)
-        # Each engine that is given a part of the processor would be pinned to the same first cores
-        config["ENABLE_CPU_PINNING"] = "NO"
+        if threads < (os.cpu_count() or 1):
+            # Every engine with a part of the processor would be pinned to the same first cores
+            config["ENABLE_CPU_PINNING"] = "NO"
     core = openvino.Core()
     graph = core.read_model(str(file))
     if precision != "f32":
