@@ -20,6 +20,7 @@ from stand_in_aws import CREDENTIALS, empty_aws
 from benchmarks.kills import ray_actors
 from runtime.errors import InputError
 from runtime.storage import PARTIAL, S3Options, open_storage
+from serve.batch import local
 from serve.batch.__main__ import SOME_FAILED, main
 from serve.batch.job import JOB, BatchJob
 from serve.batch.listing import list_inputs
@@ -192,6 +193,15 @@ def test_a_shard_without_photos_is_done_at_once(photos, tiny_artifact, tmp_path)
         where = ["--output", str(tmp_path / "depth"), "--shard", f"{index}/3"]
         for command in ("status", "verify", "report"):
             assert main([command, *where]) == 0
+
+
+@pytest.mark.parametrize("workers, threads", [(1, None), (4, 2), (16, 1)])
+def test_each_of_several_engines_has_its_share_of_the_processor(monkeypatch, workers, threads):
+    given = []
+    monkeypatch.setattr(local, "Predictor", lambda *all_of: given.append(all_of[2]))
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    local.engines(BatchJob("photos", "depth", workers=workers), [])
+    assert given == [threads] * workers
 
 
 @pytest.mark.parametrize("shard", [(), ("--shard", "1/2")])

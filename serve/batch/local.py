@@ -5,6 +5,7 @@ Decoding, encoding and every engine leave Python's lock, so processes would add 
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Optional
 
 from runtime.artifact import Artifact
 from runtime.pipeline import run_pipeline
@@ -26,9 +27,16 @@ def run_local(
 def engines(job: BatchJob, artifacts: Sequence[Artifact]) -> list[Predictor]:
     """One a worker, each with its share of the processor."""
     if job.service_ms is not None:
-        return [SimulatedPredictor(artifacts, job.service_ms)] * job.workers
+        return [engine(job, artifacts, None)] * job.workers
     share = None if job.workers == 1 else max(1, (os.cpu_count() or 1) // job.workers)
-    return [Predictor(artifacts, job.device, share) for _ in range(job.workers)]
+    return [engine(job, artifacts, share) for _ in range(job.workers)]
+
+
+def engine(job: BatchJob, artifacts: Sequence[Artifact], threads: Optional[int]) -> Predictor:
+    """One with so many threads of the processor; None leaves the choice to it."""
+    if job.service_ms is not None:
+        return SimulatedPredictor(artifacts, job.service_ms)
+    return Predictor(artifacts, job.device, threads)
 
 
 def run_on(

@@ -8,13 +8,13 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Optional
 
 from runtime.artifact import Artifact
 from runtime.optional import require
 from serve.batch.job import BatchJob
 from serve.batch.listing import Item
-from serve.batch.local import engines, run_on
+from serve.batch.local import engine, run_on
 from serve.batch.photos import Photos
 from serve.batch.plan import in_chunks
 from serve.batch.records import Record
@@ -26,10 +26,16 @@ TOGETHER = 32  # items an actor takes at once: reading and writing overlap withi
 class Engine:
     """An actor's state: the job, and an engine that is loaded once."""
 
-    def __init__(self, job: BatchJob, artifacts: Sequence[Artifact], options: str) -> None:
+    def __init__(
+        self,
+        job: BatchJob,
+        artifacts: Sequence[Artifact],
+        options: str,
+        threads: Optional[int],
+    ) -> None:
         self.job = job
         self.photos = Photos(job, options, job.open_output())
-        self.predictors = engines(job, artifacts)
+        self.predictors = [engine(job, artifacts, threads)]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Items as columns in, records as one column out."""
@@ -52,14 +58,16 @@ def run_on_ray(
         ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     data.DataContext.get_current().enable_progress_bars = False
     one = BatchJob(**{**vars(job), "workers": 1})
+    resources = _resources(artifacts[0].manifest.target, job, ray)
+    threads = None if job.workers == 1 else resources["num_cpus"]
     for chunk in in_chunks(items, CHUNK):
         rows = data.from_items([{"item": item} for item in chunk])
         found = rows.map_batches(
             Engine,
-            fn_constructor_args=(one, list(artifacts), photos.options),
+            fn_constructor_args=(one, list(artifacts), photos.options, threads),
             batch_size=TOGETHER,
             concurrency=(1, job.workers) if job.workers > 1 else 1,
-            **_resources(artifacts[0].manifest.target, job, ray),
+            **resources,
         )
         for row in found.iter_rows():
             yield Record(**row["record"])
