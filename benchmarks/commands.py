@@ -75,8 +75,8 @@ class Command:
         measure: from the module and the arguments to the numbers.
         table: from the module and the numbers to Markdown.
         page: in docs/, where ``--doc`` writes.
-        section: of that page, filled in with the arguments and ``{slug}``: one a torch version,
-            since the eager side differs more between them than anything else.
+        section: of that page, from the arguments and the run's slug: one a torch version and a
+            processor, which change the ratios more than anything else does.
         after: done with the numbers when ``--doc`` is given.
     """
 
@@ -94,7 +94,7 @@ class Command:
 
 
 def _by_name(args: argparse.Namespace, slug: str) -> str:
-    """A section that is the same on every torch."""
+    """A section that is the same on every torch and processor."""
     return args.command
 
 

@@ -3,6 +3,7 @@
 import datetime
 import os
 import platform
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from runtime.optional import version_of
 
 PACKAGES = ("torch", "openvino", "numpy", "opencv-python-headless")
+# Products of bfloat16 and of int8: a processor with none of these computes in float32.
+INSTRUCTIONS = ("avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 # Environment variables that change how fast the same code runs.
 SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
 
@@ -19,7 +22,8 @@ def describe_machine() -> dict[str, Any]:
     import torch
 
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_name(_cpuinfo("model name") or platform.processor() or platform.machine()),
+        "instructions": [name for name in INSTRUCTIONS if name in _cpuinfo("flags").split()],
         "cores": os.cpu_count(),
         "load_1min": round(os.getloadavg()[0], 2),
         "torch_threads": torch.get_num_threads(),
@@ -34,19 +38,25 @@ def machine_line(machine: dict[str, Any], command: str) -> str:
     """The same for people: one paragraph under a table."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     settings = "".join(f"{name}={value} " for name, value in machine["settings"].items())
+    instructions = " ".join(machine["instructions"]) or "no products of bf16 or int8"
     return (
-        f"{machine['cpu']}, {machine['cores']} cores, torch uses {machine['torch_threads']} "
-        f"threads; load average {machine['load_1min']} at the start; "
+        f"{machine['cpu']} ({instructions}), {machine['cores']} cores, torch uses "
+        f"{machine['torch_threads']} threads; load average {machine['load_1min']} at the start; "
         f"Python {machine['python']}, {versions}; {machine['date']}.\n"
         f"Command: `{settings}{command}`"
     )
 
 
 def slug(machine: dict[str, Any]) -> str:
-    """A short name for versions and settings: ``torch 1.13``, and the settings if there are any."""
+    """A short name for versions, settings and processor: ``torch 1.13 on AMD EPYC``."""
     version = ".".join(machine["versions"]["torch"].split(".")[:2])
     settings = [f"{name}={value}" for name, value in machine["settings"].items()]
-    return " ".join([f"torch {version}", *settings])
+    return " ".join([f"torch {version}", *settings, "on", machine["cpu"]])
+
+
+def cpu_name(model: str) -> str:
+    """What a processor calls itself, without marks, clock and filler: ``Intel Xeon``."""
+    return " ".join(re.sub(r"\((R|TM)\)|\b(CPU|Processor)\b|@.*|\d+-Core", "", model).split())
 
 
 class OthersMeter:
@@ -115,10 +125,10 @@ def resident_mib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def _cpu_model() -> str:
+def _cpuinfo(key: str) -> str:
+    """The first processor's entry; empty where there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

@@ -266,12 +266,13 @@ def test_calibration_takes_each_photo_twice_and_fills_batches(tmp_path, calibrat
 
 def test_int8_is_near_enough_only_by_both_measures():
     expected = np.random.RandomState(0).rand(8, 8)
-    near = int8.error(expected + 0.01, expected)
-    assert int8.near_enough(near) and near.pearson > 0.999999
-    spike = expected.copy()
+    shifted, spike = compare("", expected + 0.01, expected), expected.copy()
+    near = int8.Worst.of([shifted])
+    assert near.near_enough and near.pearson > 0.999999
     spike[0, 0] += 0.5
-    far = int8.error(spike, expected)
-    assert not int8.near_enough(int8.worst([near, far])) and far.max_rel_range > 0.4
+    far = int8.Worst.of([shifted, compare("", spike, expected)])
+    assert not far.near_enough and far.max_rel_range > 0.4
+    assert not int8.Worst(pearson=0.99, max_rel_range=0.0).near_enough
 
 
 def test_weights_are_rounded_to_the_nearest_bfloat16():

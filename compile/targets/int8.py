@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from compile.parity import compare
 from runtime.errors import CompileError
+from runtime.manifest import ParityCase
 from runtime.optional import require, version_of
 
 log = logging.getLogger(__name__)
@@ -34,20 +36,46 @@ Run = Callable[[Any, Sequence[int]], Sequence[np.ndarray]]
 
 
 @dataclass(frozen=True)
+class Worst:
+    """Over several images: the least correlation, and the largest difference over its range."""
+
+    pearson: float
+    max_rel_range: float
+
+    @classmethod
+    def of(cls, cases: Sequence[ParityCase]) -> "Worst":
+        """Both need not be of the same image."""
+        return cls(min(c.pearson for c in cases), max(c.max_rel_range for c in cases))
+
+    def __str__(self) -> str:
+        return f"pearson {self.pearson:.5f}, off by {self.max_rel_range:.1e} of the range"
+
+    @property
+    def share(self) -> float:
+        """The larger of both as a share of what is allowed."""
+        return max((1 - self.pearson) / (1 - LEAST_PEARSON), self.max_rel_range / MOST_OFF)
+
+    @property
+    def near_enough(self) -> bool:
+        """True if both are within their bounds."""
+        return self.share <= 1
+
+
+@dataclass(frozen=True)
 class Quantised:
     """The graph, how near it is on the worst calibration image, and what is not int8 in it."""
 
     graph: Any
     layers: int
     left_out: tuple[str, ...]
-    error: "Error"
+    worst: Worst
 
     def facts(self, images: int) -> dict[str, str]:
         """For the manifest."""
         return {
             "int8_layers": str(self.layers),
             "left_out": " ".join(self.left_out) or "nothing",
-            "calibration": f"{images} images, {self.error}",
+            "calibration": f"{images} images, {self.worst}",
             "nncf": version_of("nncf"),
         }
 
@@ -81,71 +109,40 @@ def quantise(
         MissingDependency: nncf is not installed.
     """
 
-    def errors(graph: Any, which: Sequence[int]) -> list[Error]:
-        return [error(a, expected[index]) for a, index in zip(run(graph, which), which)]
+    def compared(graph: Any, which: Sequence[int]) -> list[ParityCase]:
+        found = zip(which, run(graph, which))
+        return [compare(f"image {index}", depth, expected[index]) for index, depth in found]
 
     everything = range(len(images))
     graph = read()
     names = candidates(graph)
     graph = _quantised(graph, names, images)
-    found = errors(graph, everything)
+    cases = compared(graph, everything)
+    worst = Worst.of(cases)
     left: list[str] = []
-    if not near_enough(worst(found)):
-        hardest = sorted(everything, key=lambda index: found[index].share)[-RANKED_ON:]
-        log.info("int8: %s; looking for the layers that hurt", worst(found))
-        ranked = _ranked(graph, names, lambda other: worst(errors(other, hardest)))
-        while not near_enough(worst(found)):
+    if not worst.near_enough:
+        hardest = sorted(everything, key=lambda index: Worst.of([cases[index]]).share)[-RANKED_ON:]
+        log.info("int8: %s; looking for the layers that hurt", worst)
+        ranked = _ranked(graph, names, lambda other: Worst.of(compared(other, hardest)))
+        while not worst.near_enough:
             if len(left) >= min(len(ranked), len(names) // 2):
                 raise CompileError(
-                    f"int8 has {worst(found)} even with {len(left)} layers left out; use "
-                    "--precision bf16"
+                    f"int8 has {worst} even with {len(left)} layers left out; use --precision bf16"
                 )
             left.append(ranked[len(left)])
             _bypass(graph, left[-1])
-            if near_enough(worst(errors(graph, hardest))):
+            if Worst.of(compared(graph, hardest)).near_enough:
                 graph = _quantised(read(), [name for name in names if name not in left], images)
-                found = errors(graph, everything)
-    return Quantised(graph, len(names) - len(left), tuple(left), worst(found))
+                worst = Worst.of(compared(graph, everything))
+    return Quantised(graph, len(names) - len(left), tuple(left), worst)
 
 
-@dataclass(frozen=True)
-class Error:
-    """Correlation with the float32 answer, and the largest difference over its range."""
-
-    pearson: float
-    max_rel_range: float
-
-    def __str__(self) -> str:
-        return f"pearson {self.pearson:.5f}, off by {self.max_rel_range:.1e} of the range"
-
-    @property
-    def share(self) -> float:
-        """The larger of both as a share of what is allowed."""
-        return max((1 - self.pearson) / (1 - LEAST_PEARSON), self.max_rel_range / MOST_OFF)
-
-
-def error(found: np.ndarray, expected: np.ndarray) -> Error:
-    """How far an answer is off; arrays of one shape."""
-    a, b = found.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
-    return Error(float(np.corrcoef(a, b)[0, 1]), float(np.abs(a - b).max() / np.ptp(b)))
-
-
-def worst(errors: Sequence[Error]) -> Error:
-    """The least correlation and the largest difference."""
-    return Error(min(e.pearson for e in errors), max(e.max_rel_range for e in errors))
-
-
-def near_enough(found: Error) -> bool:
-    """True if both measures are within their bounds."""
-    return found.share <= 1
-
-
-def _ranked(graph: Any, names: Sequence[str], measure: Callable[[Any], Error]) -> list[str]:
+def _ranked(graph: Any, names: Sequence[str], measure: Callable[[Any], Worst]) -> list[str]:
     """The layers whose float input helps most, first."""
     head = [name for name in names if CONVOLUTION.search(name)]
     gains = {}
     with _bypassed(graph, head):
-        looked_at = head if near_enough(measure(graph)) else names
+        looked_at = head if measure(graph).near_enough else names
     for name in tqdm(looked_at, desc="int8", unit=" layers", disable=None):
         with _bypassed(graph, [name]):
             gains[name] = measure(graph).share

@@ -1,7 +1,8 @@
 """Which operators of an OpenVINO graph stay float32 where the rest is computed in bfloat16.
 
 A graph in; one with its weights as bfloat16, and its file with those operators marked, out. Chosen
-by measurement on photos: what is kept costs next to no time and halves the error or nearly.
+by measurement on photos: what is kept costs 5 to 10 % of the time and spares 35 to 45 % of the
+error.
 """
 
 import re
