@@ -3,8 +3,8 @@
 Full HD JPEG files in, ``npz`` and ``png16`` out: the real command, in a process of its own, on this
 machine and on Ray. Its rate is taken between its first and its last record, so that start-up, which
 a long job does not feel, is left out; it is stated beside. The engine alone is called again and
-again on a tensor that is ready. The loop is that of ``upstream_loop``, with the
-same engine. All take turns.
+again on a tensor that is ready. The loop is that of ``upstream_loop``, with the same engine. All
+take turns.
 """
 
 import logging

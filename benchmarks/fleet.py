@@ -132,9 +132,11 @@ def table(numbers: dict[str, Any]) -> str:
             markdown_table(["photos, formats", *stages, "vCPUs a core"], costs),
             "**Jobs**, images/s attained of those the cores could do, and processor ms a photo of "
             f"the whole job. SIMULATED: the optimistic {1e3 / fast:.0f} ms a call. This machine's "
-            f"{os.cpu_count()} processors, shared with others, fed all of these cores: the images "
+            f"{os.cpu_count()} processors fed all of these cores: the images "
             "are theirs to limit; the ms tell whether more cores cost more coordination.",
-            markdown_table(["photos, formats", *(f"{n} cores" for n in CORES)], jobs),
+            markdown_table(
+                ["photos, formats", *("1 core" if n == 1 else f"{n} cores" for n in CORES)], jobs
+            ),
             "**Instances**, arithmetic from the above: images/s that the host can feed if its vCPUs"
             " are as fast as this machine's and all are busy; dollars a million of what is less,"
             " that or the chips' optimistic rate. ESTIMATES; dollars as in `compile.resources`.",

@@ -61,19 +61,27 @@ def table(numbers: dict[str, Any]) -> str:
             f"{statistics.mean(one['mean_share'] for one in case['each']):.3%}",
             f"{max(one['max_share'] for one in case['each']):.2%}",
             f"{min(one['pearson'] for one in case['each']):.6f}",
-            case["left_out"],
+            _left_out(case),
         ]
         for case in numbers["cases"]
     ]
-    header = ["graph", "MB", "mean difference", "largest", "lowest correlation", "not int8"]
+    header = ["graph", "MB", "mean difference", "largest", "lowest correlation", "left out of int8"]
     height, width = numbers["size_hw"]
     return (
         f"{markdown_table(header, rows)}\n\n"
         f"At {height}x{width}, {numbers['photos']} crops of the shipped photos, enlarged, some "
         "mirrored, brighter or darker: not the photos that int8 was fitted to, but their scenes. "
         "Differences from eager float32 depth, as shares of each map's range. Trained "
-        "weights where they are here (`demo`'s are shipped), else seeded ones."
+        "weights where they are here (`demo`'s are shipped), else seeded ones. The manifest names "
+        "the layers that were left out of int8."
     )
+
+
+def _left_out(case: dict[str, Any]) -> str:
+    if case["graph"] != "int8":
+        return ""
+    names = case["left_out"].split()
+    return "nothing" if names == ["nothing"] else f"{len(names)} layers"
 
 
 def _cases(
