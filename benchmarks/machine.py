@@ -11,7 +11,7 @@ from typing import Any
 from runtime.optional import version_of
 
 PACKAGES = ("torch", "openvino", "numpy", "opencv-python-headless")
-# Products of bfloat16 and of int8: a processor with none of these computes in float32.
+# x86's products of bfloat16 and of int8; one with none of them computes in float32 instead.
 INSTRUCTIONS = ("avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 # Environment variables that change how fast the same code runs.
 SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
@@ -38,10 +38,11 @@ def machine_line(machine: dict[str, Any], command: str) -> str:
     """The same for people: one paragraph under a table."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     settings = "".join(f"{name}={value} " for name, value in machine["settings"].items())
-    instructions = " ".join(machine["instructions"]) or "no products of bf16 or int8"
+    known = " ".join(machine["instructions"])
+    cpu = f"{machine['cpu']} ({known})" if known else machine["cpu"]
     return (
-        f"{machine['cpu']} ({instructions}), {machine['cores']} cores, torch uses "
-        f"{machine['torch_threads']} threads; load average {machine['load_1min']} at the start; "
+        f"{cpu}, {machine['cores']} cores, torch uses {machine['torch_threads']} threads; "
+        f"load average {machine['load_1min']} at the start; "
         f"Python {machine['python']}, {versions}; {machine['date']}.\n"
         f"Command: `{settings}{command}`"
     )

@@ -81,7 +81,9 @@ def _left_out(case: dict[str, Any]) -> str:
     if case["graph"] != "int8":
         return ""
     names = case["left_out"].split()
-    return "nothing" if names == ["nothing"] else f"{len(names)} layers"
+    if names == ["nothing"]:
+        return "nothing"
+    return "1 layer" if len(names) == 1 else f"{len(names)} layers"
 
 
 def _cases(

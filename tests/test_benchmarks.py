@@ -233,7 +233,8 @@ def test_precisions_are_compared_with_the_eager_network():
 
 
 @pytest.mark.parametrize(
-    "left_out, said", [("nothing", "nothing"), ("/entries.0/Conv /entries.1/Conv", "2 layers")]
+    "left_out, said",
+    [("nothing", "nothing"), ("/fc1/MatMul", "1 layer"), ("/fc1/MatMul /fc2/MatMul", "2 layers")],
 )
 def test_layers_left_out_of_int8_are_counted(left_out, said):
     each = [{"mean_share": 0.0, "max_share": 0.0, "pearson": 1.0}]
