@@ -73,7 +73,7 @@ fi
 say "installing into .venv with Python $VERSION ($FOUND), pinned by $pins"
 rm -rf .venv
 "$UV" venv --quiet --python "$FOUND" .venv
-[ "$pins" != constraints/neuron.txt ] || set -- torchvision setuptools pip pytest hypothesis
+[ "$pins" != constraints/neuron.txt ] || set -- torchvision setuptools pip pytest pytest-xdist hypothesis
 "$UV" pip install --quiet --python .venv/bin/python --constraint "$pins" --editable "$what" "$@"
 mkdir -p input_images output_depth
 touch .venv/installed
