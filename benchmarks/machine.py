@@ -21,9 +21,10 @@ def describe_machine() -> dict[str, Any]:
     """Facts for the JSON beside each table; ``load_1min`` is the load average just now."""
     import torch
 
+    flags = _cpuinfo("flags").split()
     return {
         "cpu": cpu_name(_cpuinfo("model name") or platform.processor() or platform.machine()),
-        "instructions": [name for name in INSTRUCTIONS if name in _cpuinfo("flags").split()],
+        "instructions": [name for name in INSTRUCTIONS if name in flags],
         "cores": os.cpu_count(),
         "load_1min": round(os.getloadavg()[0], 2),
         "torch_threads": torch.get_num_threads(),

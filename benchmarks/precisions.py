@@ -61,7 +61,7 @@ def table(numbers: dict[str, Any]) -> str:
             f"{statistics.mean(one['mean_share'] for one in case['each']):.3%}",
             f"{max(one['max_share'] for one in case['each']):.2%}",
             f"{min(one['pearson'] for one in case['each']):.6f}",
-            _left_out(case),
+            _counted(case["left_out"]),
         ]
         for case in numbers["cases"]
     ]
@@ -77,12 +77,11 @@ def table(numbers: dict[str, Any]) -> str:
     )
 
 
-def _left_out(case: dict[str, Any]) -> str:
-    if case["graph"] != "int8":
-        return ""
-    names = case["left_out"].split()
-    if names == ["nothing"]:
-        return "nothing"
+def _counted(left_out: str) -> str:
+    """How many layers a manifest names; what names none is said as it is."""
+    if left_out in ("", "nothing"):
+        return left_out
+    names = left_out.split()
     return "1 layer" if len(names) == 1 else f"{len(names)} layers"
 
 

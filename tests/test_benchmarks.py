@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,9 +52,10 @@ def test_each_command_has_a_module_a_menu_line_and_a_page(command, capsys):
         main(["--help"])
     assert ended.value.code == 0 and command.about in capsys.readouterr().out
     args = build_parser().parse_args([command.name])
-    section = command.section(args, "torch 1.13")  # on one processor or another
+    section = re.escape(command.section(args, "torch 1.13"))
+    place = rf"<!-- generated: {section}( on [^<>]+)? -->"  # one processor or another
     pages = (DOCS / command.page).read_text()
-    assert f"<!-- generated: {section} " in pages or command.name == "da3"  # torch 2 only
+    assert re.search(place, pages) or command.name == "da3"  # torch 2 only
 
 
 @pytest.mark.parametrize(
