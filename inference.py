@@ -24,7 +24,7 @@ from runtime.errors import ArtifactError, DepthError, InputError
 from runtime.folder import FolderJob, Outcome, find_photos, run_folder
 from runtime.manifest import PRECISIONS
 from runtime.multiview import ScenePredictor
-from runtime.photo import DECODES, FULL, MAX_PIXELS, photo_size
+from runtime.photo.decode import DECODES, FULL, MAX_PIXELS, photo_size
 from runtime.predictor import Predictor, nearest_bucket
 from runtime.scene_folder import run_scene
 

@@ -24,7 +24,7 @@ from benchmarks.photos import FULL_HD_HW, write_photos
 from benchmarks.upstream_loop import Network, upstream_loop
 from runtime.artifact import read_artifact
 from runtime.errors import ArtifactError
-from runtime.photo import read_photo
+from runtime.photo.decode import read_photo
 from runtime.predictor import Predictor, Prepared
 from runtime.storage import Folder
 from serve.batch.job import JOB

@@ -29,10 +29,10 @@ from compile.resources import attention_flops
 from compile.trace import Graph, trace
 from layers.patch_embed import PATCH_SIZE
 from runtime.folder import FolderJob, find_photos
-from runtime.photo import read_photo
-from runtime.postprocess import resize_to_photo
+from runtime.photo.decode import read_photo
+from runtime.photo.postprocess import resize_to_photo
+from runtime.photo.preprocess import network_size, photo_to_tensor
 from runtime.predictor import nearest_bucket
-from runtime.preprocess import network_size, photo_to_tensor
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from compile.job import CompileJob, compile_model
 from compile.parity import compare
 from compile.registry import DEMO, find_model
 from runtime.folder import FolderJob, find_photos
-from runtime.photo import read_at_least, read_photo
+from runtime.photo.decode import read_at_least, read_photo
 from runtime.predictor import Predictor
 
 log = logging.getLogger(__name__)

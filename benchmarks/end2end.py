@@ -33,8 +33,8 @@ from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.artifact import Artifact, read_artifact
 from runtime.errors import ArtifactError, InputError
 from runtime.folder import FolderJob, find_photos, run_folder
-from runtime.photo import FULL, read_photo
-from runtime.photo import REDUCED as SMALLER
+from runtime.photo.decode import FULL, read_photo
+from runtime.photo.decode import REDUCED as SMALLER
 from runtime.predictor import Predictor
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from benchmarks.document import markdown_table
 from benchmarks.peers import install
 from runtime.artifact import read_artifact
 from runtime.errors import InputError
-from runtime.photo import read_photo
+from runtime.photo.decode import read_photo
 from runtime.predictor import Predictor
 
 log = logging.getLogger(__name__)

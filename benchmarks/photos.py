@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.crops import center_crop
 from runtime.folder import FolderJob, find_photos
-from runtime.photo import read_photo
+from runtime.photo.decode import read_photo
 
 FULL_HD_HW, TWELVE_MP_HW = (1080, 1920), (3000, 4000)
 TOGETHER = 5000  # names in a folder of a list

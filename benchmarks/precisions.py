@@ -23,7 +23,7 @@ from compile.parity import compare
 from compile.registry import find_model
 from runtime.artifact import Artifact
 from runtime.engines.openvino import compiled
-from runtime.preprocess import photo_to_tensor
+from runtime.photo.preprocess import photo_to_tensor
 
 log = logging.getLogger(__name__)
 

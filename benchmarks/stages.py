@@ -30,7 +30,7 @@ from runtime.depth_file import (
     to_uint16,
     write_atomically,
 )
-from runtime.photo import DECODES, REDUCED, read_at_least
+from runtime.photo.decode import DECODES, REDUCED, read_at_least
 from runtime.predictor import Prediction, Predictor, Prepared
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from runtime.preprocess import MEAN, STD, network_size
+from runtime.photo.preprocess import MEAN, STD, network_size
 
 INPUT_SIZE = 518
 

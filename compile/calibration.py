@@ -10,8 +10,8 @@ import numpy as np
 from runtime.errors import InputError
 from runtime.folder import FolderJob, find_photos
 from runtime.manifest import InputSpec
-from runtime.photo import read_photo
-from runtime.preprocess import photo_to_tensor
+from runtime.photo.decode import read_photo
+from runtime.photo.preprocess import photo_to_tensor
 
 MOST_PHOTOS = 64
 

@@ -28,7 +28,7 @@ from layers.dpt import LEVELS
 from layers.mlp import SwiGLU
 from layers.patch_embed import PATCH_SIZE
 from runtime.errors import InputError
-from runtime.preprocess import MEAN, STD
+from runtime.photo.preprocess import MEAN, STD
 
 HAS_FUSED_ATTENTION = hasattr(F, "scaled_dot_product_attention")
 Form = Any  # a module whose parts the rewrites know by name

@@ -29,7 +29,7 @@ from runtime.engines import load_engine
 from runtime.errors import CheckpointError, CompileError, InputError
 from runtime.manifest import PRECISIONS, InputSpec, Manifest, ParityReport, WeightsSpec
 from runtime.multiview import CAMERA_TOKENS
-from runtime.preprocess import RGB_MEAN, RGB_STD
+from runtime.photo.preprocess import RGB_MEAN, RGB_STD
 
 log = logging.getLogger(__name__)
 

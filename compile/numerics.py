@@ -23,8 +23,8 @@ from compile.parity import compare
 from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.errors import InputError
 from runtime.manifest import ParityCase
-from runtime.photo import read_photo
-from runtime.preprocess import photo_to_tensor
+from runtime.photo.decode import read_photo
+from runtime.photo.preprocess import photo_to_tensor
 
 BF16, FP16 = torch.bfloat16, torch.float16
 PRODUCTS = (F.linear, torch.matmul)

@@ -18,8 +18,8 @@ from runtime.engines import Engine
 from runtime.errors import CompileError
 from runtime.manifest import InputSpec, Manifest, ParityCase, ParityReport
 from runtime.multiview import CAMERA_ENCODER
-from runtime.photo import read_photo
-from runtime.preprocess import MEAN, STD, as_bytes, photo_to_tensor
+from runtime.photo.decode import read_photo
+from runtime.photo.preprocess import MEAN, STD, as_bytes, photo_to_tensor
 
 PHOTO = Path(__file__).parent / "data" / "chelsea.jpg"  # CC0, see input_images/ORIGIN.md
 

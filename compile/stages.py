@@ -33,7 +33,7 @@ from runtime.multiview import (
     ENCODER_LOCAL,
     RAY_HEAD,
 )
-from runtime.preprocess import MEAN
+from runtime.photo.preprocess import MEAN
 
 Rewrites = Collection[str]
 

@@ -22,7 +22,7 @@ from runtime.cameras import homogeneous, normalise_extrinsics
 from runtime.errors import CheckpointError, InputError
 from runtime.multiview import align_to_given
 from runtime.optional import require
-from runtime.photo import focal_px_of, read_photo
+from runtime.photo.decode import focal_px_of, read_photo
 from runtime.reference_view import DEFAULT_STRATEGY
 from runtime.scene import ScenePrediction
 from runtime.sky import SKY_MASK, metric_depth

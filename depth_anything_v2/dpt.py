@@ -143,7 +143,7 @@ class DepthAnythingV2(nn.Module):
         Raises:
             InputError: raw_image has another shape or dtype.
         """
-        from runtime.postprocess import resize_to_photo
+        from runtime.photo.postprocess import resize_to_photo
 
         tensor, size_hw = self.image2tensor(raw_image, input_size)
         return resize_to_photo(self.forward(tensor)[0].float().cpu().numpy(), size_hw)
@@ -162,7 +162,7 @@ class DepthAnythingV2(nn.Module):
             InputError: raw_image has another shape or dtype.
         """
         # Photos need numpy and OpenCV; the network itself does not, so they are asked for here.
-        from runtime.preprocess import check_photo, network_size, photo_to_tensor
+        from runtime.photo.preprocess import check_photo, network_size, photo_to_tensor
 
         check_photo(raw_image)
         size_hw = (raw_image.shape[0], raw_image.shape[1])

@@ -14,7 +14,7 @@ import numpy as np
 
 from metric_depth.samples import Sample
 from runtime.errors import InputError
-from runtime.photo import MAX_PIXELS, read_photo
+from runtime.photo.decode import MAX_PIXELS, read_photo
 
 ANNOTATIONS = "annotations.json"
 JSON_BYTES = 1 << 26

@@ -14,7 +14,7 @@ from compile.registry import find_model
 from runtime.artifact import find_artifacts, read_artifact
 from runtime.errors import InputError
 from runtime.manifest import WeightsSpec
-from runtime.postprocess import resize_to_photo
+from runtime.photo.postprocess import resize_to_photo
 from runtime.predictor import Predictor
 from runtime.views import make_view
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from metric_depth.effects import gaussian_blur
 from metric_depth.scenes import Scenes, render_scenes
 from metric_depth.world import CALM_SHARE, PLAIN_SHARE
-from runtime.preprocess import MEAN, STD
+from runtime.photo.preprocess import MEAN, STD
 
 RENDER_BATCH = 8
 FURTHEST_1_M = 1e-3  # disparity below this is as good as sky

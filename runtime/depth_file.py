@@ -21,8 +21,8 @@ from PIL import Image
 
 from runtime.manifest import OutputSpec
 from runtime.optional import require
+from runtime.photo.postprocess import limits_of
 from runtime.png import png_bytes
-from runtime.postprocess import limits_of
 from runtime.predictor import Prediction
 
 SIDECAR = ".json"

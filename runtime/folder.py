@@ -13,7 +13,7 @@ import numpy as np
 
 from runtime.depth_file import write_prediction
 from runtime.errors import InputError
-from runtime.photo import DECODES, FULL, MAX_PIXELS, REDUCED, SUFFIXES, read_at_least
+from runtime.photo.decode import DECODES, FULL, MAX_PIXELS, REDUCED, SUFFIXES, read_at_least
 from runtime.pipeline import Loaded, run_pipeline
 from runtime.predictor import Predictor
 

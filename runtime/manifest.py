@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from runtime.errors import ArtifactError, InputError
-from runtime.preprocess import MEAN, RGB_MEAN, RGB_STD, STD
+from runtime.photo.preprocess import MEAN, RGB_MEAN, RGB_STD, STD
 
 SCHEMA_VERSION = 3
 PLAIN = r"[A-Za-z0-9_][A-Za-z0-9._-]*"

@@ -21,9 +21,9 @@ from runtime.engines import Engine, load_engine
 from runtime.errors import ArtifactError, InputError
 from runtime.manifest import OutputSpec
 from runtime.multiview import SceneEngine
-from runtime.photo import focal_px_of
-from runtime.postprocess import limits_of, resize_to_photo
-from runtime.preprocess import check_photo, photo_to_tensor
+from runtime.photo.decode import focal_px_of
+from runtime.photo.postprocess import limits_of, resize_to_photo
+from runtime.photo.preprocess import check_photo, photo_to_tensor
 from runtime.sky import fill_sky
 
 

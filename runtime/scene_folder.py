@@ -16,8 +16,8 @@ from runtime.errors import InputError
 from runtime.folder import FolderJob, Outcome, find_photos, output_base
 from runtime.manifest import OutputSpec
 from runtime.multiview import ScenePredictor
-from runtime.photo import read_photo
-from runtime.postprocess import resize_to_photo
+from runtime.photo.decode import read_photo
+from runtime.photo.postprocess import resize_to_photo
 from runtime.predictor import Prediction
 from runtime.reference_view import DEFAULT_STRATEGY
 from runtime.scene import ScenePrediction

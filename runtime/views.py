@@ -12,7 +12,7 @@ from typing import Optional
 import numpy as np
 
 from runtime.errors import InputError
-from runtime.preprocess import check_photo, normalised, resize_bytes
+from runtime.photo.preprocess import check_photo, normalised, resize_bytes
 
 METHODS = ("upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop")
 PATCH_SIZE = 14

@@ -13,7 +13,7 @@ from werkzeug.datastructures import MIMEAccept
 
 from runtime.depth_file import colorize, describe, encode_npz, encode_png, encode_tiff, to_uint16
 from runtime.manifest import KINDS
-from runtime.postprocess import resize_to_photo
+from runtime.photo.postprocess import resize_to_photo
 from runtime.predictor import Prediction
 from runtime.scene import ScenePrediction
 from runtime.views import View

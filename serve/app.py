@@ -26,7 +26,7 @@ from flask import Flask, Response, g, request
 from runtime.errors import DepthError, DeviceError, InputError
 from runtime.manifest import to_json
 from runtime.optional import require, version_of
-from runtime.photo import read_photo
+from runtime.photo.decode import read_photo
 from serve import metrics
 from serve.answers import (
     FOR_PHOTOS,

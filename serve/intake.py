@@ -21,7 +21,7 @@ from werkzeug.formparser import FormDataParser
 
 from runtime.depth_file import COLORMAPS
 from runtime.errors import InputError, LimitError
-from runtime.photo import photo_size
+from runtime.photo.decode import photo_size
 from runtime.reference_view import DEFAULT_STRATEGY, STRATEGIES
 from runtime.storage import SCHEME, read_object, split_address
 from serve.problems import Problem

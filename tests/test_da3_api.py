@@ -14,7 +14,7 @@ from depth_anything_3.api import DepthAnything3
 from depth_anything_3.config import NAMES
 from runtime.cameras import inverse
 from runtime.errors import CheckpointError, InputError
-from runtime.photo import focal_px_of
+from runtime.photo.decode import focal_px_of
 from runtime.views import make_view
 
 

@@ -9,7 +9,7 @@ from compile.seeded import fill_seeded
 from depth_anything_v2.dpt import DepthAnythingV2
 from layers.dpt import resize
 from runtime.errors import InputError
-from runtime.preprocess import MEAN, STD
+from runtime.photo.preprocess import MEAN, STD
 
 SHAPE = (2, 3, 56, 84)
 

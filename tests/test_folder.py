@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import runtime.folder
 from runtime.errors import ArtifactError, InputError
 from runtime.folder import FolderJob, find_photos, output_base, run_folder
-from runtime.photo import read_at_least, read_photo
+from runtime.photo.decode import read_at_least, read_photo
 from runtime.pipeline import READ_AHEAD, WRITE_BEHIND
 from runtime.predictor import Predictor
 

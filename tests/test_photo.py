@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin
 
 from runtime.errors import InputError, LimitError
-from runtime.photo import (
+from runtime.photo.decode import (
     FORMATS,
     ROWS,
     SUFFIXES,
@@ -24,7 +24,7 @@ from runtime.photo import (
     read_at_least,
     read_photo,
 )
-from runtime.photo_header import MAX_EXIF_SEGMENTS, MAX_PARTS, MAX_SCANS
+from runtime.photo.header import MAX_EXIF_SEGMENTS, MAX_PARTS, MAX_SCANS
 
 ORIENTATION = 0x0112
 

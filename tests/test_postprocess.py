@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import InputError
-from runtime.postprocess import resize_to_photo
+from runtime.photo.postprocess import resize_to_photo
 
 sides = st.integers(1, 80)
 seeds = st.integers(0, 2**32 - 1)

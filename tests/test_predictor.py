@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from runtime.artifact import Artifact, read_artifact
 from runtime.engines import load_engine
 from runtime.errors import ArtifactError, InputError
-from runtime.postprocess import resize_to_photo
+from runtime.photo.postprocess import resize_to_photo
+from runtime.photo.preprocess import photo_to_tensor
 from runtime.predictor import Predictor, nearest_bucket
-from runtime.preprocess import photo_to_tensor
 
 BUCKETS = ((28, 28), (28, 42), (42, 28))
 

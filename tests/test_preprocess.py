@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import InputError
-from runtime.preprocess import (
+from runtime.photo.preprocess import (
     MEAN,
     STD,
     check_photo,

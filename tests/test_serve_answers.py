@@ -13,7 +13,7 @@ from served import Served, ask, get, post, serving
 from stand_in_aws import CREDENTIALS, empty_aws
 
 from runtime.manifest import OutputSpec
-from runtime.photo import read_photo
+from runtime.photo.decode import read_photo
 from runtime.predictor import Predictor
 from serve.intake import KINDS
 from serve.problems import CODES, MEDIA_TYPE

@@ -29,7 +29,7 @@ from hostile import (
 )
 from served import Answer, Served, connect, get, post, rss_mb, serving
 
-from runtime.photo import read_photo
+from runtime.photo.decode import read_photo
 from runtime.predictor import Predictor
 from serve.problems import CODES, MEDIA_TYPE
 

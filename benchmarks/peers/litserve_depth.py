@@ -12,7 +12,7 @@ import numpy as np
 from fastapi import Request, Response
 
 from runtime.artifact import read_artifact
-from runtime.photo import read_photo
+from runtime.photo.decode import read_photo
 from runtime.predictor import Predictor
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from compile.stages import Stage
 from compile.targets.options import NeuronOptions
 from runtime.manifest import InputSpec
-from runtime.preprocess import RGB_MEAN
+from runtime.photo.preprocess import RGB_MEAN
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, Optional
 from runtime.depth_file import COLORMAPS
 from runtime.engines import DEVICES, available
 from runtime.errors import DepthError, InputError
-from runtime.photo import DECODES, FULL, MAX_PIXELS
+from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
 from runtime.selection import usable_artifacts
 from runtime.storage import S3Options
 from serve.batch.job import ENGINES, OVERWRITES, BatchJob

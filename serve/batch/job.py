@@ -11,7 +11,7 @@ from typing import Any, Optional
 from runtime.artifact import Artifact
 from runtime.depth_file import COLORMAPS, FORMATS
 from runtime.errors import InputError
-from runtime.photo import DECODES, FULL, MAX_PIXELS
+from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
 from runtime.storage import S3Options, Storage, open_storage
 
 JOB = "_job"

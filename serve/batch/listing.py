@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Optional
 
 from runtime.errors import InputError
-from runtime.photo import SUFFIXES
+from runtime.photo.decode import SUFFIXES
 from runtime.storage import SCHEME, S3Options, open_storage, split_address
 from serve.batch.job import JOB, BatchJob
 from serve.batch.parquet import to_rows

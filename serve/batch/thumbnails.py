@@ -14,7 +14,7 @@ from PIL import Image
 from runtime.depth_file import STAMPS, colorize, stamp
 from runtime.errors import InputError
 from runtime.manifest import OutputSpec
-from runtime.photo import read_photo
+from runtime.photo.decode import read_photo
 from runtime.storage import S3Options, Storage
 from serve.batch.listing import Item
 from serve.batch.photos import read_bytes

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from runtime.errors import InputError, LimitError
-from runtime.photo_header import check_header, check_tags
+from runtime.photo.header import check_header, check_tags
 
 MAX_PIXELS = 100_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")

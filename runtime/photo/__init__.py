@@ -1,0 +1,1 @@
+"""Bytes to pixels to a network's tensor, and depth back onto the photo's grid; numpy."""
