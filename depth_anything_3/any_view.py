@@ -15,7 +15,7 @@ from depth_anything_3.config import DA3Spec
 from layers.pos_embed import resize_pos_embed
 from layers.rope import patch_positions, rope_table, shared_positions
 from layers.vit import VITS, VisionTransformer
-from runtime.reference_view import (
+from runtime.scene.reference_view import (
     DEFAULT_STRATEGY,
     FEWEST_VIEWS,
     choose_reference,

@@ -18,15 +18,15 @@ from depth_anything_3.config import METRIC, NAMES, NESTED, NETWORKS
 from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
 from depth_anything_3.nested import NestedDepthAnything3Net
 from layers.weights import differences, fill
-from runtime.cameras import homogeneous, normalise_extrinsics
 from runtime.errors import CheckpointError, InputError
 from runtime.multiview import align_to_given
 from runtime.optional import require
 from runtime.photo.decode import focal_px_of, read_photo
-from runtime.reference_view import DEFAULT_STRATEGY
-from runtime.scene import ScenePrediction
-from runtime.sky import SKY_MASK, metric_depth
-from runtime.views import (
+from runtime.predict.found import ScenePrediction
+from runtime.scene.cameras import homogeneous, normalise_extrinsics
+from runtime.scene.reference_view import DEFAULT_STRATEGY
+from runtime.scene.sky import SKY_MASK, metric_depth
+from runtime.scene.views import (
     View,
     check_camera_counts,
     make_view,
@@ -160,7 +160,7 @@ class DepthAnything3(nn.Module):
             intrinsics: (N, 3, 3), in pixels of the photos. For da3metric-large they may come alone.
             align_to_input_ext_scale: give depth in the unit of the given cameras, and return those;
                 otherwise depth keeps the network's unit and the given cameras are moved into it.
-            process_res, process_res_method: how photos become views; see ``runtime.views``.
+            process_res, process_res_method: how photos become views; see ``runtime.scene.views``.
             focal_px: focal length in pixels of the photos, for da3metric-large. By default that of
                 the intrinsics, or of the files' EXIF.
         Returns:

@@ -1,7 +1,7 @@
 """Cameras into the network and out of it.
 
-Pose encodings to tokens and tokens to pose encodings; what the nine numbers mean stands in
-``runtime.cameras``. Source: ``model/cam_enc.py`` and ``model/cam_dec.py`` of Depth Anything 3.
+Pose encodings to tokens and tokens to pose encodings; ``runtime.scene.cameras`` says what the nine
+numbers mean. Source: ``model/cam_enc.py`` and ``model/cam_dec.py`` of Depth Anything 3.
 """
 
 import torch

@@ -13,7 +13,7 @@ from depth_anything_3.dpt import output_layers
 from depth_anything_3.dual_dpt import placed
 from layers.dpt import Reassemble, resize
 
-RAW = 37  # numbers a Gaussian, opacity not counted: see ``depth_anything_3.gaussians``
+RAW = 37  # numbers a Gaussian, opacity not counted: see ``runtime.scene.gaussians``
 
 
 class GSDPT(Reassemble):

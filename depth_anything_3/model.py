@@ -18,15 +18,15 @@ from depth_anything_3.camera import CameraDec, CameraEnc
 from depth_anything_3.config import DA3Spec
 from depth_anything_3.dpt import DPT
 from depth_anything_3.dual_dpt import DualDPT
-from depth_anything_3.gaussians import Gaussians, gaussians_of_scene, pose_scale
 from depth_anything_3.gs_dpt import GSDPT
 from layers.patch_embed import PATCH_SIZE
 from layers.vit import VITS
-from runtime.cameras import decode_pose, encode_pose
 from runtime.errors import InputError
-from runtime.ray_pose import cameras_from_rays
-from runtime.reference_view import DEFAULT_STRATEGY, check_strategy
-from runtime.sky import fill_sky
+from runtime.scene.cameras import decode_pose, encode_pose
+from runtime.scene.gaussians import Gaussians, gaussians_of_scene, pose_scale
+from runtime.scene.ray_pose import cameras_from_rays
+from runtime.scene.reference_view import DEFAULT_STRATEGY, check_strategy
+from runtime.scene.sky import fill_sky
 
 VIEWS_IN_MEMORY = 8  # that the heads decode at once
 Output = dict[str, Any]

@@ -13,8 +13,8 @@ from torch import nn
 
 from depth_anything_3.config import NETWORKS
 from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
-from runtime.reference_view import DEFAULT_STRATEGY
-from runtime.sky import metric_depth, to_metres
+from runtime.scene.reference_view import DEFAULT_STRATEGY
+from runtime.scene.sky import metric_depth, to_metres
 
 
 class NestedDepthAnything3Net(nn.Module):

@@ -16,7 +16,7 @@ from runtime.errors import InputError
 from runtime.manifest import WeightsSpec
 from runtime.photo.postprocess import resize_to_photo
 from runtime.predictor import Predictor
-from runtime.views import make_view
+from runtime.scene.views import make_view
 
 SEEDED = "-seeded"  # at the end of a label: the weights are random
 

@@ -13,17 +13,18 @@ from typing import Optional
 import numpy as np
 
 from runtime.artifact import Artifact
-from runtime.cameras import (
+from runtime.engines import Engine, load_engine
+from runtime.errors import ArtifactError, InputError
+from runtime.predict.found import ScenePrediction
+from runtime.scene.cameras import (
     decode_pose,
     encode_pose,
     homogeneous,
     inverse,
     normalise_extrinsics,
 )
-from runtime.engines import Engine, load_engine
-from runtime.errors import ArtifactError, InputError
-from runtime.ray_pose import cameras_from_rays
-from runtime.reference_view import (
+from runtime.scene.ray_pose import cameras_from_rays
+from runtime.scene.reference_view import (
     DEFAULT_STRATEGY,
     FEWEST_VIEWS,
     check_strategy,
@@ -31,9 +32,8 @@ from runtime.reference_view import (
     original_order,
     reference_first,
 )
-from runtime.scene import ScenePrediction
-from runtime.similarity import RANSAC_FROM_VIEWS, Similarity, align_cameras
-from runtime.views import View, check_camera_counts, fit_view, stack_views, view_intrinsics
+from runtime.scene.similarity import RANSAC_FROM_VIEWS, Similarity, align_cameras
+from runtime.scene.views import View, check_camera_counts, fit_view, stack_views, view_intrinsics
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from runtime.multiview import SceneEngine
 from runtime.photo.decode import focal_px_of
 from runtime.photo.postprocess import limits_of, resize_to_photo
 from runtime.photo.preprocess import check_photo, photo_to_tensor
-from runtime.sky import fill_sky
+from runtime.scene.sky import fill_sky
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from runtime.manifest import OutputSpec
 from runtime.multiview import ScenePredictor
 from runtime.photo.decode import read_photo
 from runtime.photo.postprocess import resize_to_photo
+from runtime.predict.found import ScenePrediction
 from runtime.predictor import Prediction
-from runtime.reference_view import DEFAULT_STRATEGY
-from runtime.scene import ScenePrediction
-from runtime.views import View
+from runtime.scene.reference_view import DEFAULT_STRATEGY
+from runtime.scene.views import View
 
 CAMERAS = "cameras.json"
 

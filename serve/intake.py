@@ -22,7 +22,7 @@ from werkzeug.formparser import FormDataParser
 from runtime.depth_file import COLORMAPS
 from runtime.errors import InputError, LimitError
 from runtime.photo.decode import photo_size
-from runtime.reference_view import DEFAULT_STRATEGY, STRATEGIES
+from runtime.scene.reference_view import DEFAULT_STRATEGY, STRATEGIES
 from runtime.storage import SCHEME, read_object, split_address
 from serve.problems import Problem
 from serve.settings import MIB, Settings

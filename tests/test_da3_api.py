@@ -12,10 +12,10 @@ from compile.registry import MODELS
 from compile.seeded import fill_seeded
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.config import NAMES
-from runtime.cameras import inverse
 from runtime.errors import CheckpointError, InputError
 from runtime.photo.decode import focal_px_of
-from runtime.views import make_view
+from runtime.scene.cameras import inverse
+from runtime.scene.views import make_view
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,10 @@ from recipe import batch
 from compile.seeded import fill_seeded, seeded_tensor
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.config import NAMES
-from depth_anything_3.gaussians import gaussians_of_scene, pose_scale, rotate_harmonics
 from layers.rope import patch_positions, rope_table, turn
 from layers.uv_embed import SHARE, uv_embedding
 from layers.weights import tied_groups
-from runtime.cameras import (
+from runtime.scene.cameras import (
     decode_pose,
     encode_pose,
     homogeneous,
@@ -30,11 +29,12 @@ from runtime.cameras import (
     quaternion_from_rotation,
     rotation_from_quaternion,
 )
-from runtime.ray_pose import cameras_from_rays, draw_groups, split_rotation
-from runtime.reference_view import STRATEGIES, choose_reference, reference_first
-from runtime.similarity import align_cameras
-from runtime.sky import fill_sky, metric_depth, to_metres
-from runtime.views import METHODS, make_view, same_size, view_intrinsics
+from runtime.scene.gaussians import gaussians_of_scene, pose_scale, rotate_harmonics
+from runtime.scene.ray_pose import cameras_from_rays, draw_groups, split_rotation
+from runtime.scene.reference_view import STRATEGIES, choose_reference, reference_first
+from runtime.scene.similarity import align_cameras
+from runtime.scene.sky import fill_sky, metric_depth, to_metres
+from runtime.scene.views import METHODS, make_view, same_size, view_intrinsics
 
 KEYS = Path(__file__).parent / "golden" / "keys"
 # what the full files keep of arrays whose name ends in __sub

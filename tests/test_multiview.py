@@ -16,7 +16,6 @@ from compile.targets.neuron import REWRITES as FOR_NEURON
 from compile.trace import trace
 from depth_anything_3.api import DepthAnything3
 from runtime.artifact import read_artifact
-from runtime.cameras import inverse
 from runtime.engines import available
 from runtime.errors import ArtifactError, InputError
 from runtime.folder import FolderJob
@@ -29,12 +28,13 @@ from runtime.multiview import (
     group_views,
     pick_views,
 )
+from runtime.predict.found import ScenePrediction
 from runtime.predictor import Predictor
-from runtime.reference_view import STRATEGIES
-from runtime.scene import ScenePrediction
+from runtime.scene.cameras import inverse
+from runtime.scene.reference_view import STRATEGIES
+from runtime.scene.similarity import Similarity
+from runtime.scene.views import fit_view, stack_views
 from runtime.scene_folder import run_scene
-from runtime.similarity import Similarity
-from runtime.views import fit_view, stack_views
 
 SIZE = (56, 84)
 VIEWS = (1, 2, 4)

@@ -10,8 +10,8 @@ from typing import Optional
 
 import numpy as np
 
-from runtime.cameras import inverse
 from runtime.errors import InputError
+from runtime.scene.cameras import inverse
 
 GROUPS, GROUP = 100, 8  # trials, and rays in each
 CANDIDATES = 0.3  # share of the rays, the most confident ones, that trials draw from

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.cameras import homogeneous, inverse
 from runtime.errors import InputError
+from runtime.scene.cameras import homogeneous, inverse
 
 RANSAC_FROM_VIEWS = 10
 RANSAC_TRIALS = 10

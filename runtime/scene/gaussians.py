@@ -10,14 +10,14 @@ from typing import Optional
 
 import numpy as np
 
-from runtime.cameras import (
+from runtime.errors import InputError
+from runtime.scene.cameras import (
     homogeneous,
     inverse,
     quaternion_from_rotation,
     rotation_from_quaternion,
 )
-from runtime.errors import InputError
-from runtime.similarity import align_cameras
+from runtime.scene.similarity import align_cameras
 
 DEGREE = 2
 COEFFICIENTS = (DEGREE + 1) ** 2
