@@ -17,12 +17,12 @@ from typing import Optional
 
 from compile.fetch import WITHOUT_WEIGHTS, local_checkpoint
 from compile.registry import DEMO, MODELS
-from runtime.artifact import Artifact, find_artifacts, read_artifact
+from runtime.artifact.folder import Artifact, find_artifacts, read_artifact
+from runtime.artifact.manifest import PRECISIONS
 from runtime.depth_file import COLORMAPS, FORMATS
 from runtime.engines import ENGINES, available
 from runtime.errors import ArtifactError, DepthError, InputError
 from runtime.folder import FolderJob, Outcome, find_photos, run_folder
-from runtime.manifest import PRECISIONS
 from runtime.multiview import ScenePredictor
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS, photo_size
 from runtime.predictor import Predictor, nearest_bucket

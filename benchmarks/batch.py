@@ -22,7 +22,7 @@ import torch
 from benchmarks.document import markdown_table
 from benchmarks.photos import FULL_HD_HW, write_photos
 from benchmarks.upstream_loop import Network, upstream_loop
-from runtime.artifact import read_artifact
+from runtime.artifact.folder import read_artifact
 from runtime.errors import ArtifactError
 from runtime.photo.decode import read_photo
 from runtime.predictor import Predictor, Prepared

@@ -13,7 +13,7 @@ from typing import Any
 
 from compile.registry import MODELS
 from depth_anything_3.config import NETWORKS
-from runtime.manifest import PRECISIONS
+from runtime.artifact.manifest import PRECISIONS
 
 SQUARE_HW, VIEW_HW = (518, 518), (280, 504)
 SERVED = Path("artifacts/demo-252x336-b1-openvino")

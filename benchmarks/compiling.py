@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.document import markdown_table
 from benchmarks.spent import run
 from compile.targets import target_module
-from runtime.artifact import read_artifact
+from runtime.artifact.folder import read_artifact
 from runtime.engines import available
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ import json, sys, time
 from pathlib import Path
 import numpy as np
 from benchmarks.peak import peak_mib, status_mib
-from runtime.artifact import read_artifact
+from runtime.artifact.folder import read_artifact
 from runtime.engines import load_engine
 from runtime.engines.onnxruntime import import_onnxruntime
 from runtime.engines.openvino import import_openvino

@@ -35,9 +35,9 @@ from compile.trace import trace
 from depth_anything_3.model import DepthAnything3Net
 from depth_anything_v2.config import ENCODERS
 from layers.vit import VITS
+from runtime.artifact.manifest import InputSpec, StageSpec
 from runtime.engines.cuda import DeviceCall
 from runtime.errors import InputError
-from runtime.manifest import InputSpec, StageSpec
 from runtime.multiview import SceneEngine
 
 log = logging.getLogger(__name__)

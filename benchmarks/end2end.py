@@ -30,7 +30,7 @@ from compile.checkpoint import load_model
 from compile.parity import compare
 from compile.registry import find_model
 from depth_anything_v2.dpt import DepthAnythingV2
-from runtime.artifact import Artifact, read_artifact
+from runtime.artifact.folder import Artifact, read_artifact
 from runtime.errors import ArtifactError, InputError
 from runtime.folder import FolderJob, find_photos, run_folder
 from runtime.photo.decode import FULL, read_photo

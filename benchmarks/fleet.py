@@ -21,7 +21,7 @@ from benchmarks.photos import FULL_HD_HW, write_list, write_photos
 from compile.commands import traced_graphs
 from compile.job import CompileJob, compile_model
 from compile.resources import INSTANCES, Needs, needs_of
-from runtime.artifact import Artifact
+from runtime.artifact.folder import Artifact
 from runtime.errors import DepthError
 from serve.batch.job import SIMULATED, BatchJob
 from serve.batch.listing import list_inputs

@@ -34,7 +34,7 @@ CALL = f"""
 import json, sys, time
 from pathlib import Path
 import numpy as np
-from runtime.artifact import read_artifact
+from runtime.artifact.folder import read_artifact
 from runtime.engines import load_engine
 artifact = read_artifact(Path(sys.argv[1]))
 engine = load_engine(artifact.path, artifact.manifest, "cpu")

@@ -43,9 +43,9 @@ from compile.registry import find_model
 from compile.targets import target_module
 from depth_anything_v2.config import ENCODERS
 from layers.vit import VITS
+from runtime.artifact.manifest import InputSpec
 from runtime.engines import available
 from runtime.errors import CompileError, DepthError, InputError, MissingDependency
-from runtime.manifest import InputSpec
 
 log = logging.getLogger(__name__)
 

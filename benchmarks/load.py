@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.clients import Load, Request, closed_loop, fixed_rate, percentile
 from benchmarks.document import markdown_table
 from benchmarks.peers import install
-from runtime.artifact import read_artifact
+from runtime.artifact.folder import read_artifact
 from runtime.errors import InputError
 from runtime.photo.decode import read_photo
 from runtime.predictor import Predictor

@@ -21,7 +21,7 @@ from compile.fetch import local_checkpoint
 from compile.job import CompileJob, compile_model
 from compile.parity import compare
 from compile.registry import find_model
-from runtime.artifact import Artifact
+from runtime.artifact.folder import Artifact
 from runtime.engines.openvino import compiled
 from runtime.photo.preprocess import photo_to_tensor
 

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.document import markdown_table
 from benchmarks.rounds import interleave
 from compile.job import CompileJob, compile_model
-from runtime.artifact import Artifact
+from runtime.artifact.folder import Artifact
 from runtime.engines import load_engine
 from runtime.engines.openvino import compiled, import_openvino
 

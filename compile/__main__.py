@@ -18,8 +18,8 @@ from compile.fetch import (
 from compile.registry import MODELS, table
 from compile.targets import CHOICES, NEURON_TARGETS
 from compile.targets.options import CASTS, DEFAULT_CASTS, NeuronOptions
+from runtime.artifact.manifest import PRECISIONS
 from runtime.errors import DepthError, MissingDependency
-from runtime.manifest import PRECISIONS
 
 USUAL = "usual"
 EXAMPLES = """examples:

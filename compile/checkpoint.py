@@ -21,9 +21,9 @@ from depth_anything_3.api import DepthAnything3
 from depth_anything_v2.dpt import DepthAnythingV2
 from layers.vit import VITS
 from layers.weights import differences, fill
-from runtime.artifact import sha256_of
+from runtime.artifact.folder import sha256_of
+from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import CheckpointError
-from runtime.manifest import WeightsSpec
 from runtime.optional import require
 
 log = logging.getLogger(__name__)

@@ -243,7 +243,7 @@ def traced_graphs(
     from compile.targets import neuron
     from compile.trace import trace
     from depth_anything_3.config import NESTED
-    from runtime.manifest import InputSpec
+    from runtime.artifact.manifest import InputSpec
 
     check_rewrites(without)
     if model in NESTED:  # two networks: the metric one takes each view for itself

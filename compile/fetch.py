@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from compile.registry import DEMO, ROWS, ModelSpec
-from runtime.artifact import sha256_of
+from runtime.artifact.folder import sha256_of
 from runtime.errors import CheckpointError
 from runtime.optional import require
 

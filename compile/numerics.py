@@ -21,8 +21,8 @@ from torch.fx.node import Node
 from compile.deploy import COMMON, MATRIX, deployment_form
 from compile.parity import compare
 from depth_anything_v2.dpt import DepthAnythingV2
+from runtime.artifact.manifest import ParityCase
 from runtime.errors import InputError
-from runtime.manifest import ParityCase
 from runtime.photo.decode import read_photo
 from runtime.photo.preprocess import photo_to_tensor
 

@@ -14,9 +14,9 @@ from torch import nn
 
 from compile.stages import Stage
 from depth_anything_3.model import DepthAnything3Net
+from runtime.artifact.manifest import InputSpec, Manifest, ParityCase, ParityReport
 from runtime.engines import Engine
 from runtime.errors import CompileError
-from runtime.manifest import InputSpec, Manifest, ParityCase, ParityReport
 from runtime.multiview import CAMERA_ENCODER
 from runtime.photo.decode import read_photo
 from runtime.photo.preprocess import MEAN, STD, as_bytes, photo_to_tensor

@@ -8,8 +8,8 @@ from typing import Optional
 
 from depth_anything_3.config import METRIC, NESTED, NETWORKS
 from depth_anything_v2.config import MAX_DEPTH_M
+from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
-from runtime.manifest import OutputSpec
 from runtime.scene.sky import METRIC_FOCAL_PX
 
 NON_COMMERCIAL = "CC-BY-NC-4.0"

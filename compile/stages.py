@@ -23,8 +23,8 @@ from depth_anything_3.model import DepthAnything3Net
 from depth_anything_v2.dpt import DepthAnythingV2
 from layers.patch_embed import PATCH_SIZE
 from layers.vit import VITS
+from runtime.artifact.manifest import InputSpec, OutputSpec, StageSpec, TensorSpec
 from runtime.errors import InputError
-from runtime.manifest import InputSpec, OutputSpec, StageSpec, TensorSpec
 from runtime.multiview import (
     CAMERA_DECODER,
     CAMERA_ENCODER,

@@ -11,9 +11,9 @@ from typing import Any, Optional
 import numpy as np
 
 from compile.registry import find_model
-from runtime.artifact import find_artifacts, read_artifact
+from runtime.artifact.folder import find_artifacts, read_artifact
+from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import InputError
-from runtime.manifest import WeightsSpec
 from runtime.photo.postprocess import resize_to_photo
 from runtime.predictor import Predictor
 from runtime.scene.views import make_view

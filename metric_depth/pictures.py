@@ -8,8 +8,8 @@ import numpy as np
 
 from metric_depth.metrics import align_disparity, right_pairs
 from metric_depth.samples import Sample
+from runtime.artifact.manifest import OutputSpec
 from runtime.depth_file import colorize
-from runtime.manifest import OutputSpec
 
 PANEL = 320  # pixels of a panel's longer side
 GAP = 4

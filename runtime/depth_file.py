@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from runtime.manifest import OutputSpec
+from runtime.artifact.manifest import OutputSpec
 from runtime.optional import require
 from runtime.photo.postprocess import limits_of
 from runtime.png import png_bytes

@@ -12,7 +12,7 @@ from typing import Optional
 
 import numpy as np
 
-from runtime.artifact import Artifact
+from runtime.artifact.folder import Artifact
 from runtime.engines import Engine, load_engine
 from runtime.errors import ArtifactError, InputError
 from runtime.predict.found import ScenePrediction

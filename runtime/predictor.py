@@ -16,10 +16,10 @@ from typing import Optional, Union
 
 import numpy as np
 
-from runtime.artifact import Artifact
+from runtime.artifact.folder import Artifact
+from runtime.artifact.manifest import OutputSpec
 from runtime.engines import Engine, load_engine
 from runtime.errors import ArtifactError, InputError
-from runtime.manifest import OutputSpec
 from runtime.multiview import SceneEngine
 from runtime.photo.decode import focal_px_of
 from runtime.photo.postprocess import limits_of, resize_to_photo

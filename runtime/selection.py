@@ -7,10 +7,10 @@ the graph that it goes to. A lower one is for those who name its folder.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from runtime.artifact import Artifact, find_artifacts, read_artifact
+from runtime.artifact.folder import Artifact, find_artifacts, read_artifact
+from runtime.artifact.manifest import PRECISIONS
 from runtime.engines import ENGINES, available
 from runtime.errors import ArtifactError
-from runtime.manifest import PRECISIONS
 
 NON_COMMERCIAL = ("NC", "untagged")  # in the names of such licences
 

@@ -23,8 +23,8 @@ import numpy as np
 import yaml
 from flask import Flask, Response, g, request
 
+from runtime.artifact.manifest import to_json
 from runtime.errors import DepthError, DeviceError, InputError
-from runtime.manifest import to_json
 from runtime.optional import require, version_of
 from runtime.photo.decode import read_photo
 from serve import metrics

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from runtime.artifact import Artifact
+from runtime.artifact.folder import Artifact
 from runtime.errors import InputError
 from runtime.multiview import ENCODER_LOCAL, ScenePredictor, group_views, pick_views
 from runtime.predictor import Predictor, Prepared, nearest_bucket

@@ -13,8 +13,8 @@ from typing import Any, Optional
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
-from runtime.archive import unpack
-from runtime.artifact import Artifact
+from runtime.artifact.archive import unpack
+from runtime.artifact.folder import Artifact
 from runtime.errors import ArtifactError, DepthError
 from serve import metrics
 from serve.board import Board

@@ -16,8 +16,8 @@ from hypothesis import settings
 from PIL import Image
 from served import tiny_served  # noqa: F401 a fixture
 
-from runtime.artifact import Artifact, commit, describe_files, partial_folder
-from runtime.manifest import (
+from runtime.artifact.folder import Artifact, commit, describe_files, partial_folder
+from runtime.artifact.manifest import (
     InputSpec,
     Manifest,
     OutputSpec,

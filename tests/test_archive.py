@@ -6,8 +6,8 @@ import tarfile
 
 import pytest
 
-from runtime.archive import inspect, pack, unpack
-from runtime.artifact import MANIFEST, Artifact, read_artifact
+from runtime.artifact.archive import inspect, pack, unpack
+from runtime.artifact.folder import MANIFEST, Artifact, read_artifact
 from runtime.errors import ArtifactError, InputError
 
 GOOD = "demo-28x28-b1-torchscript"

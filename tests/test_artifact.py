@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.artifact import (
+from runtime.artifact.folder import (
     MANIFEST,
     MANIFEST_BYTES,
     PARTIAL,
@@ -165,7 +165,7 @@ def test_the_scratch_folder_makes_the_folders_above_it(tmp_path):
 KILLED = """
 import sys
 from pathlib import Path
-from runtime.artifact import MANIFEST, partial_folder
+from runtime.artifact.folder import MANIFEST, partial_folder
 
 with partial_folder(Path(sys.argv[1])) as folder:
     (folder / "graph.pt").write_bytes(b"half a graph")

@@ -19,8 +19,8 @@ from compile.__main__ import main
 from compile.registry import MODELS
 from compile.seeded import fill_seeded
 from depth_anything_v2.dpt import DepthAnythingV2
+from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import CheckpointError
-from runtime.manifest import WeightsSpec
 
 VITS = MODELS["vits"]
 OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1"}

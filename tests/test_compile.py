@@ -22,10 +22,10 @@ from compile.targets import int8
 from compile.targets.mixed import rounded
 from compile.targets.torchscript import REWRITES
 from depth_anything_v2.dpt import DepthAnythingV2
-from runtime.artifact import find_artifacts, read_artifact
+from runtime.artifact.folder import find_artifacts, read_artifact
+from runtime.artifact.manifest import InputSpec
 from runtime.engines import available, openvino
 from runtime.errors import CompileError, InputError
-from runtime.manifest import InputSpec
 from runtime.predictor import Predictor
 
 SIZE = ["--sizes", "56x84"]  # small: every operator of the real size, in a second
@@ -132,7 +132,7 @@ def test_nothing_outside_the_output_folder_is_written(compiled, tmp_path, target
     code = (
         "import sys, numpy\n"
         "from pathlib import Path\n"
-        "from runtime.artifact import read_artifact\n"
+        "from runtime.artifact.folder import read_artifact\n"
         "from runtime.predictor import Predictor\n"
         "from compile.targets import target_module\n"
         "target_module(sys.argv[2]).versions()\n"

@@ -12,11 +12,11 @@ from marks import cuda
 from stand_in_cuda import StandInTorch
 
 from compile.job import CompileJob, compile_model
+from runtime.artifact.manifest import StageSpec, TensorSpec
 from runtime.engines import load_engine
 from runtime.engines.cuda import DeviceCall
 from runtime.engines.torchscript import failures_named, shared_graph
 from runtime.errors import DeviceError, InputError
-from runtime.manifest import StageSpec, TensorSpec
 from runtime.predictor import Predictor
 
 STAGE = StageSpec("double", "graph.pt", (TensorSpec("x", (2, 3)),), (TensorSpec("y", (2, 3)),))

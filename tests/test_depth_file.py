@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from runtime.artifact import Artifact
+from runtime.artifact.folder import Artifact
+from runtime.artifact.manifest import KINDS, OutputSpec
 from runtime.depth_file import (
     COLORMAPS,
     FORMATS,
@@ -31,7 +32,6 @@ from runtime.depth_file import (
     write_atomically,
     write_prediction,
 )
-from runtime.manifest import KINDS, OutputSpec
 from runtime.predictor import Prediction
 
 DISPARITY, DEPTH, METRIC = OutputSpec("disparity"), OutputSpec("depth"), OutputSpec("depth_m", 20.0)

@@ -18,8 +18,8 @@ from metric_depth.judge import SHOWN, judge_all, summarise
 from metric_depth.pictures import PANEL, RIGHT, UNKNOWN, WRONG, strip
 from metric_depth.report import COLUMNS, page, plain_name, read_runs, table
 from metric_depth.samples import Entry, Sample, with_depth
+from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import InputError
-from runtime.manifest import WeightsSpec
 
 HOSTILE = '<img src=x onerror="alert(1)">.png'
 

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.errors import ArtifactError, InputError
-from runtime.manifest import (
+from runtime.artifact.manifest import (
     KINDS,
     PRECISIONS,
     SCHEMA_VERSION,
@@ -31,6 +30,7 @@ from runtime.manifest import (
     from_json,
     to_json,
 )
+from runtime.errors import ArtifactError, InputError
 
 GOLDEN = Path(__file__).parent / "golden" / "manifest.json"
 

@@ -11,8 +11,8 @@ from compile.job import CompileJob, compile_model
 from compile.seeded import fill_seeded
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.config import METRIC, NETWORKS, SMALL, DA3Spec
+from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
-from runtime.manifest import OutputSpec
 from runtime.photo.decode import EXIF_IFD, FOCAL_35_MM
 from runtime.predictor import Predictor
 

@@ -15,11 +15,11 @@ from compile.stages import stages_of
 from compile.targets.neuron import REWRITES as FOR_NEURON
 from compile.trace import trace
 from depth_anything_3.api import DepthAnything3
-from runtime.artifact import read_artifact
+from runtime.artifact.folder import read_artifact
+from runtime.artifact.manifest import InputSpec, OutputSpec
 from runtime.engines import available
 from runtime.errors import ArtifactError, InputError
 from runtime.folder import FolderJob
-from runtime.manifest import InputSpec, OutputSpec
 from runtime.multiview import (
     CAMERA_TOKENS,
     ENCODER_GLOBAL,

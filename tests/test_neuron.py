@@ -24,10 +24,10 @@ from compile.targets import pick_target
 from compile.targets.neuron import attempts, compiler_args, older_spelling, replace_relayout
 from compile.targets.options import CASTS, NeuronOptions
 from compile.targets.source import Source
-from runtime.artifact import read_artifact
+from runtime.artifact.folder import read_artifact
+from runtime.artifact.manifest import InputSpec
 from runtime.engines import load_engine
 from runtime.errors import CompileError, DeviceError, InputError
-from runtime.manifest import InputSpec
 
 SHAPE = ((56, 84),)
 NAME = "demo-56x84-b1-neuron"

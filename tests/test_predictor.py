@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.artifact import Artifact, read_artifact
+from runtime.artifact.folder import Artifact, read_artifact
 from runtime.engines import load_engine
 from runtime.errors import ArtifactError, InputError
 from runtime.photo.postprocess import resize_to_photo

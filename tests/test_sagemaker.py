@@ -22,10 +22,10 @@ from botocore.validate import ParamValidator
 from moto.sagemaker.models import sagemaker_backends
 from stand_in_aws import empty_aws
 
-from runtime.archive import inspect, pack
-from runtime.artifact import commit, describe_files, partial_folder
+from runtime.artifact.archive import inspect, pack
+from runtime.artifact.folder import commit, describe_files, partial_folder
+from runtime.artifact.manifest import TARGETS
 from runtime.errors import InputError
-from runtime.manifest import TARGETS
 from serve.sagemaker import cleanup, rollout
 from serve.sagemaker.__main__ import main
 from serve.sagemaker.admission import admit

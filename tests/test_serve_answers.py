@@ -12,7 +12,7 @@ from PIL import Image
 from served import Served, ask, get, post, serving
 from stand_in_aws import CREDENTIALS, empty_aws
 
-from runtime.manifest import OutputSpec
+from runtime.artifact.manifest import OutputSpec
 from runtime.photo.decode import read_photo
 from runtime.predictor import Predictor
 from serve.intake import KINDS
@@ -361,7 +361,7 @@ def test_spans_are_exported_where_opentelemetry_is_switched_on(tiny_artifact, rg
 
 
 def test_an_archive_is_served_as_the_folder_is(tiny_artifact, tmp_path, rgb, predictor):
-    from runtime.archive import pack
+    from runtime.artifact.archive import pack
 
     pack([tiny_artifact], tmp_path / "model.tar.gz")
     for model in (tmp_path, tmp_path / "model.tar.gz"):
@@ -372,7 +372,7 @@ def test_an_archive_is_served_as_the_folder_is(tiny_artifact, tmp_path, rgb, pre
 
 def test_a_scene_of_depth_anything_3_comes_with_its_cameras(tmp_path, make_photo):
     from compile.job import CompileJob, compile_model
-    from runtime.artifact import read_artifact
+    from runtime.artifact.folder import read_artifact
     from runtime.multiview import ScenePredictor
 
     job = CompileJob(

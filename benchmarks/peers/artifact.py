@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from answer import answer
 
-from runtime.artifact import read_artifact
+from runtime.artifact.folder import read_artifact
 from runtime.engines import load_engine
 from runtime.optional import version_of
 

@@ -11,7 +11,7 @@ import litserve
 import numpy as np
 from fastapi import Request, Response
 
-from runtime.artifact import read_artifact
+from runtime.artifact.folder import read_artifact
 from runtime.photo.decode import read_photo
 from runtime.predictor import Predictor
 

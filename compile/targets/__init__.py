@@ -8,9 +8,9 @@ what it takes of ``compile.deploy.REWRITES`` unless told otherwise.
 import importlib
 from types import ModuleType
 
+from runtime.artifact.manifest import BY_CASTS, TARGETS
 from runtime.engines import available
 from runtime.errors import InputError
-from runtime.manifest import BY_CASTS, TARGETS
 
 CHOICES = ("auto", *TARGETS)
 NEURON_TARGETS = BY_CASTS  # where their compiler is installed, they are meant

@@ -17,8 +17,8 @@ import numpy as np
 from tqdm import tqdm
 
 from compile.parity import compare
+from runtime.artifact.manifest import ParityCase
 from runtime.errors import CompileError
-from runtime.manifest import ParityCase
 from runtime.optional import require, version_of
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from torch import nn
 
 from compile.stages import Stage
 from compile.targets.options import NeuronOptions
-from runtime.manifest import InputSpec
+from runtime.artifact.manifest import InputSpec
 from runtime.photo.preprocess import RGB_MEAN
 
 

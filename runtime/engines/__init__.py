@@ -8,8 +8,8 @@ from typing import Optional
 
 import numpy as np
 
+from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.errors import ArtifactError, DepthError, InputError
-from runtime.manifest import Manifest, StageSpec
 
 Engine = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from runtime.manifest import StageSpec
+from runtime.artifact.manifest import StageSpec
 
 log = logging.getLogger(__name__)
 

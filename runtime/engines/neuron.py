@@ -13,10 +13,10 @@ from typing import Optional
 
 import numpy as np
 
+from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import ENGINES, Engine
 from runtime.engines.torchscript import named_outputs
 from runtime.errors import DeviceError
-from runtime.manifest import Manifest, StageSpec
 from runtime.optional import require
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from typing import Optional
 
 import numpy as np
 
+from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import Engine
-from runtime.manifest import Manifest, StageSpec
 from runtime.optional import require
 
 

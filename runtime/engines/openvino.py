@@ -8,8 +8,8 @@ from typing import Any, Optional
 
 import numpy as np
 
+from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import Engine
-from runtime.manifest import Manifest, StageSpec
 from runtime.optional import require
 
 # What the engine is told for a precision; what is not int8 in an int8 graph is bfloat16.

@@ -10,10 +10,10 @@ from typing import Any, Optional
 
 import numpy as np
 
+from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import Engine
 from runtime.engines.cuda import DeviceCall
 from runtime.errors import DeviceError, InputError
-from runtime.manifest import Manifest, StageSpec
 from runtime.optional import require
 
 # Graphs in use, by file and device: engines of one artifact share its weights.

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from runtime.manifest import KINDS
+from runtime.artifact.manifest import KINDS
 
 
 @dataclass

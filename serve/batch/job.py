@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from runtime.artifact import Artifact
+from runtime.artifact.folder import Artifact
 from runtime.depth_file import COLORMAPS, FORMATS
 from runtime.errors import InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
-from runtime.artifact import Artifact
+from runtime.artifact.folder import Artifact
 from runtime.pipeline import run_pipeline
 from runtime.predictor import Predictor
 from serve.batch.job import BatchJob

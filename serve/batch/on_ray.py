@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Optional
 
-from runtime.artifact import Artifact
+from runtime.artifact.folder import Artifact
 from runtime.optional import require
 from serve.batch.job import BatchJob
 from serve.batch.listing import Item

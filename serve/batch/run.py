@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Optional
 
-from runtime.artifact import Artifact
+from runtime.artifact.folder import Artifact
 from runtime.depth_file import SIMULATED
 from runtime.errors import InputError
 from runtime.storage import Storage

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.artifact import Artifact
+from runtime.artifact.folder import Artifact
 from runtime.engines import Engine
 from runtime.predictor import Prediction, Predictor
 

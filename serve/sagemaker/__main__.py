@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Optional
 
-from runtime.archive import inspect, pack
-from runtime.artifact import find_artifacts, read_artifact, sha256_of
+from runtime.artifact.archive import inspect, pack
+from runtime.artifact.folder import find_artifacts, read_artifact, sha256_of
 from runtime.errors import ArtifactError, DepthError, InputError
 from runtime.selection import needs_consent
 from serve.sagemaker.admission import admit

@@ -5,8 +5,8 @@ Manifests and a choice of instance in; silence and warnings out, or an error.
 
 from collections.abc import Sequence
 
+from runtime.artifact.manifest import Manifest
 from runtime.errors import InputError
-from runtime.manifest import Manifest
 from runtime.selection import needs_consent
 from serve.sagemaker.instances import Instance
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Optional
 
-from runtime.artifact import (
+from runtime.artifact.folder import (
     MANIFEST,
     MANIFEST_BYTES,
     PARTIAL,
@@ -26,8 +26,8 @@ from runtime.artifact import (
     partial_folder,
     read_artifact,
 )
+from runtime.artifact.manifest import PLAIN, Manifest, from_json
 from runtime.errors import ArtifactError, InputError
-from runtime.manifest import PLAIN, Manifest, from_json
 
 LIMIT_BYTES = 16 << 30  # twice the largest model in float32
 LIMIT_FILES = 1000

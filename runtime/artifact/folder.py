@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.artifact.manifest import FileSpec, Manifest, from_json, to_json
 from runtime.errors import ArtifactError
-from runtime.manifest import FileSpec, Manifest, from_json, to_json
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 1 << 20

@@ -1,0 +1,1 @@
+"""An artifact: what its manifest says, its folder on disk, its archive."""
