@@ -23,9 +23,9 @@ from runtime.depth_file import COLORMAPS, FORMATS
 from runtime.engines import ENGINES, available
 from runtime.errors import ArtifactError, DepthError, InputError
 from runtime.folder import FolderJob, Outcome, find_photos, run_folder
-from runtime.multiview import ScenePredictor
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS, photo_size
-from runtime.predictor import Predictor, nearest_bucket
+from runtime.predict.predictor import Predictor, nearest_bucket
+from runtime.predict.scenes import ScenePredictor
 from runtime.scene_folder import run_scene
 
 ARTIFACTS = Path("artifacts")

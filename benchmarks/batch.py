@@ -25,7 +25,7 @@ from benchmarks.upstream_loop import Network, upstream_loop
 from runtime.artifact.folder import read_artifact
 from runtime.errors import ArtifactError
 from runtime.photo.decode import read_photo
-from runtime.predictor import Predictor, Prepared
+from runtime.predict.predictor import Predictor, Prepared
 from runtime.storage import Folder
 from serve.batch.job import JOB
 from serve.batch.records import read_records

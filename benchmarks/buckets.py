@@ -32,7 +32,7 @@ from runtime.folder import FolderJob, find_photos
 from runtime.photo.decode import read_photo
 from runtime.photo.postprocess import resize_to_photo
 from runtime.photo.preprocess import network_size, photo_to_tensor
-from runtime.predictor import nearest_bucket
+from runtime.predict.predictor import nearest_bucket
 
 log = logging.getLogger(__name__)
 

@@ -38,7 +38,7 @@ from layers.vit import VITS
 from runtime.artifact.manifest import InputSpec, StageSpec
 from runtime.engines.cuda import DeviceCall
 from runtime.errors import InputError
-from runtime.multiview import SceneEngine
+from runtime.predict.scenes import SceneEngine
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from compile.job import CompileJob, compile_model
 from compile.seeded import fill_seeded
 from depth_anything_3.api import DepthAnything3
 from runtime.engines import available
-from runtime.multiview import SceneEngine
+from runtime.predict.scenes import SceneEngine
 
 log = logging.getLogger(__name__)
 

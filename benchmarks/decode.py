@@ -21,7 +21,7 @@ from compile.parity import compare
 from compile.registry import DEMO, find_model
 from runtime.folder import FolderJob, find_photos
 from runtime.photo.decode import read_at_least, read_photo
-from runtime.predictor import Predictor
+from runtime.predict.predictor import Predictor
 
 log = logging.getLogger(__name__)
 

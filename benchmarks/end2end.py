@@ -35,7 +35,7 @@ from runtime.errors import ArtifactError, InputError
 from runtime.folder import FolderJob, find_photos, run_folder
 from runtime.photo.decode import FULL, read_photo
 from runtime.photo.decode import REDUCED as SMALLER
-from runtime.predictor import Predictor
+from runtime.predict.predictor import Predictor
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from benchmarks.peers import install
 from runtime.artifact.folder import read_artifact
 from runtime.errors import InputError
 from runtime.photo.decode import read_photo
-from runtime.predictor import Predictor
+from runtime.predict.predictor import Predictor
 
 log = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from runtime.depth_file import (
     write_atomically,
 )
 from runtime.photo.decode import DECODES, REDUCED, read_at_least
-from runtime.predictor import Prediction, Predictor, Prepared
+from runtime.predict.predictor import Prediction, Predictor, Prepared
 
 log = logging.getLogger(__name__)
 

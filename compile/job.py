@@ -28,8 +28,8 @@ from runtime.artifact.folder import Artifact, commit, describe_files, partial_fo
 from runtime.artifact.manifest import PRECISIONS, InputSpec, Manifest, ParityReport, WeightsSpec
 from runtime.engines import load_engine
 from runtime.errors import CheckpointError, CompileError, InputError
-from runtime.multiview import CAMERA_TOKENS
 from runtime.photo.preprocess import RGB_MEAN, RGB_STD
+from runtime.predict.scenes import CAMERA_TOKENS
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from depth_anything_3.model import DepthAnything3Net
 from runtime.artifact.manifest import InputSpec, Manifest, ParityCase, ParityReport
 from runtime.engines import Engine
 from runtime.errors import CompileError
-from runtime.multiview import CAMERA_ENCODER
 from runtime.photo.decode import read_photo
 from runtime.photo.preprocess import MEAN, STD, as_bytes, photo_to_tensor
+from runtime.predict.scenes import CAMERA_ENCODER
 
 PHOTO = Path(__file__).parent / "data" / "chelsea.jpg"  # CC0, see input_images/ORIGIN.md
 

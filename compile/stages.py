@@ -25,7 +25,8 @@ from layers.patch_embed import PATCH_SIZE
 from layers.vit import VITS
 from runtime.artifact.manifest import InputSpec, OutputSpec, StageSpec, TensorSpec
 from runtime.errors import InputError
-from runtime.multiview import (
+from runtime.photo.preprocess import MEAN
+from runtime.predict.scenes import (
     CAMERA_DECODER,
     CAMERA_ENCODER,
     DEPTH_HEAD,
@@ -33,7 +34,6 @@ from runtime.multiview import (
     ENCODER_LOCAL,
     RAY_HEAD,
 )
-from runtime.photo.preprocess import MEAN
 
 Rewrites = Collection[str]
 

@@ -19,10 +19,10 @@ from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
 from depth_anything_3.nested import NestedDepthAnything3Net
 from layers.weights import differences, fill
 from runtime.errors import CheckpointError, InputError
-from runtime.multiview import align_to_given
 from runtime.optional import require
 from runtime.photo.decode import focal_px_of, read_photo
 from runtime.predict.found import ScenePrediction
+from runtime.predict.scenes import align_to_given
 from runtime.scene.cameras import homogeneous, normalise_extrinsics
 from runtime.scene.reference_view import DEFAULT_STRATEGY
 from runtime.scene.sky import SKY_MASK, metric_depth

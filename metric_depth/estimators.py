@@ -15,7 +15,7 @@ from runtime.artifact.folder import find_artifacts, read_artifact
 from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import InputError
 from runtime.photo.postprocess import resize_to_photo
-from runtime.predictor import Predictor
+from runtime.predict.predictor import Predictor
 from runtime.scene.views import make_view
 
 SEEDED = "-seeded"  # at the end of a label: the weights are random

@@ -23,7 +23,7 @@ from runtime.artifact.manifest import OutputSpec
 from runtime.optional import require
 from runtime.photo.postprocess import limits_of
 from runtime.png import png_bytes
-from runtime.predictor import Prediction
+from runtime.predict.predictor import Prediction
 
 SIDECAR = ".json"
 FORMATS = ("png", "png16", "npz", "exr", "pfm", "tiff")

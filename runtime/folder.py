@@ -14,8 +14,8 @@ import numpy as np
 from runtime.depth_file import write_prediction
 from runtime.errors import InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS, REDUCED, SUFFIXES, read_at_least
-from runtime.pipeline import Loaded, run_pipeline
-from runtime.predictor import Predictor
+from runtime.predict.pipeline import Loaded, run_pipeline
+from runtime.predict.predictor import Predictor
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from runtime.artifact.manifest import OutputSpec
 from runtime.depth_file import write_atomically, write_prediction
 from runtime.errors import InputError
 from runtime.folder import FolderJob, Outcome, find_photos, output_base
-from runtime.multiview import ScenePredictor
 from runtime.photo.decode import read_photo
 from runtime.photo.postprocess import resize_to_photo
 from runtime.predict.found import ScenePrediction
-from runtime.predictor import Prediction
+from runtime.predict.predictor import Prediction
+from runtime.predict.scenes import ScenePredictor
 from runtime.scene.reference_view import DEFAULT_STRATEGY
 from runtime.scene.views import View
 

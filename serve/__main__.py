@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 from runtime.errors import DepthError
-from runtime.selection import check_licence, usable_artifacts
+from runtime.predict.choose import check_licence, usable_artifacts
 from serve.scratch import scratch_folder
 from serve.settings import Settings, from_environment, table
 

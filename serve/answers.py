@@ -15,7 +15,7 @@ from runtime.artifact.manifest import KINDS
 from runtime.depth_file import colorize, describe, encode_npz, encode_png, encode_tiff, to_uint16
 from runtime.photo.postprocess import resize_to_photo
 from runtime.predict.found import ScenePrediction
-from runtime.predictor import Prediction
+from runtime.predict.predictor import Prediction
 from runtime.scene.views import View
 from serve.intake import CUSTOM_ATTRIBUTES, JSON, NPY, NPZ, Options, header_facts
 from serve.problems import Problem

@@ -13,8 +13,8 @@ import numpy as np
 
 from runtime.artifact.folder import Artifact
 from runtime.errors import InputError
-from runtime.multiview import ENCODER_LOCAL, ScenePredictor, group_views, pick_views
-from runtime.predictor import Predictor, Prepared, nearest_bucket
+from runtime.predict.predictor import Predictor, Prepared, nearest_bucket
+from runtime.predict.scenes import ENCODER_LOCAL, ScenePredictor, group_views, pick_views
 from serve.batching import Lane
 from serve.intake import Job
 

@@ -42,7 +42,7 @@ WAIT = ("--engine", "simulated", "--service-ms", "2")
 
 def test_all_is_real_but_the_graph(run, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "runtime.predictor.load_engine", lambda *_: pytest.fail("a graph is loaded")
+        "runtime.predict.predictor.load_engine", lambda *_: pytest.fail("a graph is loaded")
     )
     output = tmp_path / "depth"
     assert run(output, *WAIT, "--workers", "4", "--formats", "npz,png16,png") == 0

@@ -26,7 +26,7 @@ from runtime.artifact.folder import find_artifacts, read_artifact
 from runtime.artifact.manifest import InputSpec
 from runtime.engines import available, openvino
 from runtime.errors import CompileError, InputError
-from runtime.predictor import Predictor
+from runtime.predict.predictor import Predictor
 
 SIZE = ["--sizes", "56x84"]  # small: every operator of the real size, in a second
 TARGETS = [
@@ -133,7 +133,7 @@ def test_nothing_outside_the_output_folder_is_written(compiled, tmp_path, target
         "import sys, numpy\n"
         "from pathlib import Path\n"
         "from runtime.artifact.folder import read_artifact\n"
-        "from runtime.predictor import Predictor\n"
+        "from runtime.predict.predictor import Predictor\n"
         "from compile.targets import target_module\n"
         "target_module(sys.argv[2]).versions()\n"
         "Predictor([read_artifact(Path(sys.argv[1]))]).warm_up()\n"

@@ -17,7 +17,7 @@ from runtime.engines import load_engine
 from runtime.engines.cuda import DeviceCall
 from runtime.engines.torchscript import failures_named, shared_graph
 from runtime.errors import DeviceError, InputError
-from runtime.predictor import Predictor
+from runtime.predict.predictor import Predictor
 
 STAGE = StageSpec("double", "graph.pt", (TensorSpec("x", (2, 3)),), (TensorSpec("y", (2, 3)),))
 

@@ -32,7 +32,7 @@ from runtime.depth_file import (
     write_atomically,
     write_prediction,
 )
-from runtime.predictor import Prediction
+from runtime.predict.predictor import Prediction
 
 DISPARITY, DEPTH, METRIC = OutputSpec("disparity"), OutputSpec("depth"), OutputSpec("depth_m", 20.0)
 OUTPUTS = [DISPARITY, DEPTH, METRIC]

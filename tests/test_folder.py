@@ -14,8 +14,8 @@ import runtime.folder
 from runtime.errors import ArtifactError, InputError
 from runtime.folder import FolderJob, find_photos, output_base, run_folder
 from runtime.photo.decode import read_at_least, read_photo
-from runtime.pipeline import READ_AHEAD, WRITE_BEHIND
-from runtime.predictor import Predictor
+from runtime.predict.pipeline import READ_AHEAD, WRITE_BEHIND
+from runtime.predict.predictor import Predictor
 
 BUCKETS = ((28, 28), (28, 42), (42, 28))
 

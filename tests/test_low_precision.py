@@ -14,7 +14,7 @@ from depth_anything_v2.dpt import DepthAnythingV2
 from layers.attention import Attention
 from runtime.engines import load_engine
 from runtime.errors import InputError
-from runtime.predictor import Predictor
+from runtime.predict.predictor import Predictor
 
 SHAPE = (1, 3, 28, 42)
 current_torch = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from depth_anything_3.config import METRIC, NETWORKS, SMALL, DA3Spec
 from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
 from runtime.photo.decode import EXIF_IFD, FOCAL_35_MM
-from runtime.predictor import Predictor
+from runtime.predict.predictor import Predictor
 
 SIZE = (56, 84)
 FOCAL_PX = 123.0

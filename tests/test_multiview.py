@@ -20,7 +20,9 @@ from runtime.artifact.manifest import InputSpec, OutputSpec
 from runtime.engines import available
 from runtime.errors import ArtifactError, InputError
 from runtime.folder import FolderJob
-from runtime.multiview import (
+from runtime.predict.found import ScenePrediction
+from runtime.predict.predictor import Predictor
+from runtime.predict.scenes import (
     CAMERA_TOKENS,
     ENCODER_GLOBAL,
     SceneEngine,
@@ -28,8 +30,6 @@ from runtime.multiview import (
     group_views,
     pick_views,
 )
-from runtime.predict.found import ScenePrediction
-from runtime.predictor import Predictor
 from runtime.scene.cameras import inverse
 from runtime.scene.reference_view import STRATEGIES
 from runtime.scene.similarity import Similarity
@@ -191,7 +191,7 @@ def test_more_photos_than_views_are_grouped_and_joined(artifacts, photos):
 
 def test_joining_recovers_a_scene_that_was_cut_in_two():
     """Two groups of one true scene, the second in another scale and other axes."""
-    from runtime.multiview import join_groups
+    from runtime.predict.scenes import join_groups
 
     rng = np.random.RandomState(0)
     extrinsics, intrinsics = cameras(5)

@@ -13,7 +13,7 @@ from runtime.engines import load_engine
 from runtime.errors import ArtifactError, InputError
 from runtime.photo.postprocess import resize_to_photo
 from runtime.photo.preprocess import photo_to_tensor
-from runtime.predictor import Predictor, nearest_bucket
+from runtime.predict.predictor import Predictor, nearest_bucket
 
 BUCKETS = ((28, 28), (28, 42), (42, 28))
 
@@ -209,7 +209,7 @@ def test_warming_up_runs_every_graph_once(batch_artifacts, monkeypatch):
 
         return run
 
-    monkeypatch.setattr("runtime.predictor.load_engine", counted)
+    monkeypatch.setattr("runtime.predict.predictor.load_engine", counted)
     Predictor(batch_artifacts).warm_up()
     assert shapes == [(3, 3, *size_hw) for size_hw in BUCKETS]
 
@@ -221,7 +221,7 @@ def test_a_graph_is_loaded_once_and_only_when_needed(bucket_artifacts, make_phot
         loaded.append(manifest.input.size_hw)
         return load_engine(folder, manifest, device, threads)
 
-    monkeypatch.setattr("runtime.predictor.load_engine", counted)
+    monkeypatch.setattr("runtime.predict.predictor.load_engine", counted)
     predictor = Predictor(bucket_artifacts)
     assert loaded == []
     for _ in range(2):

@@ -14,7 +14,7 @@ from stand_in_aws import CREDENTIALS, empty_aws
 
 from runtime.artifact.manifest import OutputSpec
 from runtime.photo.decode import read_photo
-from runtime.predictor import Predictor
+from runtime.predict.predictor import Predictor
 from serve.intake import KINDS
 from serve.problems import CODES, MEDIA_TYPE
 
@@ -373,7 +373,7 @@ def test_an_archive_is_served_as_the_folder_is(tiny_artifact, tmp_path, rgb, pre
 def test_a_scene_of_depth_anything_3_comes_with_its_cameras(tmp_path, make_photo):
     from compile.job import CompileJob, compile_model
     from runtime.artifact.folder import read_artifact
-    from runtime.multiview import ScenePredictor
+    from runtime.predict.scenes import ScenePredictor
 
     job = CompileJob(
         "da3-small", "torchscript", ((56, 84),), output=tmp_path, seeded="always", views=(1, 2)

@@ -30,7 +30,7 @@ from hostile import (
 from served import Answer, Served, connect, get, post, rss_mb, serving
 
 from runtime.photo.decode import read_photo
-from runtime.predictor import Predictor
+from runtime.predict.predictor import Predictor
 from serve.problems import CODES, MEDIA_TYPE
 
 GROWTH_MB = 20

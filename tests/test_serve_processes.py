@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from served import Served, connect, get, post, rss_mb, serving, wait_until_ready
 
-from runtime.predictor import Predictor
+from runtime.predict.predictor import Predictor
 from serve.doors import turn_away
 
 NPY = {"Accept": "application/x-npy"}

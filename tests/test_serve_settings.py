@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from runtime.errors import ArtifactError, InputError
-from runtime.selection import check_licence, usable_artifacts
+from runtime.predict.choose import check_licence, usable_artifacts
 from serve.server import Server, engine_threads, worker_count
 from serve.settings import Settings, from_environment, table
 

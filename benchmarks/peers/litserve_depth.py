@@ -13,7 +13,7 @@ from fastapi import Request, Response
 
 from runtime.artifact.folder import read_artifact
 from runtime.photo.decode import read_photo
-from runtime.predictor import Predictor
+from runtime.predict.predictor import Predictor
 
 
 class DepthAPI(litserve.LitAPI):

@@ -15,7 +15,7 @@ from runtime.depth_file import COLORMAPS
 from runtime.engines import DEVICES, available
 from runtime.errors import DepthError, InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
-from runtime.selection import usable_artifacts
+from runtime.predict.choose import usable_artifacts
 from runtime.storage import S3Options
 from serve.batch.job import ENGINES, OVERWRITES, BatchJob
 from serve.batch.listing import list_inputs

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
 from runtime.artifact.folder import Artifact
-from runtime.pipeline import run_pipeline
-from runtime.predictor import Predictor
+from runtime.predict.pipeline import run_pipeline
+from runtime.predict.predictor import Predictor
 from serve.batch.job import BatchJob
 from serve.batch.listing import Item
 from serve.batch.photos import Photos

@@ -13,8 +13,8 @@ import numpy as np
 from runtime.depth_file import encode_prediction
 from runtime.errors import DepthError, InputError, LimitError, StorageError
 from runtime.photo.decode import REDUCED, read_at_least
-from runtime.pipeline import Ended, Loaded
-from runtime.predictor import Predictor
+from runtime.predict.pipeline import Ended, Loaded
+from runtime.predict.predictor import Predictor
 from runtime.storage import SCHEME, S3Options, Storage, open_storage, split_address
 from serve.batch.job import MAX_PHOTO_BYTES, BatchJob
 from serve.batch.listing import Item

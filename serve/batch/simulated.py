@@ -13,7 +13,7 @@ import numpy as np
 
 from runtime.artifact.folder import Artifact
 from runtime.engines import Engine
-from runtime.predictor import Prediction, Predictor
+from runtime.predict.predictor import Prediction, Predictor
 
 GRAIN = 0.005  # of the range: so 16-bit PNG costs what it costs for depth; without, a tenth
 

@@ -12,7 +12,7 @@ from typing import Optional
 from runtime.artifact.archive import inspect, pack
 from runtime.artifact.folder import find_artifacts, read_artifact, sha256_of
 from runtime.errors import ArtifactError, DepthError, InputError
-from runtime.selection import needs_consent
+from runtime.predict.choose import needs_consent
 from serve.sagemaker.admission import admit
 from serve.sagemaker.aws import Aws
 from serve.sagemaker.cleanup import find_all, undeploy

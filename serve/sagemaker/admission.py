@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from runtime.artifact.manifest import Manifest
 from runtime.errors import InputError
-from runtime.selection import needs_consent
+from runtime.predict.choose import needs_consent
 from serve.sagemaker.instances import Instance
 
 PLACES = {

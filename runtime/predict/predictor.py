@@ -20,10 +20,10 @@ from runtime.artifact.folder import Artifact
 from runtime.artifact.manifest import OutputSpec
 from runtime.engines import Engine, load_engine
 from runtime.errors import ArtifactError, InputError
-from runtime.multiview import SceneEngine
 from runtime.photo.decode import focal_px_of
 from runtime.photo.postprocess import limits_of, resize_to_photo
 from runtime.photo.preprocess import check_photo, photo_to_tensor
+from runtime.predict.scenes import SceneEngine
 from runtime.scene.sky import fill_sky
 
 

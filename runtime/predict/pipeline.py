@@ -15,7 +15,7 @@ from typing import Generic, Optional, TypeVar
 import numpy as np
 
 from runtime.errors import InputError, StorageError
-from runtime.predictor import Predictor, Prepared
+from runtime.predict.predictor import Predictor, Prepared
 
 Source = TypeVar("Source")
 Result = TypeVar("Result")
