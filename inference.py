@@ -17,9 +17,9 @@ from typing import Optional
 
 from compile.fetch import WITHOUT_WEIGHTS, local_checkpoint
 from compile.registry import DEMO, MODELS
+from exports.depth_file import COLORMAPS, FORMATS
 from runtime.artifact.folder import Artifact, find_artifacts, read_artifact
 from runtime.artifact.manifest import PRECISIONS
-from runtime.depth_file import COLORMAPS, FORMATS
 from runtime.engines import ENGINES, available
 from runtime.errors import ArtifactError, DepthError, InputError
 from runtime.folder import FolderJob, Outcome, find_photos, run_folder

@@ -21,7 +21,7 @@ from benchmarks.document import markdown_table
 from benchmarks.end2end import MODEL, compiled_vits
 from benchmarks.photos import FULL_HD_HW, TWELVE_MP_HW, write_photos
 from benchmarks.upstream_loop import INPUT_SIZE
-from runtime.depth_file import (
+from exports.depth_file import (
     colorize,
     describe,
     encode_npz,

@@ -8,9 +8,9 @@ from compile.fetch import local_checkpoint
 from compile.job import with_parity
 from compile.registry import find_model
 from compile.targets import target_module
+from exports.depth_file import write_atomically
 from runtime.artifact.folder import MANIFEST, Artifact, read_artifact
 from runtime.artifact.manifest import to_json
-from runtime.depth_file import write_atomically
 from runtime.errors import CheckpointError, DeviceError
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import quote
 
-from runtime.depth_file import write_atomically
+from exports.depth_file import write_atomically
 
 log = logging.getLogger(__name__)
 

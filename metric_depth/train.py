@@ -21,6 +21,7 @@ from PIL import Image
 from torch import nn
 
 from depth_anything_v2.dpt import DepthAnythingV2
+from exports.depth_file import write_atomically
 from layers.pos_embed import TRAINED_GRID
 from metric_depth.losses import depth_loss
 from metric_depth.pictures import color_limits, paint
@@ -41,7 +42,6 @@ from metric_depth.schedule import (
     stage_at,
 )
 from metric_depth.state import read_state, write_state
-from runtime.depth_file import write_atomically
 from runtime.engines import DEVICES
 from runtime.errors import DepthError, InputError
 

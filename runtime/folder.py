@@ -11,7 +11,7 @@ from typing import Optional
 
 import numpy as np
 
-from runtime.depth_file import write_prediction
+from exports.depth_file import write_prediction
 from runtime.errors import InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS, REDUCED, SUFFIXES, read_at_least
 from runtime.predict.pipeline import Loaded, run_pipeline

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from exports.depth_file import write_atomically, write_prediction
 from runtime.artifact.manifest import OutputSpec
-from runtime.depth_file import write_atomically, write_prediction
 from runtime.errors import InputError
 from runtime.folder import FolderJob, Outcome, find_photos, output_base
 from runtime.photo.decode import read_photo

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from werkzeug.datastructures import MIMEAccept
 
+from exports.depth_file import colorize, describe, encode_npz, encode_png, encode_tiff, to_uint16
 from runtime.artifact.manifest import KINDS
-from runtime.depth_file import colorize, describe, encode_npz, encode_png, encode_tiff, to_uint16
 from runtime.photo.postprocess import resize_to_photo
 from runtime.predict.found import ScenePrediction
 from runtime.predict.predictor import Prediction

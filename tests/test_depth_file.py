@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from runtime.artifact.folder import Artifact
-from runtime.artifact.manifest import KINDS, OutputSpec
-from runtime.depth_file import (
+from exports.depth_file import (
     COLORMAPS,
     FORMATS,
     MAX_UINT16,
@@ -32,6 +30,8 @@ from runtime.depth_file import (
     write_atomically,
     write_prediction,
 )
+from runtime.artifact.folder import Artifact
+from runtime.artifact.manifest import KINDS, OutputSpec
 from runtime.predict.predictor import Prediction
 
 DISPARITY, DEPTH, METRIC = OutputSpec("disparity"), OutputSpec("depth"), OutputSpec("depth_m", 20.0)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import inference
-from runtime.depth_file import COLORMAPS, FORMATS
+from exports.depth_file import COLORMAPS, FORMATS
 
 ROOT = Path(inference.__file__).parent
 SUMMARY = re.compile(r"(\d+) done, (\d+) failed, \d+\.\d\d images/s -> (.+)/")

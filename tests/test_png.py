@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, PngImagePlugin
 
+from exports.png import BAND_BYTES, png_bytes
 from runtime.errors import InputError
-from runtime.png import BAND_BYTES, png_bytes
 
 sides = st.integers(1, 40)
 colors = st.tuples(sides, sides).flatmap(lambda hw: arrays(np.uint8, (*hw, 3)))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from runtime.depth_file import COLORMAPS
+from exports.depth_file import COLORMAPS
 from runtime.engines import DEVICES, available
 from runtime.errors import DepthError, InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS

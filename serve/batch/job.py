@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from exports.depth_file import COLORMAPS, FORMATS
 from runtime.artifact.folder import Artifact
-from runtime.depth_file import COLORMAPS, FORMATS
 from runtime.errors import InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
 from runtime.storage import S3Options, Storage, open_storage

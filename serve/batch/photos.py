@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.depth_file import encode_prediction
+from exports.depth_file import encode_prediction
 from runtime.errors import DepthError, InputError, LimitError, StorageError
 from runtime.photo.decode import REDUCED, read_at_least
 from runtime.predict.pipeline import Ended, Loaded

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from exports.depth_file import STAMPS, colorize, stamp
 from runtime.artifact.manifest import OutputSpec
-from runtime.depth_file import STAMPS, colorize, stamp
 from runtime.errors import InputError
 from runtime.photo.decode import read_photo
 from runtime.storage import S3Options, Storage

@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from exports.png import png_bytes
 from runtime.artifact.manifest import OutputSpec
 from runtime.optional import require
 from runtime.photo.postprocess import limits_of
-from runtime.png import png_bytes
 from runtime.predict.predictor import Prediction
 
 SIDECAR = ".json"
