@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Optional
 
+from apps.folder import FolderJob, Outcome, find_photos, run_folder
+from apps.scene_folder import run_scene
 from compile.fetch import WITHOUT_WEIGHTS, local_checkpoint
 from compile.registry import DEMO, MODELS
 from exports.depth_file import COLORMAPS, FORMATS
@@ -22,11 +24,9 @@ from runtime.artifact.folder import Artifact, find_artifacts, read_artifact
 from runtime.artifact.manifest import PRECISIONS
 from runtime.engines import ENGINES, available
 from runtime.errors import ArtifactError, DepthError, InputError
-from runtime.folder import FolderJob, Outcome, find_photos, run_folder
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS, photo_size
 from runtime.predict.predictor import Predictor, nearest_bucket
 from runtime.predict.scenes import ScenePredictor
-from runtime.scene_folder import run_scene
 
 ARTIFACTS = Path("artifacts")
 LINE_EVERY_S = 30.0

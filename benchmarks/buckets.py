@@ -17,6 +17,7 @@ from typing import Any, Optional
 import numpy as np
 import torch
 
+from apps.folder import FolderJob, find_photos
 from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
 from benchmarks.machine import OthersMeter
@@ -28,7 +29,6 @@ from compile.registry import MODELS, find_model
 from compile.resources import attention_flops
 from compile.trace import Graph, trace
 from layers.patch_embed import PATCH_SIZE
-from runtime.folder import FolderJob, find_photos
 from runtime.photo.decode import read_photo
 from runtime.photo.postprocess import resize_to_photo
 from runtime.photo.preprocess import network_size, photo_to_tensor

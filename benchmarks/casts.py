@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from apps.folder import FolderJob, find_photos
 from compile.checkpoint import load_model
 from compile.fetch import local_checkpoint
 from compile.numerics import (
@@ -15,7 +16,6 @@ from compile.numerics import (
     table,
 )
 from compile.registry import find_model
-from runtime.folder import FolderJob, find_photos
 
 SIZE_HW = (518, 518)
 

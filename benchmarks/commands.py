@@ -99,7 +99,7 @@ def _by_name(args: argparse.Namespace, slug: str) -> str:
 
 
 def _last_photo(folder: Path) -> Path:
-    from runtime.folder import FolderJob, find_photos
+    from apps.folder import FolderJob, find_photos
 
     return find_photos(FolderJob(folder, Path("output_depth")))[-1]
 

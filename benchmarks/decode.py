@@ -14,12 +14,12 @@ from typing import Any
 
 from PIL import Image
 
+from apps.folder import FolderJob, find_photos
 from benchmarks.document import markdown_table
 from benchmarks.photos import FULL_HD_HW, TWELVE_MP_HW, write_photos
 from compile.job import CompileJob, compile_model
 from compile.parity import compare
 from compile.registry import DEMO, find_model
-from runtime.folder import FolderJob, find_photos
 from runtime.photo.decode import read_at_least, read_photo
 from runtime.predict.predictor import Predictor
 

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import torch
 
+from apps.folder import FolderJob, find_photos, run_folder
 from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
 from benchmarks.peak import peak_mib
@@ -32,7 +33,6 @@ from compile.registry import find_model
 from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.artifact.folder import Artifact, read_artifact
 from runtime.errors import ArtifactError, InputError
-from runtime.folder import FolderJob, find_photos, run_folder
 from runtime.photo.decode import FULL, read_photo
 from runtime.photo.decode import REDUCED as SMALLER
 from runtime.predict.predictor import Predictor

@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from apps.folder import FolderJob, find_photos
 from benchmarks.crops import center_crop
-from runtime.folder import FolderJob, find_photos
 from runtime.photo.decode import read_photo
 
 FULL_HD_HW, TWELVE_MP_HW = (1080, 1920), (3000, 4000)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from apps.folder import FolderJob, find_photos
 from runtime.artifact.manifest import InputSpec
 from runtime.errors import InputError
-from runtime.folder import FolderJob, find_photos
 from runtime.photo.decode import read_photo
 from runtime.photo.preprocess import photo_to_tensor
 

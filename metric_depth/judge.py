@@ -14,8 +14,8 @@ from typing import Any, Optional
 import numpy as np
 from PIL import Image
 
+from apps.estimators import Estimator
 from metric_depth.datasets import Dataset
-from metric_depth.estimators import Estimator
 from metric_depth.metrics import (
     PairCounts,
     count_pairs,

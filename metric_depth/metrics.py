@@ -26,7 +26,7 @@ def to_disparity(prediction: np.ndarray, kind: str) -> np.ndarray:
 
     Args:
         prediction: float (H, W).
-        kind: ``disparity``, ``depth`` or ``depth_m``, as ``runtime.artifact.manifest.KINDS`` names them.
+        kind: ``disparity``, ``depth`` or ``depth_m``: ``runtime.artifact.manifest.KINDS``.
     Returns:
         float64 (H, W): the disparity itself, or 1 / depth.
     Raises:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from apps.estimators import artifact_estimator, eager_estimator
 from compile.fetch import local_checkpoint
 from compile.job import CompileJob, compile_model
 from compile.registry import DEMO, MODELS
 from metric_depth.datasets import DatasetName, open_dataset
-from metric_depth.estimators import artifact_estimator, eager_estimator
 from metric_depth.judge import judge_all, summarise
 
 ROOT = Path(__file__).parent.parent

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from apps.estimators import Estimator
 from metric_depth import evaluate
 from metric_depth.datasets import Dataset
-from metric_depth.estimators import Estimator
 from metric_depth.judge import SHOWN, judge_all, summarise
 from metric_depth.pictures import PANEL, RIGHT, UNKNOWN, WRONG, strip
 from metric_depth.report import COLUMNS, page, plain_name, read_runs, table

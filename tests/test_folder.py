@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import runtime.folder
+import apps.folder
+from apps.folder import FolderJob, find_photos, output_base, run_folder
 from runtime.errors import ArtifactError, InputError
-from runtime.folder import FolderJob, find_photos, output_base, run_folder
 from runtime.photo.decode import read_at_least, read_photo
 from runtime.predict.pipeline import READ_AHEAD, WRITE_BEHIND
 from runtime.predict.predictor import Predictor
@@ -319,7 +319,7 @@ def test_what_is_in_flight_is_bounded(job, batch_predictor, save_photo, monkeypa
         read.append(photo)
         return read_at_least(photo, *limits)
 
-    monkeypatch.setattr(runtime.folder, "read_at_least", counted)
+    monkeypatch.setattr(apps.folder, "read_at_least", counted)
     batch = batch_predictor.batch
     for yielded, _ in enumerate(run_folder(job, batch_predictor)):
         assert len(read) - yielded <= READ_AHEAD + WRITE_BEHIND + 8 * batch

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 import inference
+from apps.folder import FolderJob
+from apps.scene_folder import run_scene
 from compile.job import CompileJob, compile_model
 from compile.seeded import fill_seeded
 from compile.stages import stages_of
@@ -19,7 +21,6 @@ from runtime.artifact.folder import read_artifact
 from runtime.artifact.manifest import InputSpec, OutputSpec
 from runtime.engines import available
 from runtime.errors import ArtifactError, InputError
-from runtime.folder import FolderJob
 from runtime.predict.found import ScenePrediction
 from runtime.predict.predictor import Predictor
 from runtime.predict.scenes import (
@@ -34,7 +35,6 @@ from runtime.scene.cameras import inverse
 from runtime.scene.reference_view import STRATEGIES
 from runtime.scene.similarity import Similarity
 from runtime.scene.views import fit_view, stack_views
-from runtime.scene_folder import run_scene
 
 SIZE = (56, 84)
 VIEWS = (1, 2, 4)

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from apps.folder import FolderJob, Outcome, find_photos, output_base
 from exports.depth_file import write_atomically, write_prediction
 from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
-from runtime.folder import FolderJob, Outcome, find_photos, output_base
 from runtime.photo.decode import read_photo
 from runtime.photo.postprocess import resize_to_photo
 from runtime.predict.found import ScenePrediction
