@@ -1,1 +1,1 @@
-"""Artifact to answers. The HTTP service is not part of this version."""
+"""An artifact to answers: over HTTP, in batches, on SageMaker."""

@@ -11,8 +11,8 @@ from typing import Optional
 
 from runtime.errors import DepthError
 from runtime.predict.choose import check_licence, usable_artifacts
-from serve.scratch import scratch_folder
-from serve.settings import Settings, from_environment, table
+from serve.http.scratch import scratch_folder
+from serve.http.settings import Settings, from_environment, table
 
 EXAMPLES = """examples:
   MODEL_DIR=artifacts python -m serve                     all artifacts in a folder, on port 8080
@@ -58,8 +58,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def _serve(settings: Settings, scratch: Path) -> int:
     # Imported here: metrics find their folder when they are imported
-    from serve.logs import logging_config
-    from serve.server import Server, model_folder
+    from serve.http.logs import logging_config
+    from serve.http.server import Server, model_folder
 
     logging.config.dictConfig(logging_config(settings.log_level))
     artifacts = usable_artifacts(model_folder(settings, scratch), settings.model)

@@ -26,6 +26,7 @@ from runtime.artifact.archive import inspect, pack
 from runtime.artifact.folder import commit, describe_files, partial_folder
 from runtime.artifact.manifest import TARGETS
 from runtime.errors import InputError
+from serve.http.settings import from_environment
 from serve.sagemaker import cleanup, rollout
 from serve.sagemaker.__main__ import main
 from serve.sagemaker.admission import admit
@@ -34,7 +35,6 @@ from serve.sagemaker.endpoint import OWNER, Endpoint
 from serve.sagemaker.instances import INSTANCES
 from serve.sagemaker.options import build_parser
 from serve.sagemaker.requests import deploy_calls, update_calls
-from serve.settings import from_environment
 
 REGION, ACCOUNT = "us-west-2", "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/depth"

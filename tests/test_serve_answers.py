@@ -15,8 +15,8 @@ from stand_in_aws import CREDENTIALS, empty_aws
 from runtime.artifact.manifest import OutputSpec
 from runtime.photo.decode import read_photo
 from runtime.predict.predictor import Predictor
-from serve.intake import KINDS
-from serve.problems import CODES, MEDIA_TYPE
+from serve.http.problems import CODES, MEDIA_TYPE
+from serve.http.request_body import KINDS
 
 PILLOW = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": "BMP", "tiff": "TIFF"}
 

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from serve.batching import Batcher, Lane, Task
-from serve.gate import Gate
-from serve.problems import Problem
+from serve.http.admission import Gate
+from serve.http.batching import Batcher, Lane, Task
+from serve.http.problems import Problem
 
 FOREVER = 1e9
 

@@ -31,7 +31,7 @@ from served import Answer, Served, connect, get, post, rss_mb, serving
 
 from runtime.photo.decode import read_photo
 from runtime.predict.predictor import Predictor
-from serve.problems import CODES, MEDIA_TYPE
+from serve.http.problems import CODES, MEDIA_TYPE
 
 GROWTH_MB = 20
 ENDLESS_BYTES = 40 << 20  # after which an endless sender gives up

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from served import get, post
 
-from serve.answers import FOR_PHOTOS
-from serve.intake import CHOICES, KINDS
-from serve.problems import CODES
+from serve.http.problems import CODES
+from serve.http.request_body import CHOICES, KINDS
+from serve.http.responses import FOR_PHOTOS
 
 EXAMPLES = 20  # an operation, beyond those that cover each parameter's edges
 RGB = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)

@@ -16,7 +16,7 @@ from PIL import Image
 from served import Served, connect, get, post, rss_mb, serving, wait_until_ready
 
 from runtime.predict.predictor import Predictor
-from serve.doors import turn_away
+from serve.http.listener import turn_away
 
 NPY = {"Accept": "application/x-npy"}
 

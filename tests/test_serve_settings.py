@@ -9,8 +9,8 @@ import pytest
 
 from runtime.errors import ArtifactError, InputError
 from runtime.predict.choose import check_licence, usable_artifacts
-from serve.server import Server, engine_threads, worker_count
-from serve.settings import Settings, from_environment, table
+from serve.http.server import Server, engine_threads, worker_count
+from serve.http.settings import Settings, from_environment, table
 
 
 def test_nothing_set_gives_the_defaults():

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Optional
 
 from runtime.errors import InputError
+from serve.http.settings import from_environment
 from serve.sagemaker.instances import REALTIME_S, Instance, find_instance
-from serve.settings import from_environment
 
 OWNER = "depth-endpoint"  # tag on all we create; its value is the endpoint's name
 PREFIX = "depth-models"  # where archives go in a bucket

@@ -40,7 +40,7 @@ class Instance:
         return self.family != "inf1"
 
     def environment(self, commercial_only: bool, asynchronous: bool = False) -> dict[str, str]:
-        """What the container is started with; ``serve/settings.py`` says what each means."""
+        """What the container is started with; ``serve/http/settings.py`` says what each means."""
         workers = self.cores or 1
         common = {
             "COMMERCIAL_ONLY": str(int(commercial_only)),

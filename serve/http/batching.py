@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from serve.problems import Problem
+from serve.http.problems import Problem
 
 log = logging.getLogger(__name__)
 

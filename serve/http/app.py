@@ -27,8 +27,13 @@ from runtime.artifact.manifest import to_json
 from runtime.errors import DepthError, DeviceError, InputError
 from runtime.optional import require, version_of
 from runtime.photo.decode import read_photo
-from serve import metrics
-from serve.answers import (
+from serve.http import metrics
+from serve.http.admission import Gate
+from serve.http.batching import Batcher, Done, Lane, Task
+from serve.http.model import Model
+from serve.http.problems import Problem, answer, problem_of
+from serve.http.request_body import Job, Photo, read_job
+from serve.http.responses import (
     FOR_PHOTOS,
     FOR_SCENES,
     Answer,
@@ -39,14 +44,9 @@ from serve.answers import (
     encode_scene,
     headers_of,
 )
-from serve.batching import Batcher, Done, Lane, Task
-from serve.board import DRAINING, FAILED, READY, Board
-from serve.gate import Gate
-from serve.intake import Job, Photo, read_job
-from serve.model import Model
-from serve.problems import Problem, answer, problem_of
-from serve.reads import SlowReads, client_has_gone
-from serve.settings import MIB, Settings
+from serve.http.settings import MIB, Settings
+from serve.http.slow_clients import SlowReads, client_has_gone
+from serve.http.worker_states import DRAINING, FAILED, READY, Board
 
 log = logging.getLogger(__name__)
 
@@ -299,7 +299,7 @@ def create_app(service: Service) -> Flask:
     app.config["MAX_FORM_MEMORY_SIZE"] = 1 << 20
     app.config["MAX_FORM_PARTS"] = 4 * settings.max_views + 16
     document = _openapi(settings)
-    page = resources.files("serve").joinpath("page.html").read_text(encoding="utf-8")
+    page = resources.files("serve.http").joinpath("page.html").read_text(encoding="utf-8")
 
     @app.before_request
     def begin() -> None:
@@ -444,7 +444,7 @@ def tracing(app: Flask) -> None:
 
 
 def _openapi(settings: Settings) -> bytes:
-    text = resources.files("serve").joinpath("openapi.yaml").read_text(encoding="utf-8")
+    text = resources.files("serve.http").joinpath("openapi.yaml").read_text(encoding="utf-8")
     document = yaml.safe_load(text)
     document["info"]["version"] = version_of("depth-anything-inferentia")
     if settings.token:

@@ -13,8 +13,8 @@ from typing import Any, Optional
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from serve.app import Service
-from serve.doors import turn_away
+from serve.http.app import Service
+from serve.http.listener import turn_away
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from gunicorn.arbiter import Arbiter
 from runtime.artifact.archive import unpack
 from runtime.artifact.folder import Artifact
 from runtime.errors import ArtifactError, DepthError
-from serve import metrics
-from serve.board import Board
-from serve.logs import logging_config
-from serve.settings import Settings
+from serve.http import metrics
+from serve.http.logs import logging_config
+from serve.http.settings import Settings
+from serve.http.worker_states import Board
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Server(BaseApplication):
         options = {
             "bind": [f"{settings.host}:{settings.port}"],
             "workers": self.workers,
-            "worker_class": "serve.worker.DepthWorker",
+            "worker_class": "serve.http.worker.DepthWorker",
             "threads": settings.threads,
             "worker_connections": 16 * settings.threads,
             "backlog": 2048,
@@ -118,8 +118,8 @@ class Server(BaseApplication):
         Where other workers answer already, this one loads before it takes any connection; where
         none does, it loads in the background and says so to whoever asks.
         """
-        from serve.app import Service, create_app
-        from serve.model import Model
+        from serve.http.app import Service, create_app
+        from serve.http.model import Model
 
         def load() -> Model:
             return Model(

@@ -15,8 +15,8 @@ from runtime.artifact.folder import Artifact
 from runtime.errors import InputError
 from runtime.predict.predictor import Predictor, Prepared, nearest_bucket
 from runtime.predict.scenes import ENCODER_LOCAL, ScenePredictor, group_views, pick_views
-from serve.batching import Lane
-from serve.intake import Job
+from serve.http.batching import Lane
+from serve.http.request_body import Job
 
 log = logging.getLogger(__name__)
 

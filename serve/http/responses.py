@@ -17,9 +17,9 @@ from runtime.photo.postprocess import resize_to_photo
 from runtime.predict.found import ScenePrediction
 from runtime.predict.predictor import Prediction
 from runtime.scene.views import View
-from serve.intake import CUSTOM_ATTRIBUTES, JSON, NPY, NPZ, Options, header_facts
-from serve.problems import Problem
-from serve.settings import JSON_MB, MIB
+from serve.http.problems import Problem
+from serve.http.request_body import CUSTOM_ATTRIBUTES, JSON, NPY, NPZ, Options, header_facts
+from serve.http.settings import JSON_MB, MIB
 
 PNG, TIFF = "image/png", "image/tiff"
 FOR_PHOTOS = (NPZ, JSON, PNG, NPY, TIFF)  # the first is what a client gets that takes anything

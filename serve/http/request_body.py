@@ -24,8 +24,8 @@ from runtime.errors import InputError, LimitError
 from runtime.photo.decode import photo_size
 from runtime.scene.reference_view import DEFAULT_STRATEGY, STRATEGIES
 from runtime.storage import SCHEME, read_object, split_address
-from serve.problems import Problem
-from serve.settings import MIB, Settings
+from serve.http.problems import Problem
+from serve.http.settings import MIB, Settings
 
 Photo = Union[bytes, np.ndarray]  # an encoded image, or uint8 RGB (H, W, 3)
 

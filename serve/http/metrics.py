@@ -17,7 +17,7 @@ from prometheus_client import (
     multiprocess,
 )
 
-from serve.scratch import MULTIPROC_DIR
+from serve.http.scratch import MULTIPROC_DIR
 
 SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60)
 MEDIA_TYPE = CONTENT_TYPE_LATEST

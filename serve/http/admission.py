@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from serve.problems import Problem
+from serve.http.problems import Problem
 
 
 class Gate:

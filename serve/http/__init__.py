@@ -1,0 +1,1 @@
+"""The HTTP service: an artifact to answers."""
