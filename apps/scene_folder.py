@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from apps.folder import FolderJob, Outcome, find_photos, output_base
-from exports.depth_file import write_atomically, write_prediction
+from exports.depth_file import write_prediction
 from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
+from runtime.files import write_whole
 from runtime.photo.decode import read_photo
 from runtime.photo.postprocess import resize_to_photo
 from runtime.predict.found import ScenePrediction
@@ -53,7 +54,7 @@ def run_scene(
     job.output.mkdir(parents=True, exist_ok=True)
     names = [output_base(job, photo).relative_to(job.output).as_posix() for photo in photos]
     text = json.dumps(describe_cameras(scene, views, names, predictor), indent=2)
-    write_atomically(job.output / CAMERAS, (text + "\n").encode())
+    write_whole(job.output / CAMERAS, (text + "\n").encode())
     for index, photo in enumerate(photos):
         yield _write(job, predictor, scene, views[index], photo, index, seconds)
 

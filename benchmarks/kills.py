@@ -24,7 +24,7 @@ from benchmarks.batch import job_command
 from benchmarks.document import markdown_table
 from benchmarks.photos import write_photos
 from runtime.errors import DepthError
-from runtime.storage import PARTIAL, Folder
+from runtime.storage import SCRATCH, Folder
 from serve.batch.job import JOB
 from serve.batch.records import DONE, read_records
 from serve.batch.verify import verify_job
@@ -152,7 +152,7 @@ def _run(
     last = {record.name: record for record in read_records(storage, JOB)}
     owned = sum(len(record.outputs) for record in last.values() if record.status == DONE)
     found = sum(1 for _ in storage.list()) - sum(1 for _ in storage.below(f"{JOB}/"))
-    left = list((output / PARTIAL).glob("*"))
+    left = list((output / SCRATCH).glob("*"))
     if faults or found != owned or left or success["inputs"] != job.photos:
         raise Failed(f"{faults[:3]}, {found} files of {owned}, {left[:3]}, {success}")
     if success["error"] != job.bad:

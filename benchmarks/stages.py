@@ -28,8 +28,8 @@ from exports.depth_file import (
     encode_png,
     sidecar,
     to_uint16,
-    write_atomically,
 )
+from runtime.files import write_whole
 from runtime.photo.decode import DECODES, REDUCED, read_at_least
 from runtime.predict.predictor import Prediction, Predictor, Prepared
 
@@ -148,7 +148,7 @@ def _texts(prediction: Prediction, name: str) -> tuple[dict[str, Any], bytes]:
 
 def _write(base: Path, files: dict[str, bytes]) -> None:
     for suffix, data in files.items():
-        write_atomically(base.with_name(base.name + suffix), data)
+        write_whole(base.with_name(base.name + suffix), data)
 
 
 def _network_ms(predictor: Predictor, prepared: Prepared) -> float:

@@ -24,10 +24,11 @@ from compile.targets.options import NeuronOptions
 from compile.targets.source import Built, Source
 from depth_anything_3.config import NESTED
 from depth_anything_3.model import DepthAnything3Net
-from runtime.artifact.folder import Artifact, commit, describe_files, partial_folder
+from runtime.artifact.folder import Artifact, commit, describe_files
 from runtime.artifact.manifest import PRECISIONS, InputSpec, Manifest, ParityReport, WeightsSpec
 from runtime.engines import load_engine
 from runtime.errors import CheckpointError, CompileError, InputError
+from runtime.files import partial_folder
 from runtime.photo.preprocess import RGB_MEAN, RGB_STD
 from runtime.predict.scenes import CAMERA_TOKENS
 

@@ -8,10 +8,10 @@ from compile.fetch import local_checkpoint
 from compile.job import with_parity
 from compile.registry import find_model
 from compile.targets import target_module
-from exports.depth_file import write_atomically
 from runtime.artifact.folder import MANIFEST, Artifact, read_artifact
 from runtime.artifact.manifest import to_json
 from runtime.errors import CheckpointError, DeviceError
+from runtime.files import write_whole
 
 
 def verify_artifact(
@@ -53,5 +53,5 @@ def verify_artifact(
             f"{manifest.weights.sha256[:12]}; give the same file with --checkpoint"
         )
     checked = with_parity(manifest, path, model, device)
-    write_atomically(path / MANIFEST, to_json(checked).encode())
+    write_whole(path / MANIFEST, to_json(checked).encode())
     return read_artifact(path)

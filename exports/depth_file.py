@@ -4,11 +4,9 @@ A prediction in; files on disk out, each written under a temporary name and rena
 are pure functions from arrays to bytes.
 """
 
-import contextlib
 import dataclasses
 import io
 import json
-import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,6 +19,7 @@ from PIL import Image
 
 from exports.png import png_bytes
 from runtime.artifact.manifest import OutputSpec
+from runtime.files import write_whole
 from runtime.optional import require
 from runtime.photo.postprocess import limits_of
 from runtime.predict.predictor import Prediction
@@ -339,16 +338,5 @@ def write_prediction(
     files = []
     for suffix, data in encode_prediction(prediction, rgb, photo, formats, colormap, side_by_side):
         files.append(base.with_name(base.name + suffix))
-        write_atomically(files[-1], data)
+        write_whole(files[-1], data)
     return files
-
-
-def write_atomically(file: Path, data: bytes) -> None:
-    """Write under a temporary name, then rename: a reader sees all of it or nothing."""
-    temporary = file.with_name(f".{file.name}.partial-{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(file)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()

@@ -6,24 +6,20 @@ Credentials and region are boto3's own affair.
 
 import mimetypes
 import os
-import socket
-import time
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Optional
 
 from runtime.errors import InputError, LimitError, StorageError
+from runtime.files import sweep, write_whole
 from runtime.optional import require
 
 SCHEME = "s3://"
-PARTIAL = ".partial"  # folder of what is being written, below a folder's root; never listed
-STALE_S = 86400.0  # no file takes this long to be written
-_HOST = socket.gethostname().replace("/", "-")
+SCRATCH = ".partial"  # folder of what is being written, below a folder's root; never listed
 # What mimetypes does not know
 MEDIA_TYPES = {
     ".npz": "application/x-npz",
@@ -148,24 +144,13 @@ class Folder(Storage):
 
     def write(self, name: str, data: bytes) -> None:
         file = self.root / name
-        partial = self.root / PARTIAL
-        temporary = partial / f"{_HOST}@{os.getpid()}@{uuid.uuid4().hex}"
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial.mkdir(exist_ok=True)
-            temporary.write_bytes(data)
-            temporary.replace(file)
+            write_whole(file, data, self.root / SCRATCH)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise StorageError(f"{file}: cannot be written ({error.strerror})") from None
 
     def sweep(self) -> None:
-        for file in (self.root / PARTIAL).glob("*@*"):
-            host, pid = file.name.split("@")[:2]
-            with suppress(FileNotFoundError):  # another process was quicker
-                stale = time.time() - file.stat().st_mtime > STALE_S
-                if stale or (host == _HOST and not _runs(int(pid))):
-                    file.unlink()
+        sweep(self.root / SCRATCH)
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
@@ -244,16 +229,6 @@ class S3Prefix(Storage):
 
     def _key(self, name: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.prefix + name}
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True
 
 
 def split_address(address: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from hypothesis import settings
 from PIL import Image
 from served import tiny_served  # noqa: F401 a fixture
 
-from runtime.artifact.folder import Artifact, commit, describe_files, partial_folder
+from runtime.artifact.folder import Artifact, commit, describe_files
 from runtime.artifact.manifest import (
     InputSpec,
     Manifest,
@@ -26,6 +26,7 @@ from runtime.artifact.manifest import (
     TensorSpec,
     WeightsSpec,
 )
+from runtime.files import partial_folder
 
 # The same examples every time: a red run stays red until the code changes.
 settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)

@@ -13,14 +13,13 @@ import pytest
 from runtime.artifact.folder import (
     MANIFEST,
     MANIFEST_BYTES,
-    PARTIAL,
     describe_files,
     find_artifacts,
-    partial_folder,
     read_artifact,
     sha256_of,
 )
 from runtime.errors import ArtifactError
+from runtime.files import PARTIAL, partial_folder
 
 
 @pytest.fixture
@@ -165,7 +164,8 @@ def test_the_scratch_folder_makes_the_folders_above_it(tmp_path):
 KILLED = """
 import sys
 from pathlib import Path
-from runtime.artifact.folder import MANIFEST, partial_folder
+from runtime.artifact.folder import MANIFEST
+from runtime.files import partial_folder
 
 with partial_folder(Path(sys.argv[1])) as folder:
     (folder / "graph.pt").write_bytes(b"half a graph")

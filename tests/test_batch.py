@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +18,8 @@ from stand_in_aws import CREDENTIALS, empty_aws
 
 from benchmarks.kills import ray_actors
 from runtime.errors import InputError
-from runtime.storage import PARTIAL, S3Options, open_storage
+from runtime.files import PARTIAL, partial_name
+from runtime.storage import SCRATCH, S3Options, open_storage
 from serve.batch import local
 from serve.batch.__main__ import SOME_FAILED, main
 from serve.batch.job import JOB, BatchJob
@@ -57,7 +57,7 @@ def contents(output: Path) -> "dict[str, bytes]":
     return {
         file.relative_to(output).as_posix(): file.read_bytes()
         for file in sorted(output.rglob("*"))
-        if file.is_file() and JOB not in file.parts and PARTIAL not in file.parts
+        if file.is_file() and JOB not in file.parts and SCRATCH not in file.parts
     }
 
 
@@ -249,15 +249,17 @@ def test_what_a_killed_job_left_half_written_is_swept_away(photos, tiny_artifact
     partial.mkdir(parents=True)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    host = socket.gethostname()
-    for name in (f"{host}@{ended.pid}@1", f"{host}@{os.getpid()}@2", f"elsewhere@{ended.pid}@3"):
+    mine = partial_name()
+    dead = mine.replace(f"@{os.getpid()}@", f"@{ended.pid}@")
+    elsewhere = f"{PARTIAL}elsewhere@{ended.pid}@3"
+    old = f"{PARTIAL}elsewhere@1@4"
+    for name in (mine, dead, elsewhere, old):
         (partial / name).touch()
-    (partial / "elsewhere@1@4").touch()
     two_days_ago = time.time() - 2 * 86400
-    os.utime(partial / "elsewhere@1@4", (two_days_ago, two_days_ago))
+    os.utime(partial / old, (two_days_ago, two_days_ago))
     main(["run", *words(photos, output, tiny_artifact)])
-    left = {file.name.split("@")[2] for file in partial.iterdir()}
-    assert left == {"2", "3"}, "a live process's stay, and another machine's of today"
+    left = {file.name for file in partial.iterdir()}
+    assert left == {mine, elsewhere}, "a live process's stay, and another machine's of today"
 
 
 def some_results(output: Path, at_least: int, process) -> None:

@@ -1,7 +1,6 @@
 """Depth files: exact where they hold floats, honest where they round, clear on what they hold."""
 
 import dataclasses
-import errno
 import io
 import json
 from pathlib import Path
@@ -27,7 +26,6 @@ from exports.depth_file import (
     encode_png,
     nearness,
     to_uint16,
-    write_atomically,
     write_prediction,
 )
 from runtime.artifact.folder import Artifact
@@ -382,43 +380,3 @@ def test_a_map_that_is_not_contiguous_is_encoded_as_it_looks(depth):
         np.testing.assert_array_equal(arrays_["depth"], view)
     data = np.frombuffer(encode_pfm(view), np.uint8)
     np.testing.assert_array_equal(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), view)
-
-
-def test_a_file_is_replaced_whole(tmp_path):
-    file = tmp_path / "map.npz"
-    write_atomically(file, b"first")
-    write_atomically(file, b"2nd")
-    assert file.read_bytes() == b"2nd" and list(tmp_path.iterdir()) == [file]
-
-
-def test_a_full_disk_leaves_the_older_file_and_no_other(tmp_path, monkeypatch):
-    file = tmp_path / "map.npz"
-    write_atomically(file, b"first")
-
-    def full(path: Path, data: bytes) -> None:
-        with path.open("wb") as half:
-            half.write(data[:1])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(file, b"second")
-    assert file.read_bytes() == b"first" and list(tmp_path.iterdir()) == [file]
-
-
-def test_a_refused_rename_leaves_the_older_file_and_no_other(tmp_path, monkeypatch):
-    file = tmp_path / "map.npz"
-    write_atomically(file, b"first")
-
-    def refuse(_: Path, target: Path) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(PermissionError):
-        write_atomically(file, b"second")
-    assert file.read_bytes() == b"first" and list(tmp_path.iterdir()) == [file]
-
-
-def test_a_missing_folder_is_the_error_that_is_seen(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent"):
-        write_atomically(tmp_path / "absent" / "map.npz", b"data")

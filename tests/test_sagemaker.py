@@ -23,9 +23,10 @@ from moto.sagemaker.models import sagemaker_backends
 from stand_in_aws import empty_aws
 
 from runtime.artifact.archive import inspect, pack
-from runtime.artifact.folder import commit, describe_files, partial_folder
+from runtime.artifact.folder import commit, describe_files
 from runtime.artifact.manifest import TARGETS
 from runtime.errors import InputError
+from runtime.files import partial_folder
 from serve.http.settings import from_environment
 from serve.sagemaker import cleanup, rollout
 from serve.sagemaker.__main__ import main

@@ -9,10 +9,8 @@ import contextlib
 import gzip
 import hashlib
 import io
-import os
 import re
 import tarfile
-import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -21,13 +19,12 @@ from typing import BinaryIO, Optional
 from runtime.artifact.folder import (
     MANIFEST,
     MANIFEST_BYTES,
-    PARTIAL,
     Artifact,
-    partial_folder,
     read_artifact,
 )
 from runtime.artifact.manifest import PLAIN, Manifest, from_json
 from runtime.errors import ArtifactError, InputError
+from runtime.files import partial_folder, writing_whole
 
 LIMIT_BYTES = 16 << 30  # twice the largest model in float32
 LIMIT_FILES = 1000
@@ -57,14 +54,8 @@ def pack(artifacts: Iterable[Artifact], file: Path) -> Path:
         raise InputError(f"artifacts {names}: one name twice, and the second would hide the first")
     for artifact in ordered:
         artifact.verify()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f"{PARTIAL}{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    try:
-        with scratch.open("wb") as raw:
-            _write(ordered, raw)
-        scratch.replace(file)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with writing_whole(file) as raw:
+        _write(ordered, raw)
     return file
 
 

@@ -3,21 +3,16 @@
 Written whole or not at all; verified against its hashes before anything in it is used.
 """
 
-import contextlib
 import hashlib
-import os
-import shutil
-import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.artifact.manifest import FileSpec, Manifest, from_json, to_json
 from runtime.errors import ArtifactError
+from runtime.files import replace_folder
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 1 << 20
-PARTIAL = ".partial-"
 
 
 @dataclass(frozen=True)
@@ -91,19 +86,6 @@ def find_artifacts(root: Path) -> list[Path]:
     )
 
 
-@contextlib.contextmanager
-def partial_folder(root: Path) -> Iterator[Path]:
-    """A scratch folder in ``root`` that is gone afterwards, whatever happens."""
-    root.mkdir(parents=True, exist_ok=True)
-    _sweep(root)
-    folder = root / f"{PARTIAL}{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def commit(folder: Path, manifest: Manifest, root: Path) -> Artifact:
     """Write the manifest into a finished folder and move it to its name in ``root``.
 
@@ -112,32 +94,5 @@ def commit(folder: Path, manifest: Manifest, root: Path) -> Artifact:
     text = to_json(manifest)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     target = root / manifest.name
-    with partial_folder(root) as aside:
-        older = target.exists()
-        if older:
-            target.rename(aside / "old")
-        try:
-            folder.rename(target)
-        except OSError:
-            if older:
-                (aside / "old").rename(target)
-            raise
+    replace_folder(folder, target)
     return Artifact(target, manifest, hashlib.sha256(text.encode()).hexdigest())
-
-
-def _sweep(root: Path) -> None:
-    """Remove scratch folders whose process was killed."""
-    for folder in root.glob(f"{PARTIAL}*"):
-        pid = folder.name[len(PARTIAL) :].partition("-")[0]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

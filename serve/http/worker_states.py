@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from runtime.files import write_whole
+
 LOADING, READY, DRAINING, FAILED = "loading", "ready", "draining", "failed"
 SUFFIX = ".state"
 STOPPING = "stopping"
@@ -23,9 +25,7 @@ class Board:
         """Say what this process does."""
         self.mine = state
         file = self.folder / f"{os.getpid()}{SUFFIX}"
-        temporary = file.with_suffix(".partial")
-        temporary.write_text(state)
-        temporary.replace(file)
+        write_whole(file, state.encode())
 
     def stop(self) -> None:
         """Say that the whole service stops, not one process of it."""

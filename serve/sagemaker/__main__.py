@@ -12,13 +12,14 @@ from typing import Optional
 from runtime.artifact.archive import inspect, pack
 from runtime.artifact.folder import find_artifacts, read_artifact, sha256_of
 from runtime.errors import ArtifactError, DepthError, InputError
+from runtime.files import write_whole
 from runtime.predict.choose import needs_consent
 from serve.sagemaker.admission import admit
 from serve.sagemaker.aws import Aws
 from serve.sagemaker.cleanup import find_all, undeploy
 from serve.sagemaker.endpoint import Endpoint, check_name, check_place
 from serve.sagemaker.instances import find_instance
-from serve.sagemaker.invoke import facts_of, invoke_async_call, invoke_call, save, without_body
+from serve.sagemaker.invoke import facts_of, invoke_async_call, invoke_call, without_body
 from serve.sagemaker.options import build_parser
 from serve.sagemaker.requests import deploy_calls, update_calls
 from serve.sagemaker.rollout import Patience, deploy, update
@@ -113,7 +114,7 @@ def _invoke(args: argparse.Namespace) -> None:
         return
     answer = Aws(args.region, args.endpoint_url, args.attempts).send(call)
     if args.photo:
-        save(answer["Body"], args.output)
+        write_whole(args.output, answer["Body"])
         print(json.dumps(facts_of(answer, args.output)))
     else:
         locations = ("InferenceId", "OutputLocation", "FailureLocation")

@@ -4,8 +4,6 @@ The same call reaches SageMaker and, by its address, any server that answers
 ``POST /endpoints/<name>/invocations``, such as this service on one's own machine.
 """
 
-import os
-import uuid
 from pathlib import Path
 from typing import Any, Optional
 
@@ -98,17 +96,6 @@ def facts_of(answer: dict[str, Any], file: Path) -> dict[str, Any]:
         "custom_attributes": answer.get("CustomAttributes"),
         "variant": answer.get("InvokedProductionVariant"),
     }
-
-
-def save(body: bytes, file: Path) -> None:
-    """Write a file whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{file.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    try:
-        scratch.write_bytes(body)
-        scratch.replace(file)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _shared(

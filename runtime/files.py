@@ -1,0 +1,118 @@
+"""A file or a folder that is there whole, or not at all.
+
+Bytes in; what readers see is the old content or the new one. Whatever is half written lies beside
+its place under a name that begins with ``PARTIAL``, which listings skip and ``sweep`` removes.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Optional, Union
+
+PARTIAL = ".partial-"
+STALE_S = 86400.0  # nothing takes a day to be written
+_HOST = socket.gethostname().replace("/", "-").replace("@", "-")[:64]
+
+
+def write_whole(
+    file: Path, data: Union[bytes, Iterable[bytes]], scratch: Optional[Path] = None
+) -> None:
+    """Write a file under another name, then rename it. Its folder is made if it is not there.
+
+    Args:
+        data: all of it, or its blocks.
+        scratch: a folder of the same file system for what is half written; by default the file's.
+    Raises:
+        OSError: the disk refuses; the file is then as it was.
+    """
+    with writing_whole(file, scratch) as out:
+        for block in (data,) if isinstance(data, bytes) else data:
+            out.write(block)
+
+
+@contextlib.contextmanager
+def writing_whole(file: Path, scratch: Optional[Path] = None) -> Iterator[BinaryIO]:
+    """The same for writers that want an open file; what ends with an exception leaves nothing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = scratch or file.parent
+    beside.mkdir(parents=True, exist_ok=True)
+    partial = beside / partial_name()
+    try:
+        with partial.open("xb") as out:
+            yield out
+        partial.replace(file)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+@contextlib.contextmanager
+def partial_folder(root: Path) -> Iterator[Path]:
+    """A scratch folder in ``root`` that is gone afterwards, whatever happens."""
+    root.mkdir(parents=True, exist_ok=True)
+    sweep(root)
+    folder = root / partial_name()
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace_folder(fresh: Path, target: Path) -> None:
+    """Put a finished folder in the place of another, which is removed.
+
+    Raises:
+        OSError: the disk refuses; the old folder is then back in its place.
+    """
+    with partial_folder(target.parent) as aside:
+        older = target.exists()
+        if older:
+            target.rename(aside / "old")
+        try:
+            fresh.rename(target)
+        except OSError:
+            if older:
+                (aside / "old").rename(target)
+            raise
+
+
+def partial_name() -> str:
+    """A name for what is half written, of a length that does not depend on the final one."""
+    return f"{PARTIAL}{_HOST}@{os.getpid()}@{uuid.uuid4().hex[:12]}"
+
+
+def sweep(folder: Path) -> None:
+    """Remove what ended processes of this machine left half written, and what is a day old."""
+    for path in folder.glob(f"{PARTIAL}*"):
+        with contextlib.suppress(OSError):  # another process was quicker, or may and we may not
+            if _abandoned(path):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this machine is alive."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _abandoned(path: Path) -> bool:
+    parts = path.name[len(PARTIAL) :].split("@")
+    if len(parts) != 3 or not parts[1].isdecimal():
+        return False  # none of ours
+    if parts[0] == _HOST and not is_running(int(parts[1])):
+        return True
+    return time.time() - path.stat().st_mtime > STALE_S

@@ -1,0 +1,81 @@
+"""A file is there whole or not at all; what was half written goes away."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from runtime.files import (
+    PARTIAL,
+    is_running,
+    partial_folder,
+    partial_name,
+    replace_folder,
+    sweep,
+    write_whole,
+)
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_written_with_its_folder(tmp_path):
+    write_whole(tmp_path / "a" / "b.bin", b"12")
+    write_whole(tmp_path / "a" / "b.bin", iter([b"3", b"45"]))
+    assert (tmp_path / "a" / "b.bin").read_bytes() == b"345"
+    assert names_in(tmp_path / "a") == ["b.bin"]
+
+
+def test_a_write_that_breaks_off_leaves_the_old_file_and_no_scrap(tmp_path):
+    write_whole(tmp_path / "f", b"old")
+
+    def blocks():
+        yield b"new"
+        raise RuntimeError("cut")
+
+    with pytest.raises(RuntimeError, match="cut"):
+        write_whole(tmp_path / "f", blocks())
+    assert names_in(tmp_path) == ["f"]
+    assert (tmp_path / "f").read_bytes() == b"old"
+
+
+def test_the_longest_name_that_a_disk_takes_can_be_written(tmp_path):
+    name = "n" * 255
+    write_whole(tmp_path / name, b"1")
+    assert (tmp_path / name).read_bytes() == b"1"
+
+
+def test_half_written_files_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", "import runtime.files as f; print(f.partial_name())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    dead, mine = tmp_path / ended.stdout.strip(), tmp_path / partial_name()
+    elsewhere = tmp_path / f"{PARTIAL}another-host@1@abc"
+    old = tmp_path / f"{PARTIAL}another-host@2@abc"
+    for file in (dead, mine, elsewhere, old):
+        file.write_bytes(b"")
+    day_ago = time.time() - 90_000
+    os.utime(old, (day_ago, day_ago))
+    sweep(tmp_path)
+    assert names_in(tmp_path) == sorted([mine.name, elsewhere.name])
+
+
+def test_a_folder_takes_the_place_of_another_at_once(tmp_path):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "old").touch()
+    with partial_folder(tmp_path) as fresh:
+        (fresh / "new").touch()
+        replace_folder(fresh, tmp_path / "target")
+    assert names_in(tmp_path) == ["target"]
+    assert names_in(tmp_path / "target") == ["new"]
+
+
+def test_processes_are_told_apart():
+    assert is_running(os.getpid())
+    assert not is_running(2**22 + 12345)
