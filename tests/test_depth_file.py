@@ -8,11 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
-from PIL import Image
-
 from exports.depth_file import (
     COLORMAPS,
     FORMATS,
@@ -28,6 +23,11 @@ from exports.depth_file import (
     to_uint16,
     write_prediction,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
+
 from runtime.artifact.folder import Artifact
 from runtime.artifact.manifest import KINDS, OutputSpec
 from runtime.predict.predictor import Prediction

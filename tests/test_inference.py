@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import inference
-from exports.depth_file import COLORMAPS, FORMATS
+from exports.colour import COLORMAPS
+from exports.files import FORMATS
 
 ROOT = Path(inference.__file__).parent
 SUMMARY = re.compile(r"(\d+) done, (\d+) failed, \d+\.\d\d images/s -> (.+)/")
