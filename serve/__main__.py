@@ -62,7 +62,7 @@ def _serve(settings: Settings, scratch: Path) -> int:
     from serve.http.server import Server, model_folder
 
     logging.config.dictConfig(logging_config(settings.log_level))
-    artifacts = choose([model_folder(settings, scratch)], settings.model, BOTH).artifacts
+    artifacts = list(choose([model_folder(settings, scratch)], settings.model, BOTH).artifacts)
     if settings.commercial_only:
         check_licence(artifacts)
     server = Server(settings, artifacts, scratch)

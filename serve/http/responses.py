@@ -19,8 +19,7 @@ from exports.png import encode_png
 from exports.tiff import encode_tiff
 from runtime.artifact.manifest import KINDS
 from runtime.photo.postprocess import resize_to_photo
-from runtime.predict.found import ScenePrediction
-from runtime.predict.predictor import Prediction
+from runtime.predict.found import Prediction, ScenePrediction
 from runtime.scene.views import View
 from serve.http.problems import Problem
 from serve.http.request_body import CUSTOM_ATTRIBUTES, JSON, NPY, NPZ, Options, header_facts
