@@ -46,6 +46,10 @@ def writing_whole(file: Path, scratch: Optional[Path] = None) -> Iterator[Binary
         with partial.open("xb") as out:
             yield out
         partial.replace(file)
+    except OSError as error:  # named after what was to be written
+        if error.filename in (None, str(partial)):
+            error.filename, error.filename2 = str(file), None
+        raise
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
