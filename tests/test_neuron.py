@@ -23,7 +23,7 @@ from compile.stages import Stage
 from compile.targets import pick_target
 from compile.targets.neuron import attempts, compiler_args, older_spelling, replace_relayout
 from compile.targets.options import CASTS, NeuronOptions
-from compile.targets.source import Source
+from compile.targets.source import GraphSource
 from runtime.artifact.folder import read_artifact
 from runtime.artifact.manifest import InputSpec
 from runtime.engines import load_engine
@@ -145,7 +145,7 @@ def test_options_that_cannot_work_are_refused_where_they_are_written(settings, t
 
 def order_of(splits=True, **settings):
     stage = Stage("disparity", (), (), lambda rewrites: None, splits=splits)
-    source = Source("demo", stage, InputSpec((56, 84)), neuron=NeuronOptions(**settings))
+    source = GraphSource("demo", stage, InputSpec((56, 84)), neuron=NeuronOptions(**settings))
     return [attempt.name for attempt in attempts(source)]
 
 
