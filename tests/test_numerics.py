@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from compile.commands import main
+from compile.__main__ import main
 from compile.deploy import deployment_form
 from compile.numerics import (
     BF16,

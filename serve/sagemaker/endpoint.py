@@ -1,6 +1,6 @@
 """An endpoint on SageMaker as one checked value: its settings and the names that follow from them.
 
-No AWS call; ``serve/calls.py`` turns it into calls of boto3.
+No AWS call; ``requests.py`` turns it into calls of boto3.
 """
 
 import hashlib
