@@ -1,7 +1,8 @@
 """What makes a compile impossible, said before anything is loaded.
 
 A job in; silence, or an error that says what to change. ``check_settings`` knows it from the job
-alone, ``check_machine`` from what is on this machine. No weights are read, nothing is kept.
+alone, ``check_machine`` from what is on this machine. No weights are read, nothing is kept; torch
+is imported only by what asks for it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from compile.calibration import calibration_photos
-from compile.deploy import check_rewrites
 from compile.registry import ModelSpec, find_model
 from compile.targets import CHOICES, check_precision, target_module
 from compile.targets.options import NeuronOptions
@@ -39,6 +39,8 @@ def check_settings(job: CompileJob) -> None:
     Raises:
         InputError: the text says which, and what would work.
     """
+    from compile.deploy import check_rewrites  # which needs torch
+
     for name, value, known in (
         ("target", job.target, CHOICES),
         ("device", job.device, DEVICES),

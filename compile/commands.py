@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Optional, Union
 
+from compile.checks import check_cuda, check_shape
 from compile.fetch import WITHOUT_WEIGHTS, default_model, fetch_checkpoint, local_checkpoint
 from compile.options import USUAL
 from compile.registry import ModelSpec, find_model, table
@@ -87,7 +88,6 @@ def numerics(args: argparse.Namespace) -> int:
 
     from compile import numerics as room
     from compile.checkpoint import load_model
-    from compile.checks import check_cuda
     from depth_anything_v2.dpt import DepthAnythingV2
 
     spec = find_model(args.model)
@@ -265,7 +265,6 @@ def traced_graphs(
         InputError: a rewrite that does not exist, or a batch or views that the model does not take.
     """
     from compile.checkpoint import build_model, network_of
-    from compile.checks import check_shape
     from compile.deploy import check_rewrites
     from compile.stages import stages_of
     from compile.targets import neuron

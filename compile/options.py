@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Union
 
+from compile.checks import PIXELS
 from compile.registry import MODELS, PATCH
 from compile.targets import CHOICES
 from compile.targets.options import CASTS, DEFAULT_CASTS
@@ -188,7 +189,7 @@ def _add_build(commands: Commands) -> None:
     parser.add_argument(
         "--pixels",
         default="normalised",
-        choices=("normalised", "rgb", "rgb8"),
+        choices=PIXELS,
         help="what the graph takes: normalised float32, RGB 0..255 as float32 or as uint8 (a "
         "quarter of the bytes to the chip, rounds the resized photo); default normalised",
     )

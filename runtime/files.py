@@ -90,17 +90,13 @@ def check_output_folder(folder: Path) -> None:
     Raises:
         InputError: a file is in its way, or the disk refuses.
     """
-    try:
+    with _named(folder, "folder"):
         place = _nearest(folder)
         if not place.is_dir():
             raise InputError(f"{folder}: {place} is not a folder; name one to write to")
         probe = place / partial_name()
         probe.mkdir()
         probe.rmdir()
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written to ({error.strerror}); name another folder"
-        ) from error
 
 
 def check_output_file(file: Path) -> None:
@@ -109,9 +105,20 @@ def check_output_file(file: Path) -> None:
     Raises:
         InputError: a folder has its name, or its own folder could not be made or written to.
     """
-    if file.is_dir():
-        raise InputError(f"{file}: is a folder; name a file to write to")
+    with _named(file, "file"):
+        if _nearest(file) == file and file.is_dir():
+            raise InputError(f"{file}: is a folder; name a file to write to")
     check_output_folder(file.parent)
+
+
+@contextlib.contextmanager
+def _named(place: Path, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{place}: cannot be written to ({error.strerror}); name another {kind}"
+        ) from error
 
 
 def _nearest(folder: Path) -> Path:

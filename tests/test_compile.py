@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tracemalloc
+import weakref
 from typing import ClassVar
 
 import numpy as np
@@ -230,24 +231,39 @@ def test_engines_that_share_a_processor_are_not_pinned_to_its_first_cores(tmp_pa
     not (available("openvino") and importlib.util.find_spec("nncf")),
     reason="nncf is not installed; pip install '.[openvino,int8]'",
 )
-def test_int8_artifact_says_what_is_int8_and_how_far_off_it_is(tmp_path, monkeypatch, calibration):
+def test_int8_artifact_says_what_is_int8_and_how_far_off_it_is(
+    tmp_path, monkeypatch, calibration, save_photo
+):
     monkeypatch.setattr(int8, "LEAST_PEARSON", 0.9)  # nothing is left out, which takes minutes
     monkeypatch.setattr(int8, "MOST_OFF", 0.5)
+    save_photo(calibration / "b.png", seed=1)
+    save_photo(calibration / "c.png", seed=2)
+    alive = [0]
+    stacked = CalibrationImages.__getitem__
+
+    def counted(self, index):
+        batch = stacked(self, index)
+        alive.append(alive[-1] + 1)
+        weakref.finalize(batch, lambda: alive.append(alive[-1] - 1))
+        return batch
+
+    monkeypatch.setattr(CalibrationImages, "__getitem__", counted)
     job = CompileJob(
         "demo",
         "openvino",
         ((28, 42),),
-        1,
+        2,
         tmp_path,
         seeded="always",
         precision="int8",
         calibration=calibration,
     )
     (artifact,) = compile_model(job)
+    assert 1 <= max(alive) <= 2 and len(alive) > 2 * 3 * 2  # three batches, asked for again
     m = artifact.manifest
-    assert m.name == "demo-28x42-b1-openvino-int8" and m.parity.status == "passed"
+    assert m.name == "demo-28x42-b2-openvino-int8" and m.parity.status == "passed"
     assert int(m.compiler["int8_layers"]) >= 48 and m.compiler["left_out"] == "nothing"
-    assert m.compiler["calibration"].startswith("2 images, pearson 0.9")
+    assert m.compiler["calibration"].startswith("6 images, pearson 0.9")
     photo = m.parity.cases[0]
     assert photo.pearson > 0.95 and photo.max_rel_range > 1e-4  # int8 indeed
 
