@@ -155,7 +155,7 @@ def check_machine(job: CompileJob) -> None:
     """
     check_output_folder(job.output)
     if job.checkpoint is not None and not job.checkpoint.is_file():
-        found = "a folder; name the file in it" if job.checkpoint.is_dir() else "no such file"
+        found = "is a folder; name the file in it" if job.checkpoint.is_dir() else "no such file"
         raise CheckpointError(f"{job.checkpoint}: {found}")
     if job.device == "cuda":
         check_cuda()

@@ -93,7 +93,8 @@ def check_output_folder(folder: Path) -> None:
     with _named(folder, "folder"):
         place = _nearest(folder)
         if not place.is_dir():
-            raise InputError(f"{folder}: {place} is not a folder; name one to write to")
+            below = "" if place == folder else f" {place}"
+            raise InputError(f"{folder}:{below} is not a folder; name one to write to")
         probe = place / partial_name()
         probe.mkdir()
         probe.rmdir()

@@ -339,6 +339,18 @@ def test_same_compile_gives_the_same_manifest(tmp_path):
     assert first.digest == second.digest
 
 
+def test_a_size_and_a_number_of_views_that_are_named_twice_are_compiled_once(tmp_path):
+    job = CompileJob(
+        model="demo",
+        target="torchscript",
+        sizes_hw=((28, 28), (28, 28)),
+        output=tmp_path,
+        seeded="always",
+        views=(1, 1),
+    )
+    assert len(list(compile_model(job))) == 1
+
+
 class CountedHash:
     """sha256 that writes down what it found."""
 
