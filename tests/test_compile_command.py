@@ -223,7 +223,7 @@ def test_an_output_that_is_refused_by_the_disk_is_one_sentence(capsys, nothing_l
         (["--checkpoint", "folder"], "folder: is a folder; name the file in it"),
         (["--checkpoint", "none.pth"], "none.pth: no such file"),
         (["--checkpoint", "file/none.pth"], "none.pth: no such file"),
-        (["--precision", "int8", "--calibration", "none"], "none: no such file or folder; give"),
+        (["--precision", "int8", "--calibration", "none"], "none: no such file, folder or pattern; give"),
         (["--precision", "int8", "--calibration", "folder"], "folder: no photo there"),
     ],
 )
@@ -263,7 +263,7 @@ def test_numerics_looks_for_photos_before_it_loads(tmp_path, monkeypatch, capsys
     monkeypatch.setattr("compile.checkpoint.load_model", lambda *_: pytest.fail("loaded"))
     command = ["numerics", "--model", "demo", "--seeded-weights", "--photos"]
     assert main([*command, str(tmp_path / "none")]) == 1
-    assert "no such file or folder" in capsys.readouterr().err
+    assert "no such file, folder or pattern" in capsys.readouterr().err
 
 
 # --- how it ends ---
