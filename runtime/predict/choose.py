@@ -122,16 +122,22 @@ def choose_among(
         )
     model = model or (models[0] if models else "")
     sieve = _Sieve(list(artifacts), list(unreadable))
-    sieve.keep(lambda m: m.model == model, f"is of {{m.model}}, not of {model}")
+    sieve.keep(lambda m: m.model == model, lambda m: f"is of {m.model}, not of {model}")
     if weights_sha256 is not None:
-        sieve.keep(lambda m: m.weights.sha256 == weights_sha256, "was made from other weights")
-    sieve.keep(lambda m: runs(m.target), "target {m.target} cannot run here")
+        sieve.keep(
+            lambda m: m.weights.sha256 == weights_sha256, lambda m: "was made from other weights"
+        )
+    sieve.keep(lambda m: runs(m.target), lambda m: f"target {m.target} cannot run here")
     if use == SCENE:
-        reason = "takes each photo for itself; a scene needs an any-view model"
-        sieve.keep(_takes_scenes, reason)
+        sieve.keep(
+            _takes_scenes,
+            lambda m: "takes each photo for itself; a scene needs an any-view model",
+        )
     elif use == PHOTOS:
-        reason = "takes {m.views} photos of one scene; use --views all for it"
-        sieve.keep(lambda m: m.views == 1, reason)
+        sieve.keep(
+            lambda m: m.views == 1,
+            lambda m: f"takes {m.views} photos of one scene; use --views all for it",
+        )
     if not sieve.kept:
         raise ArtifactError(_nothing(model, sieve.left_out))
     _prefer(sieve)
@@ -144,15 +150,14 @@ class _Sieve:
     def __init__(self, kept: list[Artifact], left_out: list[LeftOut]) -> None:
         self.kept, self.left_out = kept, left_out
 
-    def keep(self, wanted: Callable[[Manifest], bool], reason: str) -> None:
-        """Leave out what is not wanted; ``{m}`` in the reason is its manifest."""
+    def keep(self, wanted: Callable[[Manifest], bool], reason: Callable[[Manifest], str]) -> None:
+        """Leave out what is not wanted, and say why."""
         for one in self.kept:
             if not wanted(one.manifest):
-                why = reason.format(m=one.manifest)
-                self.left_out.append(LeftOut(one.path, why, one.manifest.model))
+                self.left_out.append(LeftOut(one.path, reason(one.manifest), one.manifest.model))
         self.kept = [one for one in self.kept if wanted(one.manifest)]
 
-    def prefer(self, key: Callable[[Manifest], Any], reason: str) -> None:
+    def prefer(self, key: Callable[[Manifest], Any], reason: Callable[[Manifest], str]) -> None:
         """Keep those whose key is least."""
         best = min(key(one.manifest) for one in self.kept)
         self.keep(lambda m: bool(key(m) == best), reason)
@@ -160,25 +165,27 @@ class _Sieve:
 
 def _prefer(sieve: _Sieve) -> None:
     """Keep one set of weights, one target, one precision and one batch."""
-    sieve.prefer(lambda m: m.weights.seeded, "has random weights, and there are real ones")
+    sieve.prefer(
+        lambda m: m.weights.seeded, lambda m: "has random weights, and there are real ones"
+    )
     sieve.prefer(
         lambda m: list(ENGINES).index(m.target),
-        "target {m.target}: another one is preferred here",
+        lambda m: f"target {m.target}: another one is preferred here",
     )
     sieve.prefer(
         lambda m: PRECISIONS.index(m.precision),
-        "precision {m.precision}: a higher one is there; name this folder to use it",
+        lambda m: f"precision {m.precision}: a higher one is there; name this folder to use it",
     )
     weights = max(sieve.kept, key=_age_of_weights).manifest.weights
     sieve.keep(
-        lambda m: m.weights == weights, "was made from weights that others have replaced since"
+        lambda m: m.weights == weights,
+        lambda m: "was made from weights that others have replaced since",
     )
-    batch = min(
-        (one.manifest.input.batch for one in sieve.kept if one.manifest.views == 1), default=1
-    )
+    singles = [one.manifest.input.batch for one in sieve.kept if one.manifest.views == 1]
+    batch = min(singles, default=1)
     sieve.keep(
         lambda m: m.views > 1 or m.input.batch == batch,
-        f"batch {{m.input.batch}}: one of {batch} is there; name this folder to use it",
+        lambda m: f"batch {m.input.batch}: one of {batch} is there; name this folder to use it",
     )
 
 

@@ -68,7 +68,7 @@ def run_pipeline(
         ThreadPoolExecutor(len(predictors), "infer") as engines,
         ThreadPoolExecutor(threads, "write") as writers,
     ):
-        flight = _Flight(
+        flight: _Flight[Source, Result] = _Flight(
             predictors=predictors,
             read=lambda source: readers.submit(load, source),
             infer=lambda run, group: engines.submit(run, group),
