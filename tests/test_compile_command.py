@@ -223,7 +223,10 @@ def test_an_output_that_is_refused_by_the_disk_is_one_sentence(capsys, nothing_l
         (["--checkpoint", "folder"], "folder: is a folder; name the file in it"),
         (["--checkpoint", "none.pth"], "none.pth: no such file"),
         (["--checkpoint", "file/none.pth"], "none.pth: no such file"),
-        (["--precision", "int8", "--calibration", "none"], "none: no such file, folder or pattern; give"),
+        (
+            ["--precision", "int8", "--calibration", "none"],
+            "none: no such file, folder or pattern; give",
+        ),
         (["--precision", "int8", "--calibration", "folder"], "folder: no photo there"),
     ],
 )
