@@ -20,8 +20,9 @@ from benchmarks.machine import OthersMeter
 from benchmarks.photos import FULL_HD_HW, write_list, write_photos
 from compile.commands import traced_graphs
 from compile.job import CompileJob, compile_model
-from compile.resources import INSTANCES, Needs, needs_of
+from compile.resources import Needs, needs_of
 from runtime.artifact.folder import Artifact
+from runtime.engines.inferentia import INF1
 from runtime.errors import DepthError
 from serve.batch.job import SIMULATED, BatchJob
 from serve.batch.listing import list_inputs
@@ -164,7 +165,7 @@ def _instances(numbers: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     header = ["instance", "vCPUs", "chips: images/s"]
     header += [f"{h['photo_hw'][1]}x{h['photo_hw'][0]}, {','.join(h['formats'])}" for h in hosts]
     rows = []
-    for one in INSTANCES:
+    for one in INF1:
         cells = []
         for host in hosts:
             fed = 1e3 * one.vcpus / cost_ms(host, numbers)
