@@ -17,9 +17,9 @@ from recipe import batch
 from compile.seeded import fill_seeded, seeded_tensor
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.config import NAMES
+from layers.checkpoint import tied_groups
 from layers.rope import patch_positions, rope_table, turn
 from layers.uv_embed import SHARE, uv_embedding
-from layers.weights import tied_groups
 from runtime.scene.cameras import (
     decode_pose,
     encode_pose,

@@ -21,7 +21,7 @@ ROOMS = {
     "metric_depth",
 }
 ARROWS = {
-    "layers": set(),
+    "layers": {"runtime"},
     "depth_anything_v2": {"layers", "runtime"},
     "depth_anything_3": {"layers", "runtime"},
     "runtime": set(),

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Optional
 
 from runtime.artifact.archive import inspect, pack
-from runtime.artifact.folder import find_artifacts, read_artifact, sha256_of
+from runtime.artifact.folder import find_artifacts, read_artifact
 from runtime.errors import ArtifactError, DepthError, InputError
-from runtime.files import write_whole
+from runtime.files import sha256_of, write_whole
 from runtime.predict.choose import needs_consent
 from serve.sagemaker.admission import admit
 from serve.sagemaker.aws import Aws
