@@ -12,6 +12,7 @@ import io
 import logging
 import pickle
 import pickletools
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -33,6 +34,8 @@ OWN_PREFIX = "model."  # which the official names of Depth Anything 3 have thems
 DEEPEST = 8  # wrappings around wrappings
 SHOWN = 5  # names given of each kind of difference
 
+# How torch names what it refuses to build
+FOREIGN_CLASS = re.compile(r"[Uu]nsupported (?:class|(?:global: )?GLOBAL) ([\w.]+)")
 ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
 LARGEST_HEADER = 100_000_000  # bytes of names in a safetensors file
 SAVE_AGAIN = "save it again with a current torch, or as safetensors"
@@ -100,11 +103,11 @@ def read_state_dict(file: Path) -> dict[str, torch.Tensor]:
     except OSError as error:
         raise CheckpointError(f"{file}: cannot be read ({first_line(error)})") from error
     except Exception as error:  # unpickling and zip errors of every kind mean the same here
-        reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
-        raise CheckpointError(
-            f"{file}: damaged, or holds more than tensors, numbers and text ({reason}); "
-            f"{SAVE_AGAIN}, the weights alone"
-        ) from error
+        class_in_it = FOREIGN_CLASS.search(str(error))
+        reason = f"damaged ({first_line(error)}); fetch it again"
+        if class_in_it:
+            reason = f"holds more than tensors, numbers and text: {class_in_it[1]}"
+        raise CheckpointError(f"{file}: {reason}, or {SAVE_AGAIN}, the weights alone") from error
     return _without_prefix(_without_wrapping(content, file))
 
 
@@ -233,8 +236,9 @@ def _load_zip(file: Path) -> Any:
     if int(torch.__version__.partition(".")[0]) < 2:
         return _load_zip_by_torch_1(file)
     allowed = getattr(torch.serialization, "safe_globals", None)  # since torch 2.5
-    with allowed([argparse.Namespace]) if allowed else contextlib.nullcontext():
-        return torch.load(str(file), map_location="cpu", weights_only=True)
+    guard = allowed([argparse.Namespace]) if allowed else contextlib.nullcontext()
+    with guard, file.open("rb") as opened:  # by its name, torch would take it for safetensors
+        return torch.load(opened, map_location="cpu", weights_only=True)
 
 
 def _load_zip_by_torch_1(file: Path) -> Any:
