@@ -40,7 +40,7 @@ Photo = Union[str, Path, np.ndarray, Image.Image]
 
 
 class DepthAnything3(nn.Module):
-    """One of the seven models of Depth Anything 3 (Lin et al., 2025).
+    """One of the models of Depth Anything 3 (Lin et al., 2025).
 
     Args:
         model_name: a name out of ``depth_anything_3.config.NAMES``.
