@@ -4,7 +4,6 @@ Same import path, constructor, methods and checkpoint keys as upstream's ``depth
 Exporting scenes to files is not here: a ``ScenePrediction`` holds all that an exporter needs.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -17,9 +16,9 @@ from torch import nn
 from depth_anything_3.config import METRIC, NAMES, NESTED, NETWORKS
 from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
 from depth_anything_3.nested import NestedDepthAnything3Net
-from layers.weights import differences, fill
-from runtime.errors import CheckpointError, InputError
-from runtime.optional import require
+from depth_anything_3.pretrained import HUB_OPTIONS, find_pretrained, looks_of_models
+from layers.checkpoint import load_checkpoint
+from runtime.errors import InputError
 from runtime.photo.decode import focal_px_of, read_photo
 from runtime.predict.found import ScenePrediction
 from runtime.predict.scenes import align_to_given
@@ -36,14 +35,12 @@ from runtime.scene.views import (
 )
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
-CONFIG_BYTES = 1 << 20
 
 Photo = Union[str, Path, np.ndarray, Image.Image]
 
 
 class DepthAnything3(nn.Module):
-    """One of the seven models of Depth Anything 3 (Lin et al., 2025).
+    """One of the models of Depth Anything 3 (Lin et al., 2025).
 
     Args:
         model_name: a name out of ``depth_anything_3.config.NAMES``.
@@ -85,28 +82,21 @@ class DepthAnything3(nn.Module):
         """Build a model and give it official weights.
 
         Args:
-            source: a folder with ``model.safetensors`` and ``config.json``, or a name on the
-                Hugging Face Hub (``depth-anything/DA3-SMALL``).
-            model_name: which model it is, where ``config.json`` does not say.
-            options: ``dtype`` and ``max_views_in_memory``, as for the constructor.
+            source: a folder with ``model.safetensors``, such a file, a model's name as
+                ``da3-small``, or a name on the Hugging Face Hub as ``depth-anything/DA3-SMALL``;
+                see ``depth_anything_3.pretrained``.
+            model_name: which model it is; by default what ``config.json`` beside the weights says,
+                or else what the folder is called.
+            options: ``dtype`` and ``max_views_in_memory``, as for the constructor; and for the Hub
+                ``cache_dir``, ``force_download``, ``local_files_only``, ``revision``, ``token``.
         Raises:
             CheckpointError: files are missing, damaged or do not fit; or the Hub cannot be
                 reached.
         """
-        folder = Path(source)
-        if not folder.is_dir():
-            folder = _fetch(str(source))
-        name = model_name or _name_in(folder)
-        model = cls(name, **options)
-        file = folder / WEIGHTS
-        try:
-            state = require("safetensors.torch", "torch").load_file(str(file))
-        except Exception as error:  # missing, not safetensors, cut short: each raises its own
-            raise CheckpointError(f"{file}: cannot be read as safetensors ({error})") from error
-        found = differences(model, state)
-        if found:
-            raise CheckpointError(f"{file} does not fit {name}: {'; '.join(found)}")
-        fill(model, state)
+        hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
+        found = find_pretrained(source, model_name, **hub)
+        model = cls(found.model_name, **options)
+        load_checkpoint(model, found.file, found.model_name, looks_of_models())
         return model
 
     @torch.no_grad()
@@ -169,8 +159,7 @@ class DepthAnything3(nn.Module):
         Raises:
             InputError: a photo that cannot be read, or arguments that do not go together.
         """
-        if not len(image):
-            raise InputError("image=[]: give one photo or more")
+        check_list(image)
         photos = [_read(photo) for photo in image]
         check_camera_counts(len(photos), extrinsics, intrinsics)
         views = same_size([make_view(p, process_res, process_res_method) for p in photos])
@@ -224,6 +213,24 @@ def _prediction(output: Output, views: Sequence[View]) -> ScenePrediction:
     )
 
 
+def check_list(image: Sequence[Photo]) -> None:
+    """Photos come in a list, as upstream takes them: one, too, since the answer has one for each.
+
+    Raises:
+        InputError: a photo without a list around it, or an empty list.
+    """
+    if isinstance(image, (str, bytes, Path, Image.Image)):
+        name = repr(str(image)) if isinstance(image, (str, Path)) else "photo"
+        raise InputError(f"image={name}: give a list of photos, also for one: image=[{name}]")
+    if isinstance(image, np.ndarray) and image.ndim < 4:
+        raise InputError(
+            f"image is one array {image.shape}: give a list of photos (H, W, 3), also for one: "
+            "image=[photo]"
+        )
+    if not len(image):
+        raise InputError("image=[]: give one photo or more")
+
+
 def _read(photo: Photo) -> np.ndarray:
     if isinstance(photo, (str, Path)):
         return read_photo(photo)
@@ -252,34 +259,3 @@ def _focal_of_views(
         photos_own = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
         result.append(view.intrinsics_of_view(photos_own))
     return np.stack(result)
-
-
-def _name_in(folder: Path) -> str:
-    """The model's name as ``config.json`` gives it, else as the folder is called."""
-    file = folder / CONFIG
-    try:
-        if file.stat().st_size > CONFIG_BYTES:
-            raise CheckpointError(f"{file}: over {CONFIG_BYTES} bytes, not a model's config")
-        name = json.loads(file.read_text(encoding="utf-8")).get("model_name")
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{file}: cannot be read as a model's config ({error})") from error
-    for candidate in (name, folder.name.lower()):
-        if candidate in NAMES:
-            return str(candidate)
-    raise CheckpointError(
-        f"{file}: model_name is {name!r}, expected one of {', '.join(NAMES)}; say which it is with "
-        "model_name="
-    )
-
-
-def _fetch(repo: str) -> Path:
-    hub = require("huggingface_hub", "torch")
-    try:
-        files = [Path(hub.hf_hub_download(repo, name)) for name in (CONFIG, WEIGHTS)]
-    except Exception as error:  # the hub raises a dozen unrelated classes; the message names it
-        text = (str(error).strip().splitlines() or ["no message"])[0]
-        raise CheckpointError(
-            f"{repo}: no such folder, and it cannot be fetched ({type(error).__name__}: {text}); "
-            f"give a folder with {WEIGHTS} and {CONFIG}"
-        ) from error
-    return files[0].parent

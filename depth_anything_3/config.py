@@ -1,4 +1,4 @@
-"""The seven models of Depth Anything 3. Numbers only."""
+"""The models of Depth Anything 3: seven networks, three with newer weights too. Numbers only."""
 
 from dataclasses import dataclass
 from typing import Optional
@@ -40,4 +40,8 @@ NETWORKS = {
 METRIC = "da3metric-large"  # relative until multiplied by a focal length
 # Two networks in one checkpoint: the first's depth is scaled to the second's metres.
 NESTED = {"da3nested-giant-large": ("da3-giant", METRIC)}
+# Weights that upstream trained again after a mistake, and recommends: the same networks.
+RETRAINED = {name: f"{name}-1.1" for name in ("da3-large", "da3-giant", "da3nested-giant-large")}
+NETWORKS.update({new: NETWORKS[old] for old, new in RETRAINED.items() if old in NETWORKS})
+NESTED.update({new: NESTED[old] for old, new in RETRAINED.items() if old in NESTED})
 NAMES = (*NETWORKS, *NESTED)

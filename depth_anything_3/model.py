@@ -101,7 +101,8 @@ class DepthAnything3Net(nn.Module):
         features = self.encode(images, extrinsics, intrinsics, layers, ref_view_strategy)
         if not self.spec.any_view:
             depth, sky = self._in_parts(self.head, features.taps, grid_hw)
-            output: Output = {"depth": _host(fill_sky, depth, sky), "sky": sky}
+            scenes = [_host(fill_sky, *scene) for scene in zip(depth, sky)]  # each for itself
+            output: Output = {"depth": torch.stack(scenes), "sky": sky}
         else:
             output = self._any_view_output(features, size_hw, grid_hw, use_ray_pose)
             if infer_gs:

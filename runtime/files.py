@@ -2,9 +2,11 @@
 
 Bytes in; what readers see is the old content or the new one. Whatever is half written lies beside
 its place under a name that begins with ``PARTIAL``, which listings skip and ``sweep`` removes.
+``sha256_of`` tells one file's content from another's.
 """
 
 import contextlib
+import hashlib
 import os
 import shutil
 import socket
@@ -202,6 +204,15 @@ def _is(ask: Callable[[], bool]) -> bool:
         return ask()
     except OSError:  # a link to itself
         return False
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file without holding it in memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def is_running(pid: int) -> bool:

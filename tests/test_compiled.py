@@ -8,10 +8,10 @@ import pytest
 from apps import compiled
 from apps.compiled import choose_or_compile, needed_sizes
 from compile.registry import MODELS
-from runtime.artifact.folder import commit, sha256_of
+from runtime.artifact.folder import commit
 from runtime.artifact.manifest import StageSpec, TensorSpec
 from runtime.errors import ArtifactError
-from runtime.files import partial_folder
+from runtime.files import partial_folder, sha256_of
 from runtime.predict.choose import BOTH, PHOTOS, SCENE, choose
 
 CHECKPOINTS = {

@@ -21,11 +21,10 @@ from torch.jit._script import ScriptModule
 
 from compile.audit import CONSTANTS_LIMIT
 from compile.deploy import COMMON, MATRIX, DeploymentFormV2
-from compile.fetch import first_line
 from compile.numerics import FP32_CAST, MODES
 from compile.targets.options import NeuronOptions
 from compile.targets.source import Built, GraphSource
-from runtime.errors import CompileError
+from runtime.errors import CompileError, first_line
 from runtime.optional import require, version_of
 
 log = logging.getLogger(__name__)

@@ -10,10 +10,9 @@ from pathlib import Path
 import torch
 
 from compile.deploy import MATRIX
-from compile.fetch import first_line
 from compile.targets import neuron
 from compile.targets.source import Built, GraphSource
-from runtime.errors import CompileError
+from runtime.errors import CompileError, first_line
 from runtime.optional import require, version_of
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ def fill_sky(depth: np.ndarray, sky: np.ndarray) -> np.ndarray:
     """Put sky at the 0.99 quantile of everything else.
 
     Args:
-        depth, sky: float (...), of all views of one call together.
+        depth, sky: float (...), of all views of one scene together.
     Returns:
         float32 of the same shape; unchanged where either side has 10 pixels or fewer.
     """

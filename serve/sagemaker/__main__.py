@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Optional
 
 from runtime.artifact.archive import inspect, pack
-from runtime.artifact.folder import find_artifacts, read_artifact, sha256_of
+from runtime.artifact.folder import find_artifacts, read_artifact
 from runtime.command_line import UsageError, run_command
 from runtime.errors import ArtifactError
-from runtime.files import check_output_file, write_whole
+from runtime.files import check_output_file, sha256_of, write_whole
 from runtime.predict.choose import needs_consent
 from serve.sagemaker.admission import admit
 from serve.sagemaker.aws import Aws
