@@ -5,6 +5,7 @@ small network, which leaves them their own detail; and enlarged to 1080p and 12 
 the network's usual sizes.
 """
 
+import argparse
 import logging
 import statistics
 import tempfile
@@ -14,9 +15,8 @@ from typing import Any
 
 from PIL import Image
 
-from apps.folder import FolderJob, find_photos
 from benchmarks.document import markdown_table
-from benchmarks.photos import FULL_HD_HW, TWELVE_MP_HW, write_photos
+from benchmarks.photos import FULL_HD_HW, TWELVE_MP_HW, find_photos, write_photos
 from compile.job import CompileJob, compile_model
 from compile.parity import compare
 from compile.registry import DEMO, find_model
@@ -25,22 +25,30 @@ from runtime.predict.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
+ABOUT = "what decoding JPEG files smaller does to the depth"
+DESCRIPTION = "Depth of the demo network from JPEG files decoded in full and smaller."
+EXAMPLE = "--doc"
+
 SMALL_HW = ((126, 126), (126, 168), (168, 126))
 ENLARGED = {"enlarged to 1080p": FULL_HD_HW, "enlarged to 12 MP": TWELVE_MP_HW}
 PHOTOS = 8
 QUALITY = 95
 
 
-def measure(source: Path) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """None but those of all benchmarks."""
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """How far depth from a reduced decode is from that of a full one, for each kind of photo."""
     usual = find_model(DEMO).usual_sizes
     with tempfile.TemporaryDirectory(prefix="decode-") as scratch:
         root = Path(scratch)
-        shipped = _as_jpeg(source, root / "shipped")
+        shipped = _as_jpeg(args.input, root / "shipped")
         cases = [_case("as shipped", shipped, _predictor(SMALL_HW, root))]
         predictor = _predictor(usual, root)
         for name, size_hw in ENLARGED.items():
-            photos = write_photos(source, root / name, PHOTOS, size_hw)
+            photos = write_photos(args.input, root / name, PHOTOS, size_hw)
             cases.append(_case(name, photos, predictor))
     return {"model": DEMO, "cases": cases}
 
@@ -95,7 +103,7 @@ def _case(name: str, photos: Sequence[Path], predictor: Predictor) -> dict[str, 
 def _as_jpeg(source: Path, folder: Path) -> list[Path]:
     folder.mkdir()
     files = []
-    for photo in find_photos(FolderJob(source, folder)):
+    for photo in find_photos(source):
         files.append(folder / f"{photo.stem}.jpg")
         Image.fromarray(read_photo(photo)).save(files[-1], quality=QUALITY)
     return files

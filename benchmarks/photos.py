@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from apps.folder import FolderJob, find_photos
+from apps import folder as main_job
 from benchmarks.crops import center_crop
 from runtime.photo.decode import read_photo
 
@@ -20,6 +20,15 @@ TOGETHER = 5000  # names in a folder of a list
 JPEG_QUALITY = 90
 CROP = (0.7, 1.0)  # share of a side that is kept
 BRIGHTNESS = (0.75, 1.2)
+
+
+def find_photos(source: Path) -> list[Path]:
+    """The photos of a folder, as the main job finds them.
+
+    Raises:
+        InputError: none there.
+    """
+    return main_job.find_photos(main_job.FolderJob(source, source / "none"))
 
 
 def write_photos(
@@ -56,8 +65,7 @@ def make_photos(
     source: Path, count: int, size_hw: tuple[int, int]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The originals' names, and uint8 (*size_hw, 3) RGB."""
-    job = FolderJob(source, source / "none")
-    originals = [(file.stem, read_photo(file)) for file in find_photos(job)]
+    originals = [(file.stem, read_photo(file)) for file in find_photos(source)]
     for number in range(count):
         name, rgb = originals[number % len(originals)]
         yield name, _varied(center_crop(rgb, size_hw[::-1]), number, size_hw)

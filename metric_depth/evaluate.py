@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 from apps.estimators import artifact_estimator, eager_estimator
-from benchmarks.machine import describe_machine
 from compile.registry import DEMO, MODELS
 from metric_depth.datasets import KINDS, Dataset, DatasetName, open_dataset, parse_name
 from metric_depth.judge import Outcome, judge_all, summarise
 from metric_depth.report import SCHEMA, picture_path, plain_name, table, write_page, write_run
 from runtime.errors import DepthError, InputError
+from runtime.machine import describe_machine
 
 LINE_EVERY_S = 60.0
 
