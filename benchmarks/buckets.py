@@ -22,7 +22,6 @@ from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
 from benchmarks.machine import OthersMeter
 from benchmarks.options import add_model
-from benchmarks.photos import find_photos
 from compile.checkpoint import load_model
 from compile.deploy import deployment_form
 from compile.fetch import local_checkpoint
@@ -32,6 +31,7 @@ from compile.resources import attention_flops
 from compile.trace import Graph, trace
 from layers.patch_embed import PATCH_SIZE
 from runtime.photo.decode import read_photo
+from runtime.photo.find import find_photos
 from runtime.photo.postprocess import resize_to_photo
 from runtime.photo.preprocess import network_size, photo_to_tensor
 from runtime.predict.predictor import nearest_bucket

@@ -5,12 +5,12 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.options import SQUARE_HW, add_model
-from benchmarks.photos import find_photos
 from compile import numerics
 from compile.checkpoint import load_model
 from compile.fetch import local_checkpoint
 from compile.numerics import MEAN_TOLERANCE, PEARSON_TOLERANCE, ModeError
 from compile.registry import MODELS, find_model
+from runtime.photo.find import find_photos
 
 ABOUT = "what Inferentia's casts do to the depth, emulated"
 DESCRIPTION = "Emulate neuron-cc's cast modes on photos at 518x518 and compare with float32."

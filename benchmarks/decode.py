@@ -16,11 +16,12 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.document import markdown_table
-from benchmarks.photos import FULL_HD_HW, TWELVE_MP_HW, find_photos, write_photos
+from benchmarks.photos import FULL_HD_HW, TWELVE_MP_HW, write_photos
 from compile.job import CompileJob, compile_model
 from compile.parity import compare
 from compile.registry import DEMO, find_model
 from runtime.photo.decode import read_at_least, read_photo
+from runtime.photo.find import find_photos
 from runtime.predict.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -88,9 +89,9 @@ def _case(name: str, photos: Sequence[Path], predictor: Predictor) -> dict[str, 
             continue
         prepared = predictor.prepare(reduced, photo_hw=photo_hw)
         ((small, seconds),) = predictor.infer([prepared])
-        depth = predictor.finish(prepared, small, seconds).depth
+        depth = predictor.finish(prepared, small, seconds)[0].depth
         found = compare(photo.name, depth, full.depth)
-        low, high = full.limits
+        low, high = full.value_range
         mean_share = float(abs(depth - full.depth).mean()) / (high - low)
         by = round(photo_hw[0] / reduced.shape[0])
         one = {"photo": photo.name, "by": by, "mean_share": mean_share}

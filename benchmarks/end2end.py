@@ -26,7 +26,7 @@ from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
 from benchmarks.options import add_artifacts, add_number, add_rounds
 from benchmarks.peak import peak_mib
-from benchmarks.photos import find_photos, write_photos
+from benchmarks.photos import write_photos
 from benchmarks.rounds import interleave
 from benchmarks.upstream_loop import INPUT_SIZE, infer_image, upstream_loop
 from compile.checkpoint import load_model
@@ -39,6 +39,7 @@ from runtime.command_line import positive
 from runtime.errors import ArtifactError, InputError
 from runtime.photo.decode import FULL, read_photo
 from runtime.photo.decode import REDUCED as SMALLER
+from runtime.photo.find import find_photos
 from runtime.predict.predictor import Predictor
 
 log = logging.getLogger(__name__)

@@ -28,11 +28,11 @@ from benchmarks.clients import Load, Request, closed_loop, fixed_rate, percentil
 from benchmarks.document import markdown_table
 from benchmarks.options import add_artifact, add_number, add_rounds
 from benchmarks.peers import install
-from benchmarks.photos import find_photos
 from runtime.artifact.folder import read_artifact
 from runtime.command_line import above_zero
 from runtime.errors import InputError
 from runtime.photo.decode import read_photo
+from runtime.photo.find import find_photos
 from runtime.predict.predictor import Predictor
 
 log = logging.getLogger(__name__)

@@ -11,24 +11,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from apps import folder as main_job
 from benchmarks.crops import center_crop
 from runtime.photo.decode import read_photo
+from runtime.photo.find import find_photos
 
 FULL_HD_HW, TWELVE_MP_HW = (1080, 1920), (3000, 4000)
 TOGETHER = 5000  # names in a folder of a list
 JPEG_QUALITY = 90
 CROP = (0.7, 1.0)  # share of a side that is kept
 BRIGHTNESS = (0.75, 1.2)
-
-
-def find_photos(source: Path) -> list[Path]:
-    """The photos of a folder, as the main job finds them.
-
-    Raises:
-        InputError: none there.
-    """
-    return main_job.find_photos(main_job.FolderJob(source, source / "none"))
 
 
 def write_photos(

@@ -12,8 +12,8 @@ from benchmarks.document import markdown_table
 from benchmarks.load import our_service
 from benchmarks.machine import resident_mib
 from benchmarks.options import add_number
-from benchmarks.photos import find_photos
 from compile.job import CompileJob, compile_model
+from runtime.photo.find import find_photos
 
 log = logging.getLogger(__name__)
 
