@@ -148,10 +148,7 @@ def run(args: argparse.Namespace, command: str) -> int:
 def _estimator(args: argparse.Namespace) -> Estimator:
     """The model or the artifacts that are judged."""
     if args.artifact:
-        estimator = artifact_estimator(args.artifact, args.device)
-        if args.model and args.model != estimator.model:
-            raise InputError(f"--artifact holds {estimator.model}, not {args.model}")
-        return estimator
+        return artifact_estimator(args.artifact, args.device, args.model or "")
     return eager_estimator(
         args.model or DEMO,
         args.checkpoint,

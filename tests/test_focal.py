@@ -35,7 +35,7 @@ def test_a_focal_length_that_is_none_is_refused(wrong):
 
 
 def test_a_focal_length_that_does_nothing_is_refused_under_the_callers_name():
-    with pytest.raises(InputError, match="^--focal-px: the depth of vits does not depend on it"):
+    with pytest.raises(InputError, match=r"^--focal-px: the depth of vits does not depend on it"):
         refuse_useless_focal("vits", False, True, "--focal-px")
     refuse_useless_focal("vits", False, False)
     refuse_useless_focal("da3metric-large", True, True)
