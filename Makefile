@@ -44,7 +44,7 @@ test: .venv/installed ## run the tests
 check: .venv/installed ## format, lint, types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
-	@$(PY) -m mypy runtime exports compile serve apps
+	@$(PY) -m mypy runtime exports compile serve apps metric_depth
 
 bench: .venv/installed ## measure on this machine, about five minutes; ARGS="latency" for one, ARGS=--help for all
 ifdef ARGS

@@ -6,14 +6,14 @@ Poses, sizes and materials in; flat arrays of solids out. Metres; x right, y up,
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 
 from metric_depth.raycast import BOX
 from metric_depth.textures import FAMILIES, VARIANTS, texture_index
 
-Vector = Sequence[float]
+Vector = Union[Sequence[float], np.ndarray]  # three numbers
 
 
 def rotation(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
@@ -88,8 +88,8 @@ class Builder:
 
     def box(self, low: Vector, high: Vector, material: Material) -> None:
         """Place an upright box between two corners."""
-        low, high = np.asarray(low, float), np.asarray(high, float)
-        self.add(BOX, (low + high) / 2, np.abs(high - low) / 2, material)
+        corner, other = np.asarray(low, float), np.asarray(high, float)
+        self.add(BOX, (corner + other) / 2, np.abs(other - corner) / 2, material)
 
     def material(
         self, *families: str, tile_m: float = 1.0, strength: float = 1.0, gloss: float = 0.0

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Optional, Union
 
-from runtime.errors import DepthError
+from runtime.errors import DepthError, first_line
 
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -70,7 +70,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, DepthError) and error.strerror:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return ": ".join((*names[:1], error.strerror))
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(error)
 
 
 def _unwind_on_sigterm() -> Optional[Callable[..., object]]:

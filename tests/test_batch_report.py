@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 import time
 from html.parser import HTMLParser
@@ -28,8 +29,8 @@ HOSTILE = (
     "two\nlines \u202egnp.exe.png",
 )
 TAGS = re.compile(
-    "html|head|meta|title|style|body|main|h[123]|p|code|b|span|div|a|svg|rect|line|text|table|tr|td|"
-    "figure|img|figcaption|ul|li"
+    "html|head|meta|title|style|body|main|header|section|h[123]|p|code|b|span|div|a|svg|rect|line|"
+    "text|table|tr|td|dl|dt|dd|figure|img|figcaption|ul|li"
 )
 
 
@@ -89,6 +90,28 @@ def test_no_name_of_a_file_becomes_part_of_the_page(tmp_path, tiny_artifact, sav
         assert name in page.shown and f"{name}.bad.png" in page.shown
 
 
+def test_no_model_and_no_error_becomes_part_of_the_page(
+    tmp_path, tiny_artifact, save_photo, monkeypatch
+):
+    text = "\"'></code></p><script>alert(1)</script>{{ 7 * 7 }}"
+    photos, output = tmp_path / "photos", tmp_path / "depth"
+    save_photo(photos / "a.png")
+    (photos / "bad.png").write_bytes(b"no photo")
+    run(photos, output, tiny_artifact)
+    facts = json.loads((output / "a.png.json").read_text())
+    facts["artifact"]["name"] = f"artifact{text}"
+    facts["weights"]["file"] = f"weights{text}"
+    facts.update(model=f"model{text}", licence=f"licence{text}", warning=f"warning{text}")
+    (output / "a.png.json").write_text(json.dumps(facts))
+    failed = record("bad.png", ERROR, code="bad_photo", error=f"error{text}")
+    monkeypatch.setattr(Totals, "examples", lambda *_: [failed])
+    page = report(output)
+    assert all(map(TAGS.fullmatch, page.tags))
+    assert not {name for name in page.attributes if name.startswith("on")}
+    for what in ("artifact", "weights", "model", "licence", "warning", "error"):
+        assert f"{what}{text}" in page.shown
+
+
 def test_the_page_asks_for_nothing_but_itself(tmp_path, tiny_artifact, save_photo):
     save_photo(tmp_path / "photos" / "a.png")
     run(tmp_path / "photos", tmp_path / "depth", tiny_artifact)
@@ -118,7 +141,9 @@ def test_the_page_counts_and_names_errors_and_tells_what_made_it(
     assert "Finished." in page.shown and "bad_photo: 22, the first 20" in page.shown
     assert "not an image in a known format" in page.shown
     assert "bad19.png" in page.shown and "bad20.png" not in page.shown
-    assert page.tags.count("svg") == 4, "images a second, and the times to read, infer and write"
+    assert page.tags.count("svg") == 4 and page.tags.count("rect") >= 4, (
+        "images a second, and the times to read, infer and write"
+    )
     manifest = tiny_artifact.manifest
     for fact in (manifest.name, tiny_artifact.digest, "Apache-2.0", manifest.weights.sha256):
         assert fact in page.shown

@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from runtime.artifact.manifest import InputSpec, OutputSpec, WeightsSpec
 from runtime.errors import InputError
 from runtime.predict.found import Prediction, Provenance
 
+ATTRIBUTES = {"lang", "charset", "name", "content", "http-equiv", "class", "id", "href", "title"}
+ATTRIBUTES |= {"src", "alt", "loading"}
 HOSTILE = '<img src=x onerror="alert(1)">.png'
 
 
@@ -81,7 +84,7 @@ class Tags(html.parser.HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.found, self.open = [], []
+        self.found, self.open, self.shown = [], [], ""
         self.feed(text)
         assert not self.open, f"never closed: {self.open}"
 
@@ -92,6 +95,9 @@ class Tags(html.parser.HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.shown += data
 
 
 def test_an_artifact_on_a_da2k_folder_writes_json_page_and_pictures(
@@ -131,7 +137,29 @@ def test_the_page_escapes_names_and_asks_nothing_of_the_network(tiny_artifact, d
     assert all((output / attributes["src"]).is_file() for attributes in images)
     assert not any("onerror" in attributes for _, attributes in found)
     assert {tag for tag, _ in found}.isdisjoint({"script", "link", "iframe"})
-    assert "http" not in text
+    assert "default-src 'none'" in text
+    assert not re.search(r"https?://|url\(|@import", text)
+
+
+def test_whatever_a_run_says_is_shown_as_text(tiny_artifact, da2k, tmp_path):
+    _, output = run(tiny_artifact, tmp_path, "--dataset", f"da2k:{da2k}")
+    (found,) = read_runs(output)
+    text = "\"'></code></p><script>alert(1)</script>{{ 7 * 7 }}"
+    named = ("label", "dataset", "about", "command", "date", "output_kind", "machine")
+    found.update({name: f"{name}{text}" for name in named})
+    found["weights"] = {"source": "seeded", "sha256": f"sha{text}", "licence": f"licence{text}"}
+    found["estimator"] = {"how": f"how{text}"}
+    found["failed"] = [{"name": f"photo{text}", "error": f"error{text}"}]
+    found["samples"][0].update(name=f"sample{text}", picture=f"pictures/{text}.jpg")
+    shown = Tags(page([found]))
+    assert {tag for tag, _ in shown.found}.isdisjoint({"script", "link", "iframe"})
+    for _, attributes in shown.found:
+        assert attributes.keys() <= ATTRIBUTES, attributes
+    told = ("sha", "licence", "how", "photo", "error", "sample", *named[:-1])
+    assert all(f"{name}{text}" in shown.shown for name in told)
+    assert json.dumps(found["machine"]) in shown.shown
+    alts = [attributes["alt"] for tag, attributes in shown.found if tag == "img"]
+    assert f"sample{text}" in alts[0]
 
 
 def test_a_bad_photo_is_reported_counted_and_not_fatal(tiny_artifact, da2k, tmp_path, capsys):
@@ -213,10 +241,13 @@ def test_without_weights_the_error_says_what_to_do(da2k, tmp_path, capsys):
     ],
 )
 def test_bad_usage_exits_with_2(arguments, says, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        evaluate.main(arguments)
-    assert stopped.value.code == 2
-    assert says in capsys.readouterr().err
+    try:
+        status = evaluate.main(arguments)
+    except SystemExit as stopped:  # argparse ends the process itself
+        status = stopped.code
+    assert status == 2
+    said = capsys.readouterr().err
+    assert says in said and "usage: python -m metric_depth.evaluate" in said
 
 
 def test_errors_are_one_line_and_no_traceback(tiny_artifact, da2k, tmp_path, capsys):
