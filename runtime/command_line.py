@@ -42,6 +42,7 @@ def run_command(
     """
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
     before = _unwind_on_sigterm()
     try:
         return work(args) or DONE
