@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
-from runtime.errors import DepthError
+from runtime.command_line import run_command
 from runtime.predict.choose import BOTH, check_licence, choose
+from runtime.predict.found import provenance_of
 from serve.http.scratch import scratch_folder
 from serve.http.settings import Settings, from_environment, table
+
+log = logging.getLogger(__name__)
 
 EXAMPLES = """examples:
   MODEL_DIR=artifacts python -m serve                     all artifacts in a folder, on port 8080
@@ -43,17 +46,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; returns the exit status when the service has stopped."""
-    args = build_parser().parse_args(argv)
-    try:
-        settings = from_environment(os.environ)
-        if args.print_settings:
-            print(settings.as_text())
-            return 0
-        with scratch_folder() as scratch:
-            return _serve(settings, scratch)
-    except DepthError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_command(build_parser(), _run, argv)
+
+
+def _run(args: argparse.Namespace) -> int:
+    settings = from_environment(os.environ)
+    if args.print_settings:
+        print(settings.as_text())
+        return 0
+    with scratch_folder() as scratch:
+        return _serve(settings, scratch)
 
 
 def _serve(settings: Settings, scratch: Path) -> int:
@@ -62,10 +64,13 @@ def _serve(settings: Settings, scratch: Path) -> int:
     from serve.http.server import Server, model_folder
 
     logging.config.dictConfig(logging_config(settings.log_level))
-    artifacts = list(choose([model_folder(settings, scratch)], settings.model, BOTH).artifacts)
+    choice = choose([model_folder(settings, scratch)], settings.model, BOTH)
     if settings.commercial_only:
-        check_licence(artifacts)
-    server = Server(settings, artifacts, scratch)
+        check_licence(choice.artifacts)
+    warning = provenance_of(choice.artifacts[0]).warning
+    if warning is not None:
+        log.warning("%s: %s", choice.model, warning)
+    server = Server(settings, choice, scratch)
     try:
         server.run()
     except SystemExit as stopped:  # gunicorn's way to return

@@ -4,7 +4,10 @@ A folder of artifacts and environment variables in; an address that answers, the
 it and their log out. It is told to stop at the end, and has to end well.
 """
 
+import dataclasses
 import http.client
+import io
+import json
 import os
 import signal
 import socket
@@ -19,7 +22,13 @@ from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from runtime.artifact.folder import Artifact, read_artifact
+from runtime.artifact.manifest import OutputSpec, to_json
+from serve.http.problems import CODES, MEDIA_TYPE
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_S, STOPPED_S, ANSWER_S = 60.0, 60.0, 30.0
@@ -164,6 +173,32 @@ def post(
 ) -> Answer:
     """POST; the body is a photo in PNG unless the headers say otherwise."""
     return ask(base, "POST", path, body, {"Content-Type": "image/png", **(headers or {})})
+
+
+def problem(answer: Answer) -> "dict[str, Any]":
+    """The facts of a refusal, which has to be one of those that are documented."""
+    status, headers, body = answer
+    facts: dict[str, Any] = json.loads(body)
+    assert headers["Content-Type"] == MEDIA_TYPE
+    assert facts["status"] == status == CODES[facts["code"]][0]
+    assert facts["detail"] and "Traceback" not in facts["detail"]
+    assert facts["request_id"] == headers["X-Request-Id"]
+    return facts
+
+
+def encoded(rgb: np.ndarray, kind: str = "png", **options: Any) -> bytes:
+    """A photo as bytes of this format."""
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, kind.upper(), **options)
+    return buffer.getvalue()
+
+
+def needing_focal(artifact: Artifact) -> Artifact:
+    """The same, of kind depth, as a model whose metres depend on the focal length; on disk too."""
+    output = OutputSpec("depth", metric_focal_px=300.0)
+    manifest = dataclasses.replace(artifact.manifest, output=output)
+    (artifact.path / "manifest.json").write_text(to_json(manifest))
+    return read_artifact(artifact.path)
 
 
 def connect(base: str, timeout_s: float = ANSWER_S) -> socket.socket:

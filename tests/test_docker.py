@@ -43,7 +43,11 @@ FILES = sorted((ROOT / "serve").glob("Dockerfile.*"))
 ALL = pytest.mark.parametrize("file", FILES, ids=lambda file: file.suffix[1:])
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
-ROOMS = {name.partition(".")[0] for name in PYPROJECT["tool"]["setuptools"]["packages"]}
+INSTALLED = {  # the packages at the root that an install of this project brings
+    pattern.rstrip("*")
+    for pattern in PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+}
+SERVING = {"exports", "runtime", "serve"}  # those of them that a container needs to answer
 # import name -> the package that brings it, where the two differ
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
@@ -285,7 +289,7 @@ def test_image_installs_what_serving_imports(file):
     needed = {normal(ENGINES[target][1]) for target in TARGETS[file.suffix[1:]]}
     for extra in ("serve", "aws"):
         needed |= {normal(one) for one in EXTRAS[extra]}
-    for source in [*(ROOT / "runtime").rglob("*.py"), *(ROOT / "serve").rglob("*.py")]:
+    for source in [file for room in SERVING for file in (ROOT / room).rglob("*.py")]:
         for node in ast.parse(source.read_text(encoding="utf-8")).body:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
@@ -329,14 +333,21 @@ def test_every_source_of_a_copy_exists_and_is_not_ignored(file):
 @ALL
 def test_serving_gets_no_model_code(file):
     tops = {source.partition("/")[0] for sources, _ in serving(file).copies() for source in sources}
-    assert tops == {"constraints", "runtime", "serve"}
+    assert tops == {"constraints", *SERVING}
 
 
 def test_compile_stage_gets_every_package_that_its_install_names():
     compiling = stages(ROOT / "serve" / "Dockerfile.neuron")[0]
     assert compiling.name == "compile"
     copied = {source for sources, _ in compiling.copies() for source in sources}
-    assert copied >= ROOMS
+    assert copied >= INSTALLED
+
+
+def test_an_install_brings_every_package_at_the_root():
+    packages = {
+        file.parts[-2] for file in ROOT.glob("*/__init__.py") if file.parent.name != "tests"
+    }
+    assert packages == INSTALLED
 
 
 def test_context_holds_nothing_that_git_does_not():
@@ -434,13 +445,13 @@ def test_image_can_import_the_service_and_no_model(image):
     root, workdir, stage = image
     find = "import importlib.util as u, sys; print(*(n for n in sys.argv[1:] if u.find_spec(n)))"
     done = subprocess.run(
-        ["python", "-c", find, "flask", "inference", *sorted(ROOMS)],
+        ["python", "-c", find, "flask", "inference", *sorted(INSTALLED)],
         cwd=workdir,
         env=environment(root, stage),
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == ["flask", "runtime", "serve"], done.stderr
+    assert done.stdout.split() == ["flask", *sorted(SERVING)], done.stderr
 
 
 def test_health_check_fails_where_nothing_answers(image):

@@ -9,22 +9,15 @@ import botocore.config
 import numpy as np
 import pytest
 from PIL import Image
-from served import Served, ask, get, post, serving
+from served import ask, encoded, get, post, problem, serving
 from stand_in_aws import CREDENTIALS, empty_aws
 
 from runtime.artifact.manifest import OutputSpec
 from runtime.photo.decode import read_photo
 from runtime.predict.predictor import Predictor
-from serve.http.problems import CODES, MEDIA_TYPE
 from serve.http.request_body import KINDS
 
-PILLOW = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": "BMP", "tiff": "TIFF"}
-
-
-def encoded(rgb: np.ndarray, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, PILLOW[kind])
-    return buffer.getvalue()
+IMAGE_KINDS = ("jpeg", "png", "webp", "bmp", "tiff")
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -43,20 +36,10 @@ def predictor(tiny_artifact) -> Predictor:
     return Predictor([tiny_artifact])
 
 
-def problem(answer) -> dict:
-    status, headers, body = answer
-    facts = json.loads(body)
-    assert headers["Content-Type"] == MEDIA_TYPE
-    assert facts["status"] == status == CODES[facts["code"]][0]
-    assert facts["detail"] and "Traceback" not in facts["detail"]
-    assert facts["request_id"] == headers["X-Request-Id"]
-    return facts
-
-
 def bodies(rgb: np.ndarray) -> "dict[str, tuple[bytes, str, np.ndarray]]":
     """Content type -> body, header, and the pixels that a reader gets of it."""
     found = {}
-    for kind in PILLOW:
+    for kind in IMAGE_KINDS:
         data = encoded(rgb, kind)
         found[f"image/{kind}"] = (data, f"image/{kind}", read_photo(data))
     png = encoded(rgb, "png")
@@ -118,7 +101,7 @@ def test_every_way_out_holds_the_predictors_depth_bit_for_bit(
     prepared = predictor.prepare(rgb)
     ((depth, seconds),) = predictor.infer([prepared])
     grid = "photo" if size == "input" else "model"
-    expected = predictor.finish(prepared, depth, seconds, grid).depth
+    expected = predictor.finish(prepared, depth, seconds, grid)[0].depth
     found = decoded(media_type, body, headers)
     assert np.array_equal(found, expected)
     assert headers["X-Depth-Size"] == "{}x{}".format(*expected.shape)
@@ -368,58 +351,3 @@ def test_an_archive_is_served_as_the_folder_is(tiny_artifact, tmp_path, rgb, pre
         with serving(model) as served:
             _, _, body = post(served.base, encoded(rgb, "png"), {"Accept": "application/x-npy"})
             assert np.array_equal(np.load(io.BytesIO(body)), predictor(rgb).depth)
-
-
-def test_a_scene_of_depth_anything_3_comes_with_its_cameras(tmp_path, make_photo):
-    from compile.job import CompileJob, compile_model
-    from runtime.artifact.folder import read_artifact
-    from runtime.predict.scenes import ScenePredictor
-
-    job = CompileJob(
-        "da3-small", "torchscript", ((56, 84),), output=tmp_path, seeded="always", views=(1, 2)
-    )
-    artifacts = list(compile_model(job))
-    photos = [make_photo(60, 90, seed) for seed in range(3)]
-    expected = ScenePredictor([read_artifact(one.path) for one in artifacts])(photos)
-    with serving(tmp_path) as served:
-        _scene_is_answered(served, photos, expected)
-
-
-def _scene_is_answered(served: Served, photos, expected) -> None:
-    parts = b"".join(
-        b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
-        + encoded(photo, "png")
-        + b"\r\n"
-        for photo in photos
-    )
-    form = {"Content-Type": "multipart/form-data; boundary=x"}
-    status, headers, body = post(served.base, parts + b"--x--\r\n", form)
-    assert status == 200, body
-    with np.load(io.BytesIO(body), allow_pickle=False) as found:
-        facts = json.loads(str(found["meta"]))
-        for name in ("depth", "conf", "extrinsics", "intrinsics"):
-            # other threads, another order of sums: torch's last bits
-            assert np.allclose(found[name], getattr(expected, name), rtol=1e-4, atol=1e-4), name
-    assert (facts["kind"], facts["views"]) == ("depth", 3)
-    assert facts["groups"] == [list(group) for group in expected.groups]
-    assert (headers["X-Depth-Kind"], headers["X-Depth-Size"]) == ("depth", "56x84")
-
-    # known cameras, in JSON, and each photo on its own grid
-    cameras = {
-        "extrinsics": np.tile(np.eye(4), (2, 1, 1)).tolist(),
-        "intrinsics": np.tile([[90, 0, 45], [0, 90, 30], [0, 0, 1.0]], (2, 1, 1)).tolist(),
-        "size": "input",
-    }
-    cameras["extrinsics"][1][0][3] = 1.0
-    images = [base64.b64encode(encoded(photo, "png")).decode() for photo in photos[:2]]
-    kind = {"Content-Type": "application/json", "Accept": "application/json"}
-    status, _, body = post(served.base, json.dumps({"images": images, **cameras}), kind)
-    facts = json.loads(body)
-    assert status == 200, facts
-    assert facts["depth_1"]["shape"] == [60, 90]
-    data = np.frombuffer(base64.b64decode(facts["intrinsics"]["base64"]), np.float64)
-    assert np.allclose(data.reshape(2, 3, 3), cameras["intrinsics"])
-    one = post(served.base, encoded(photos[0], "png"), {"Accept": "image/png"})
-    assert one[0] == 200, "a single photo goes through the graph of one view"
-    facts = problem(post(served.base, parts + b"--x--\r\n", {**form, "Accept": "image/png"}))
-    assert facts["code"] == "not_acceptable"

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from hostile import IMAGE_TYPES, NPY, NPZ, encode, npy, zipped
 from hypothesis import settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
-from served import get, post
+from served import Served, get, needing_focal, post, serving
 
+from serve.http.options import CHOICES
 from serve.http.problems import CODES
-from serve.http.request_body import CHOICES, KINDS
+from serve.http.request_body import KINDS
 from serve.http.responses import FOR_PHOTOS
 
 EXAMPLES = 20  # an operation, beyond those that cover each parameter's edges
@@ -46,9 +48,16 @@ seen: "Counter[tuple[str, int]]" = Counter()
 
 
 @pytest.fixture(scope="module")
-def document(tiny_served) -> Any:
+def all_options_served(make_artifact) -> Iterator[Served]:
+    """A model that a focal length goes with: others refuse most of what is generated."""
+    with serving(needing_focal(make_artifact(kind="depth")).path) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def document(all_options_served) -> Any:
     config = schemathesis.Config.from_dict(CONFIG)
-    return schemathesis.openapi.from_url(f"{tiny_served.base}/openapi.json", config=config)
+    return schemathesis.openapi.from_url(f"{all_options_served.base}/openapi.json", config=config)
 
 
 schema = schemathesis.pytest.from_fixture("document")

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from runtime.errors import ArtifactError, InputError
-from runtime.predict.choose import check_licence, usable_artifacts
-from serve.http.server import Server, engine_threads, worker_count
+from runtime.predict.choose import check_licence
+from serve.http.server import engine_threads
 from serve.http.settings import Settings, from_environment, table
 
 
@@ -95,7 +95,7 @@ def test_print_settings_starts_nothing():
     ("variables", "message"),
     [
         ({"MODEL_DIR": "nowhere"}, "error: nowhere: no such folder; mount artifacts there"),
-        ({"MODEL_DIR": "docs"}, "error: docs: no artifact there"),
+        ({"MODEL_DIR": "docs"}, "error: no artifact can be used"),
         ({"DEPTH_X": "1"}, "error: DEPTH_X: unknown"),
     ],
 )
@@ -117,43 +117,48 @@ def test_commercial_only_refuses_other_weights(make_artifact):
             check_licence([other])
 
 
-def test_of_a_folder_of_two_models_one_is_named(make_artifact, tmp_path):
-    for model in ("vits", "vitb"):
-        make_artifact(model=model, root=tmp_path)
-    with pytest.raises(ArtifactError, match="holds vitb, vits; one is run: name it"):
-        usable_artifacts(tmp_path)
-    (found,) = usable_artifacts(tmp_path, "vitb")
-    assert found.manifest.model == "vitb"
-    with pytest.raises(ArtifactError, match="holds vitb, vits, not vitl"):
-        usable_artifacts(tmp_path, "vitl")
+def service_variables(name: str, port: int = 80) -> "dict[str, str]":
+    """What Kubernetes puts into every container for a Service of this name."""
+    name = name.upper().replace("-", "_")
+    address = f"tcp://10.0.0.1:{port}"
+    return {
+        f"{name}_SERVICE_HOST": "10.0.0.1",
+        f"{name}_SERVICE_PORT": str(port),
+        f"{name}_SERVICE_PORT_HTTP": str(port),
+        f"{name}_PORT": address,
+        f"{name}_PORT_{port}_TCP": address,
+        f"{name}_PORT_{port}_TCP_PROTO": "tcp",
+        f"{name}_PORT_{port}_TCP_PORT": str(port),
+        f"{name}_PORT_{port}_TCP_ADDR": "10.0.0.1",
+    }
 
 
-def test_a_folder_of_several_precisions_is_used_in_one(make_artifact, tmp_path):
-    make_artifact(root=tmp_path, precision="bf16")
-    make_artifact(root=tmp_path, precision="bf16", size_hw=(28, 42))
-    assert {one.manifest.precision for one in usable_artifacts(tmp_path)} == {"bf16"}
-    make_artifact(root=tmp_path)
-    (found,) = usable_artifacts(tmp_path)
-    assert found.manifest.precision == "f32", "the wider one would be answered in another"
+@pytest.mark.parametrize("name", ["depth", "depth-serve", "depth-max-views"])
+def test_what_kubernetes_makes_of_a_service_is_no_setting(name):
+    assert from_environment({**service_variables(name), "DEPTH_WORKERS": "2"}) == Settings(
+        workers=2
+    )
+    done = run("--print-settings", **service_variables(name))
+    assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_there_is_a_worker_for_each_neuroncore(tmp_path):
-    for name in ("neuron0", "neuron1", "neuron_core", "null"):
-        (tmp_path / name).touch()
-    settings = Settings()
-    assert worker_count(settings, "neuron", tmp_path) == 8
-    assert worker_count(settings, "neuronx", tmp_path) == 4
-    assert worker_count(settings, "openvino", tmp_path) == 1
-    assert worker_count(Settings(workers=3), "neuron", tmp_path) == 3
+def test_a_service_whose_variable_has_a_settings_name_does_not_set_it(caplog):
+    settings = from_environment(service_variables("sagemaker-bind-to"))
+    assert settings == Settings()
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "SAGEMAKER_BIND_TO_PORT=tcp://10.0.0.1:80 is left out: Kubernetes made it of a Service"
+    )
 
 
-@pytest.mark.parametrize(("target", "expected"), [("neuron", "1"), ("openvino", "4")])
-def test_a_worker_on_inferentia_takes_one_core(target, expected, monkeypatch):
-    monkeypatch.setenv("NEURON_RT_NUM_CORES", "4")
-    server = Server.__new__(Server)
-    server.target = target
-    server._forked(None, None)
-    assert os.environ["NEURON_RT_NUM_CORES"] == expected
+@pytest.mark.parametrize(
+    "variables",
+    [{"DEPTH_PORT": "8081"}, {"DEPTH_HOTS": "10.0.0.1"}, {"DEPTH_SERVICE_HOST": "no address"}],
+    ids=str,
+)
+def test_a_misspelt_setting_that_looks_like_kubernetes_is_still_refused(variables):
+    with pytest.raises(InputError, match="unknown; the service knows"):
+        from_environment({**service_variables("depth-serve"), **variables})
 
 
 def test_several_workers_share_the_cores():

@@ -6,7 +6,7 @@ what depends on values (which view is the reference, poses, scale); it holds no 
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -42,6 +42,8 @@ DEPTH_HEAD, RAY_HEAD = "depth_head", "ray_head"
 CAMERA_DECODER, CAMERA_ENCODER = "camera_decoder", "camera_encoder"
 CAMERA_TOKENS = "camera_tokens.npy"  # what stands for unknown cameras: float32 (N, C)
 
+Loader = Callable[..., Engine]  # called as ``load_engine`` is
+
 
 @dataclass(frozen=True)
 class SceneOutput:
@@ -60,14 +62,19 @@ class SceneEngine:
     Args:
         artifact: of an any-view model; its files already verified.
         device, threads: as for ``load_engine``.
+        load: what loads a stage.
     """
 
     def __init__(
-        self, artifact: Artifact, device: str = "auto", threads: Optional[int] = None
+        self,
+        artifact: Artifact,
+        device: str = "auto",
+        threads: Optional[int] = None,
+        load: Loader = load_engine,
     ) -> None:
         self.artifact, self.manifest = artifact, artifact.manifest
         self.views, self.size_hw = self.manifest.views, self.manifest.input.size_hw
-        self._device, self._threads = device, threads
+        self._device, self._threads, self._load = device, threads, load
         self._engines: dict[str, Engine] = {}
         self._camera_tokens = _camera_tokens(artifact)
         self._lock = threading.Lock()
@@ -129,7 +136,7 @@ class SceneEngine:
         with self._lock:
             if stage not in self._engines:
                 spec = self.manifest.stage(stage)
-                self._engines[stage] = load_engine(
+                self._engines[stage] = self._load(
                     self.artifact.path, self.manifest, self._device, self._threads, spec
                 )
         outputs = self._engines[stage](inputs)
@@ -148,6 +155,7 @@ class ScenePredictor:
     Args:
         artifacts: at least one; all of the same model and size, with different numbers of views.
         device, threads: as for ``load_engine``.
+        load: what loads a graph; called as ``load_engine`` is.
     Raises:
         ArtifactError: artifacts that do not belong together, or files that fail verification.
     """
@@ -157,6 +165,7 @@ class ScenePredictor:
         artifacts: Sequence[Artifact],
         device: str = "auto",
         threads: Optional[int] = None,
+        load: Loader = load_engine,
     ) -> None:
         if not artifacts:
             raise ArtifactError("no artifact given; make one with `make compile`")
@@ -172,7 +181,7 @@ class ScenePredictor:
                     f"{artifact.path} and {artifacts[0].path} differ in model, size or weights"
                 )
         self.manifest = first
-        self._engines = {a.manifest.views: SceneEngine(a, device, threads) for a in artifacts}
+        self._engines = {a.manifest.views: SceneEngine(a, device, threads, load) for a in artifacts}
 
     def __call__(
         self,
@@ -209,6 +218,10 @@ class ScenePredictor:
     def view(self, photo: np.ndarray) -> View:
         """A photo as ``predict`` takes it: uint8 RGB (H, W, 3) -> a small view."""
         return fit_view(photo, self.manifest.input.size_hw)
+
+    def artifact_for(self, count: int) -> Artifact:
+        """Which of the artifacts a scene of this many photos goes through."""
+        return self._engines[pick_views(count, sorted(self._engines))].artifact
 
     def predict(
         self,

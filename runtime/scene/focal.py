@@ -4,7 +4,6 @@ What was given, what intrinsics say, what EXIF says: in that order. A focal leng
 depth does not depend on it is refused.
 """
 
-import math
 from collections.abc import Callable
 from typing import Optional
 
@@ -13,16 +12,20 @@ import numpy as np
 from runtime.errors import InputError
 
 METRIC_FOCAL_PX = 300.0  # at which the depth of da3metric-large is in metres
+MAX_FOCAL_PX = 1e7  # twenty times that of the longest lenses; metres stay numbers of float32
 
 
 def check_focal_px(focal_px: Optional[float]) -> None:
     """Refuse a focal length that is none.
 
     Raises:
-        InputError: it is not a finite number of pixels above 0.
+        InputError: it is not above 0, or above ``MAX_FOCAL_PX``.
     """
-    if focal_px is not None and not 0 < focal_px < math.inf:
-        raise InputError(f"focal_px={focal_px}: give the focal length in pixels, above 0")
+    if focal_px is not None and not 0 < focal_px <= MAX_FOCAL_PX:
+        raise InputError(
+            f"focal_px={focal_px}: give the focal length in pixels, above 0 and up to "
+            f"{MAX_FOCAL_PX:,.0f}"
+        )
 
 
 def refuse_useless_focal(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from serve.http.problems import Problem
 
 
-class Gate:
+class Admission:
     """Counts the work between acceptance and answer.
 
     Args:

@@ -1,26 +1,23 @@
-"""The artifacts of one model, loaded, warm and timed: what the device's thread runs.
+"""The artifacts of one model, loaded, warm and timed.
 
-A folder of artifacts in; lanes of work and their estimated cost out.
+Artifacts in; who handles a request out. Each graph is loaded once, whoever needs it.
 """
 
-import logging
 import threading
-import time
 from collections.abc import Sequence
-from typing import Any, Optional
-
-import numpy as np
+from pathlib import Path
+from typing import Optional
 
 from runtime.artifact.folder import Artifact
+from runtime.artifact.manifest import Manifest, StageSpec
+from runtime.engines import Engine, load_engine
 from runtime.errors import InputError
-from runtime.predict.predictor import Predictor, Prepared, nearest_bucket
-from runtime.predict.scenes import ENCODER_LOCAL, ScenePredictor, group_views, pick_views
-from serve.http.batching import Lane
-from serve.http.request_body import Job
-
-log = logging.getLogger(__name__)
-
-LATEST = 0.2  # weight of the newest measurement in the running estimate of a lane's seconds
+from runtime.predict.choose import takes_scenes
+from runtime.predict.predictor import Predictor
+from runtime.predict.scenes import SceneEngine, ScenePredictor
+from serve.http.costs import Costs
+from serve.http.handlers import Handler, PhotoHandler, SceneHandler
+from serve.http.request_body import DepthRequest
 
 
 class Model:
@@ -36,102 +33,71 @@ class Model:
     def __init__(
         self, artifacts: Sequence[Artifact], device: str = "auto", threads: Optional[int] = None
     ) -> None:
-        self.artifacts = list(artifacts)
         self.manifest = artifacts[0].manifest
+        self.costs = Costs()
+        graphs = Graphs()
+        self._photos: Optional[Handler] = None
+        self._scenes: Optional[Handler] = None
         single = [one for one in artifacts if one.manifest.views == 1]
-        self.predictor = Predictor(single, device, threads) if single else None
-        staged: dict[tuple[int, int], list[Artifact]] = {}
-        for one in artifacts:
-            if any(stage.name == ENCODER_LOCAL for stage in one.manifest.stages):
-                staged.setdefault(one.manifest.input.size_hw, []).append(one)
-        self.scenes = {
-            size_hw: ScenePredictor(group, device, threads) for size_hw, group in staged.items()
-        }
-        self._seconds: dict[Any, float] = {}
-        self._lock = threading.Lock()
+        if single:
+            predictor = Predictor(single, device, threads, graphs.load_artifact)
+            self._photos = PhotoHandler(predictor, self.costs)
+        sizes: dict[tuple[int, int], list[Artifact]] = {}
+        for one in filter(takes_scenes, artifacts):
+            sizes.setdefault(one.manifest.input.size_hw, []).append(one)
+        scenes = [ScenePredictor(group, device, threads, graphs.load) for group in sizes.values()]
+        if scenes:
+            self._scenes = SceneHandler(scenes, self.costs)
 
     def warm_up(self) -> None:
         """Load every graph, run it, and time it."""
-        if self.predictor is not None:
-            for bucket, artifact in enumerate(self.predictor.artifacts):
-                spec = artifact.manifest.input
-                blank = Prepared(np.zeros((1, 3, *spec.size_hw), spec.dtype), (1, 1), bucket, {})
-                self._time(("photo", bucket), lambda blank=blank: self.predictor.infer([blank]))
-        for size_hw, scene in self.scenes.items():
-            for artifact in scene.artifacts:
-                views = artifact.manifest.views
-                if views > 1 or self.predictor is None:
-                    grey = [scene.view(np.full((*size_hw, 3), 127, np.uint8))] * views
-                    self._time(("scene", size_hw), lambda s=scene, g=grey: s.predict(g))
+        for handler in (self._photos, self._scenes):
+            if handler is not None:
+                handler.warm_up()
 
-    def _time(self, key: Any, run: Any) -> None:
-        run()  # loads
-        start = time.perf_counter()
-        run()
-        self._seconds[key] = max(self._seconds.get(key, 0.0), time.perf_counter() - start)
-        log.info("warm", extra={"lane": str(key), "seconds": round(self._seconds[key], 4)})
-
-    def is_scene(self, job: Job) -> bool:
-        """True if the photos are worked on together.
+    def handler_of(self, asked: DepthRequest) -> Handler:
+        """Who works on a request: a photo alone, or photos and cameras of one scene.
 
         Raises:
             InputError: this model cannot do that.
         """
-        alone = len(job.photos) == 1 and job.extrinsics is None
-        if alone and self.predictor is not None:
-            return False
-        if not self.scenes:
+        alone = len(asked.photos) == 1 and asked.extrinsics is None
+        if alone and self._photos is not None:
+            return self._photos
+        if self._scenes is None:
+            what = "extrinsics" if len(asked.photos) == 1 else f"{len(asked.photos)} photos"
             raise InputError(
-                f"{len(job.photos)} photos, and cameras or not: {self.manifest.model} takes one "
-                "photo a request; scenes need a model of Depth Anything 3"
+                f"{what}: {self.manifest.model} takes one photo a request, without extrinsics; a "
+                "scene needs an any-view model (da3-small, da3-base, ...)"
             )
-        return True
+        return self._scenes
 
-    def cost_s(self, job: Job) -> float:
-        """Estimated device seconds of a request."""
-        if self.is_scene(job):
-            size_hw = self.scene_size(job)
-            compiled = [one.manifest.views for one in self.scenes[size_hw].artifacts]
-            views = pick_views(len(job.photos), compiled)
-            return len(group_views(len(job.photos), views)) * self.seconds(("scene", size_hw))
-        assert self.predictor is not None
-        bucket = self.predictor.bucket_of(job.sizes_hw[0])
-        return self.seconds(("photo", bucket)) / self.predictor.batch
 
-    def scene_size(self, job: Job) -> tuple[int, int]:
-        """The compiled size nearest to the shape of the first photo."""
-        sizes = list(self.scenes)
-        return sizes[nearest_bucket(job.sizes_hw[0], sizes)]
+class Graphs:
+    """The graphs of artifacts, each loaded once: single photos and scenes may share them."""
 
-    def seconds(self, key: Any) -> float:
-        """Running estimate of one call of a lane."""
-        return self._seconds.get(key, 0.0)
+    def __init__(self) -> None:
+        self._engines: dict[tuple[Path, str], Engine] = {}
+        self._lock = threading.Lock()
 
-    def photo_lane(self, bucket: int) -> Lane:
-        """Single photos of one shape; its tasks are ``Prepared``."""
-        assert self.predictor is not None
-        key, predictor = ("photo", bucket), self.predictor
-
-        def run(group: Sequence[Prepared]) -> Sequence[Any]:
-            start = time.perf_counter()
-            found = predictor.infer(group)
-            self._learn(key, time.perf_counter() - start)
-            return found
-
-        return Lane(key, run, predictor.batch)
-
-    def scene_lane(self, size_hw: tuple[int, int]) -> Lane:
-        """Scenes of one shape; its tasks are keyword arguments of ``ScenePredictor.predict``."""
-        scene = self.scenes[size_hw]
-
-        def run(group: Sequence[dict[str, Any]]) -> Sequence[Any]:
-            try:
-                return [scene.predict(**arguments) for arguments in group]
-            except np.linalg.LinAlgError as error:
-                raise InputError(f"cameras that are no cameras ({error})") from None
-
-        return Lane(("scene", size_hw), run)
-
-    def _learn(self, key: Any, took: float) -> None:
+    def load(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        device: str = "auto",
+        threads: Optional[int] = None,
+        stage: Optional[StageSpec] = None,
+    ) -> Engine:
+        """As ``load_engine``."""
+        stage = stage or manifest.stages[0]
+        key = (folder, stage.name)
         with self._lock:
-            self._seconds[key] = (1 - LATEST) * self._seconds.get(key, took) + LATEST * took
+            if key not in self._engines:
+                self._engines[key] = load_engine(folder, manifest, device, threads, stage)
+            return self._engines[key]
+
+    def load_artifact(self, artifact: Artifact, device: str, threads: Optional[int]) -> Engine:
+        """The engine of an artifact that takes one photo at a time, whatever stages it has."""
+        if takes_scenes(artifact):
+            return SceneEngine(artifact, device, threads, self.load).single_photo
+        return self.load(artifact.path, artifact.manifest, device, threads)

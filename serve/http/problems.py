@@ -1,11 +1,11 @@
 """Errors as clients see them: ``application/problem+json`` (RFC 9457) with a code that stays.
 
-An exception in, one answer out; never a traceback.
+An exception in, one HTTP response out; never a traceback.
 """
 
 import json
 import logging
-from typing import Optional
+from typing import Any, Optional
 
 from flask import Response, g
 from gunicorn.http.errors import ParseException
@@ -16,7 +16,8 @@ from runtime.errors import DepthError, DeviceError, InputError, LimitError, Miss
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-LONGEST = 1000  # characters of a detail: sentences may hold what was sent
+MAX_DETAIL = 1000  # characters: sentences may hold what was sent
+SHOWN = 80  # characters of what was sent, in a sentence about it
 
 # code -> (status, title)
 CODES = {
@@ -60,7 +61,7 @@ class Problem(Exception):
 
     def __init__(self, code: str, detail: str, retry_after_s: Optional[int] = None) -> None:
         super().__init__(detail)
-        self.code, self.detail, self.retry_after_s = code, detail[:LONGEST], retry_after_s
+        self.code, self.detail, self.retry_after_s = code, detail[:MAX_DETAIL], retry_after_s
         self.status, self.title = CODES[code]
 
 
@@ -86,8 +87,8 @@ def problem_of(error: BaseException) -> Problem:
     return Problem("internal", "the log has more under this request's id")
 
 
-def answer(problem: Problem) -> Response:
-    """The HTTP answer."""
+def problem_response(problem: Problem) -> Response:
+    """The response to the current request."""
     facts = {
         "type": f"urn:depth:problem:{problem.code}",
         "title": problem.title,
@@ -103,3 +104,10 @@ def answer(problem: Problem) -> Response:
         response.headers["WWW-Authenticate"] = "Bearer"
     g.problem_code = problem.code
     return response
+
+
+def shown(value: Any) -> str:
+    """What was sent, as short as a sentence bears."""
+    if isinstance(value, str):
+        return repr(value[:SHOWN]) + ("..." if len(value) > SHOWN else "")
+    return repr(value)[:SHOWN] if isinstance(value, (int, float)) else type(value).__name__

@@ -1,11 +1,14 @@
-"""Depth to an HTTP answer: bytes of the media type that the client accepts, and headers that say
+"""Depth to an HTTP response: bytes of the media type that the client accepts, and headers that say
 what they hold.
+
+What was found in, a body with its facts out. What the facts are, the prediction says itself.
 """
 
 import base64
 import dataclasses
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +20,12 @@ from exports.files import colormap_facts
 from exports.npz import encode_npz
 from exports.png import encode_png
 from exports.tiff import encode_tiff
-from runtime.artifact.manifest import KINDS
 from runtime.photo.postprocess import resize_to_photo
 from runtime.predict.found import Prediction, ScenePrediction
 from runtime.scene.views import View
+from serve.http.options import CUSTOM_ATTRIBUTES, Options, custom_attributes
 from serve.http.problems import Problem
-from serve.http.request_body import CUSTOM_ATTRIBUTES, JSON, NPY, NPZ, Options, header_facts
+from serve.http.request_body import JSON, NPY, NPZ
 from serve.http.settings import JSON_MB, MIB
 
 PNG, TIFF = "image/png", "image/tiff"
@@ -31,7 +34,7 @@ FOR_SCENES = (NPZ, JSON)
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
+class DepthResponse:
     """A body, its media type, and what it holds."""
 
     body: bytes
@@ -56,7 +59,7 @@ def choose_type(accept: MIMEAccept, offered: tuple[str, ...]) -> str:
 
 def encode_photo(
     prediction: Prediction, media_type: str, options: Options, more: dict[str, Any]
-) -> Answer:
+) -> DepthResponse:
     """One photo's depth.
 
     Args:
@@ -64,121 +67,120 @@ def encode_photo(
     """
     depth, facts = prediction.depth, {**prediction.facts(), **more}
     if media_type == NPY:
-        return Answer(_npy(depth), NPY, facts)
+        return DepthResponse(_npy(depth), NPY, facts)
     if media_type == NPZ:
-        return Answer(encode_npz({prediction.output.kind: depth}, facts), NPZ, facts)
+        return DepthResponse(encode_npz({prediction.output.kind: depth}, facts), NPZ, facts)
     if media_type == TIFF:
-        return Answer(encode_tiff(depth, facts), TIFF, facts)
+        return DepthResponse(encode_tiff(depth, facts), TIFF, facts)
     if media_type == JSON:
-        return Answer(_json({**facts, "depth": _array(depth, options)}), JSON, facts)
+        return DepthResponse(_json({**facts, "depth": _array(depth, options)}), JSON, facts)
     if options.png == "color":
         facts["colormap"] = colormap_facts(options.colormap)
         painted = paint(prediction, options.colormap)
-        return Answer(encode_png(painted, facts), PNG, facts, "none: a picture for people")
+        return DepthResponse(encode_png(painted, facts), PNG, facts, "none: a picture for people")
     stored, encoding = to_uint16(depth, prediction.output, prediction.value_range)
     facts["png16"] = dataclasses.asdict(encoding)
     invalid = "" if encoding.invalid is None else f", {encoding.invalid} is no depth"
     scale = f"{encoding.offset:.9g} + {encoding.scale:.9g} * stored{invalid}"
-    return Answer(encode_png(stored, facts), PNG, facts, scale)
+    return DepthResponse(encode_png(stored, facts), PNG, facts, scale)
 
 
 def encode_scene(
     scene: ScenePrediction,
-    views: list[View],
-    facts: dict[str, Any],
+    views: Sequence[View],
     media_type: str,
     options: Options,
-) -> Answer:
+    more: dict[str, Any],
+) -> DepthResponse:
     """Depth and cameras of several photos of one scene.
 
     Depth is on the grid of the views, which share a size, and so are intrinsics; with
     ``size=input`` each photo has an array of its own, ``depth_0`` and so on, and intrinsics are in
     pixels of the photos.
+
+    Args:
+        more: facts to add: request id, seconds.
     """
     assert scene.extrinsics is not None and scene.intrinsics is not None
-    unit, larger_is_nearer = KINDS[scene.kind]
-    facts = {
-        "kind": scene.kind,
-        "unit": unit,
-        "larger_is_nearer": larger_is_nearer,
-        "views": len(views),
-        "size": {"height": scene.depth.shape[1], "width": scene.depth.shape[2]},
-        "grid": "photo" if options.size == "input" else "model",
-        "cameras": "OpenCV: x right, y down, z forward; extrinsics are world-to-camera",
-        "groups": [list(group) for group in scene.groups],
-        **facts,
-    }
+    facts = {**scene.facts(), **more}
     arrays: dict[str, np.ndarray] = {"extrinsics": scene.extrinsics}
     if options.size == "input":
+        facts["grid"] = "photo"
+        del facts["size"]  # each photo has its own
         arrays["intrinsics"] = np.stack(
             [view.intrinsics_of_photo(own) for view, own in zip(views, scene.intrinsics)]
         )
         for index, view in enumerate(views):
             arrays[f"depth_{index}"] = resize_to_photo(scene.depth[index], view.photo_hw)
-        del facts["size"]
     else:
         arrays.update(intrinsics=scene.intrinsics, depth=scene.depth)
         if scene.conf is not None:
             arrays["conf"] = scene.conf
     if media_type == JSON:
         packed = {name: _array(array, options) for name, array in arrays.items()}
-        return Answer(_json({**facts, **packed}), JSON, facts)
-    return Answer(encode_npz(arrays, facts), NPZ, facts)
+        return DepthResponse(_json({**facts, **packed}), JSON, facts)
+    return DepthResponse(encode_npz(arrays, facts), NPZ, facts)
 
 
-def check_expected_size(size_hw: tuple[int, int], media_type: str, limit_mb: float) -> None:
-    """Refuse early what would be refused in the end: a map of float32 that is too large.
+def check_expected_size(pixels: int, media_type: str, limit_mb: float) -> None:
+    """Refuse early what would be refused in the end: maps of float32 that are too large.
 
+    Args:
+        pixels: of all maps together.
     Raises:
         Problem: as ``check_size``.
     """
     if media_type == PNG:
         return  # compressed: known when it is done
-    expected = 4 * size_hw[0] * size_hw[1]
+    expected = 4 * pixels
     if media_type == JSON:
         expected, limit_mb = expected * 4 // 3, min(limit_mb, JSON_MB)
     if expected > limit_mb * MIB:
         raise _too_large(expected, media_type, limit_mb)
 
 
-def check_size(answer: Answer, limit_mb: float) -> None:
-    """Refuse an answer that is too large to send.
+def check_size(response: DepthResponse, limit_mb: float) -> None:
+    """Refuse a response that is too large to send.
 
     Raises:
         Problem: it is, with what to ask for instead.
     """
-    limit_mb = min(limit_mb, JSON_MB) if answer.media_type == JSON else limit_mb
-    if len(answer.body) > limit_mb * MIB:
-        raise _too_large(len(answer.body), answer.media_type, limit_mb)
+    limit_mb = min(limit_mb, JSON_MB) if response.media_type == JSON else limit_mb
+    if len(response.body) > limit_mb * MIB:
+        raise _too_large(len(response.body), response.media_type, limit_mb)
 
 
 def _too_large(size: int, media_type: str, limit_mb: float) -> Problem:
     return Problem(
         "answer_too_large",
         f"the answer would be {size / MIB:.1f} MiB of {media_type}, limit {limit_mb:g}; ask for "
-        f"size=model, or for {PNG}, or send a smaller photo",
+        f"size=model, or for {PNG} if it is one photo, or send fewer or smaller ones",
     )
 
 
-def headers_of(answer: Answer, request_id: str, seconds: dict[str, float]) -> dict[str, str]:
-    """What the body is, said again where no body must be read."""
-    facts = answer.facts
+def headers_of(
+    response: DepthResponse, request_id: str, seconds: dict[str, float]
+) -> dict[str, str]:
+    """What the body holds, as HTTP headers; the warning is there only if there is one."""
+    facts = response.facts
     named = {
         "Kind": facts["kind"],
         "Unit": facts["unit"],
-        "Scale": answer.scale,
+        "Scale": response.scale,
         "Size": "{height}x{width}".format(**facts["size"]) if "size" in facts else "per photo",
         "Grid": facts["grid"],
         "Model": facts["model"],
         "Artifact": facts["artifact"]["digest"],
         "Licence": facts["licence"],
     }
-    short = {name.lower(): value.replace(";", ",") for name, value in named.items()}
+    if "warning" in facts:  # first, because SageMaker's header is cut at its end
+        named = {"Warning": facts["warning"], **named}
+    short = {name.lower(): value for name, value in named.items()}
     return {
         **{f"X-Depth-{name}": value for name, value in named.items()},
         "X-Request-Id": request_id,
         "Server-Timing": ", ".join(f"{k};dur={v * 1000:.1f}" for k, v in seconds.items()),
-        CUSTOM_ATTRIBUTES: header_facts({**short, "request_id": request_id}),
+        CUSTOM_ATTRIBUTES: custom_attributes({**short, "request_id": request_id}),
     }
 
 

@@ -7,25 +7,28 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
 from runtime.artifact.archive import unpack
-from runtime.artifact.folder import Artifact
 from runtime.errors import ArtifactError, DepthError
-from serve.http import metrics
+from runtime.predict.choose import Choice
+from serve.http import metrics, neuron_cores
 from serve.http.logs import logging_config
 from serve.http.settings import Settings
-from serve.http.worker_states import Board
+from serve.http.worker_states import WorkerStates
+
+if TYPE_CHECKING:
+    from serve.http.service import Service
 
 log = logging.getLogger(__name__)
 
 ARCHIVE = "model.tar.gz"
 ARCHIVE_BYTES = 32 << 30
-CORES_A_CHIP = {"neuron": 4, "neuronx": 2}  # Inferentia 1 and 2
 LOADING_S = 900  # that a worker may take to load a model
 KEEP_ALIVE_S = 15
 BOOT_FAILED = 3  # gunicorn gives up when a worker ends with this
@@ -48,12 +51,17 @@ def model_folder(settings: Settings, scratch: Path) -> Path:
     return given
 
 
-def worker_count(settings: Settings, target: str, devices: Path = Path("/dev")) -> int:
-    """How many processes: as told, else one a NeuronCore, else one."""
+def worker_count(
+    settings: Settings,
+    target: str,
+    devices: Path = neuron_cores.DEVICES,
+    cores: int = 1,
+    environment: Mapping[str, str] = os.environ,
+) -> int:
+    """How many processes: as told, else as many as find ``cores`` NeuronCores each, else one."""
     if settings.workers:
         return settings.workers
-    chips = [file for file in devices.glob("neuron*") if file.name[len("neuron") :].isdigit()]
-    return max(1, len(chips) * CORES_A_CHIP.get(target, 0))
+    return max(1, neuron_cores.workers_that_fit(target, cores, environment, devices))
 
 
 def engine_threads(settings: Settings, workers: int) -> Optional[int]:
@@ -68,18 +76,30 @@ class Master(Arbiter):
 
     def stop(self, graceful: bool = True) -> None:
         """Stop the workers and wait for them."""
-        self.app.board.stop()
+        self.app.states.stop()
         super().stop(graceful)
 
 
 class Server(BaseApplication):
-    """What the master process is told; ``run`` returns when it has been told to stop."""
+    """What the master process is told; ``run`` returns when it has been told to stop.
 
-    def __init__(self, settings: Settings, artifacts: list[Artifact], scratch: Path) -> None:
-        self.settings, self.artifacts = settings, artifacts
-        self.target = artifacts[0].manifest.target
-        self.workers = worker_count(settings, self.target)
-        self.board = Board(_made(scratch / "workers"))
+    Args:
+        choice: the artifacts to serve.
+        scratch: a folder of this service alone.
+    Raises:
+        InputError: more workers than there are NeuronCores for.
+    """
+
+    cores = 1  # NeuronCores of each worker, if its target has any
+
+    def __init__(self, settings: Settings, choice: Choice, scratch: Path) -> None:
+        self.settings, self.choice = settings, choice
+        self.target = choice.artifacts[0].manifest.target
+        self.cores = neuron_cores.cores_a_worker(choice.artifacts, os.environ)
+        self.workers = worker_count(settings, self.target, cores=self.cores)
+        neuron_cores.check_workers(self.target, self.workers, self.cores, os.environ)
+        self.states = WorkerStates(_made(scratch / "workers"))
+        self._free_places: list[int] = []  # of workers that have ended
         super().__init__()
 
     def run(self) -> None:
@@ -118,19 +138,19 @@ class Server(BaseApplication):
         Where other workers answer already, this one loads before it takes any connection; where
         none does, it loads in the background and says so to whoever asks.
         """
-        from serve.http.app import Service, create_app
         from serve.http.model import Model
+        from serve.http.routes import create_app
+        from serve.http.service import Service
 
         def load() -> Model:
-            return Model(
-                self.artifacts, self.settings.device, engine_threads(self.settings, self.workers)
-            )
+            threads = engine_threads(self.settings, self.workers)
+            return Model(self.choice.artifacts, self.settings.device, threads)
 
         def stop() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
-        service = Service(self.settings, load, self.board, stop)
-        if self.board.any_ready():
+        service = Service(self.settings, self.choice, load, self.states, stop)
+        if self.states.any_ready():
             _load_or_end(service)
         else:
             threading.Thread(target=_load_or_end, args=(service,), daemon=True).start()
@@ -139,24 +159,33 @@ class Server(BaseApplication):
     def _forking(self, server: Any, worker: Any) -> None:
         if worker.age > self.workers:  # it takes the place of another
             metrics.RESTARTS.inc()
+            if self._free_places:
+                worker.place = self._free_places.pop()
 
     def _forked(self, server: Any, worker: Any) -> None:
-        if self.target in CORES_A_CHIP:
-            os.environ["NEURON_RT_NUM_CORES"] = "1"  # before its runtime is imported
+        cores = neuron_cores.core_variables(self.target, _place_of(worker), self.cores, os.environ)
+        os.environ.update(cores)
 
     def _ended(self, server: Any, worker: Any) -> None:
-        self.board.forget(worker.pid)
+        self._free_places.append(_place_of(worker))
+        self.states.forget(worker.pid)
         metrics.forget(worker.pid)
 
 
-def _load_or_end(service: Any) -> None:
+def _place_of(worker: Any) -> int:
+    """A worker's number, from 0: its own or, as ``_forking`` says, that of the one it replaces."""
+    place: int = getattr(worker, "place", worker.age - 1)
+    return place
+
+
+def _load_or_end(service: "Service") -> None:
     """Load; a worker that cannot ends, and takes the service with it if it was the first."""
     try:
         service.load()
     except BaseException as error:
         text = str(error) if isinstance(error, DepthError) else repr(error)
         log.critical("the model cannot be loaded: %s", text, exc_info=not text)
-        if service.board.any_ready():
+        if service.states.any_ready():
             time.sleep(RETRY_LOAD_S)
             os._exit(1)
         os._exit(BOOT_FAILED)

@@ -1,9 +1,11 @@
 """What the service is told: environment variables in, one frozen, checked ``Settings`` out.
 
-Nothing else in the service reads the environment.
+Nothing else in the service reads the environment, but for the variables of other programs
+(Neuron's, OpenTelemetry's, Prometheus's) in the modules that are about them.
 """
 
 import dataclasses
+import logging
 import math
 import typing
 from collections.abc import Mapping
@@ -13,6 +15,9 @@ from typing import Any
 
 from runtime.engines import DEVICES
 from runtime.errors import InputError
+from serve.http.kubernetes import is_of_a_service
+
+log = logging.getLogger(__name__)
 
 PREFIX = "DEPTH_"
 # Variables with our prefix that other parts of the project read
@@ -33,7 +38,7 @@ class Settings:
     model_dir: Path = _setting(
         "MODEL_DIR", Path("/opt/ml/model"), "folder of artifacts, or a model.tar.gz; only read"
     )
-    model: str = _setting("DEPTH_MODEL", "", "which model, where the folder holds several")
+    model: str = _setting("DEPTH_MODEL", "", "which model, if the folder holds several")
     commercial_only: bool = _setting(
         "COMMERCIAL_ONLY", False, "1: do not start with weights that forbid commercial use"
     )
@@ -44,7 +49,9 @@ class Settings:
     )
     device: str = _setting("DEPTH_DEVICE", "auto", "auto, cpu or cuda")
     workers: int = _setting(
-        "DEPTH_WORKERS", 0, "processes, each with the model; 0: one, or one a NeuronCore"
+        "DEPTH_WORKERS",
+        0,
+        "processes, each with the model; 0: one, or as many as there are NeuronCores for",
     )
     threads: int = _setting(
         "DEPTH_THREADS", 64, "requests that a worker holds at once, waiting ones among them"
@@ -135,13 +142,22 @@ class Settings:
 def from_environment(environment: Mapping[str, str]) -> Settings:
     """Read the variables that are set; an empty one counts as not set.
 
+    What Kubernetes makes of its Services is left out, with a warning if it has the name of a
+    setting.
+
     Raises:
         InputError: an unknown ``DEPTH_`` variable, or a value that does not fit.
     """
     fields = {one.metadata["name"]: one for one in dataclasses.fields(Settings)}
+    given: dict[str, str] = {}
+    for name, value in environment.items():
+        if not is_of_a_service(name, value):
+            given[name] = value
+        elif name in fields:
+            log.warning("%s=%s is left out: Kubernetes made it of a Service", name, value)
     unknown = sorted(
         name
-        for name in environment
+        for name in given
         if name.startswith(PREFIX) and name not in fields and name not in ELSEWHERE
     )
     if unknown:
@@ -150,9 +166,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         )
     hints = typing.get_type_hints(Settings)
     values = {
-        one.name: _parsed(name, environment[name], hints[one.name])
+        one.name: _parsed(name, given[name], hints[one.name])
         for name, one in fields.items()
-        if environment.get(name)
+        if given.get(name)
     }
     return Settings(**values)
 

@@ -14,7 +14,7 @@ from typing import Optional
 EVERY_S = 0.25
 
 
-class SlowReads:
+class SlowClients:
     """Sockets that are being read, and until when they may be.
 
     Args:
@@ -33,7 +33,9 @@ class SlowReads:
         with self._lock:
             self._until[connection] = time.monotonic() + self.limit_s
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="reads", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._watch, name="slow-clients", daemon=True
+                )
                 self._thread.start()
 
     def end(self, connection: socket.socket) -> bool:

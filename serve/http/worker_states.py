@@ -10,11 +10,11 @@ SUFFIX = ".state"
 STOPPING = "stopping"
 
 
-class Board:
+class WorkerStates:
     """A folder that the workers of one service share; ``mine`` is what this process said last.
 
     Args:
-        folder: exists; of this service alone.
+        folder: exists; no other service uses it.
     """
 
     def __init__(self, folder: Path) -> None:

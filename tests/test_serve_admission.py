@@ -1,20 +1,20 @@
-"""What is let in and in what order it runs: the gate by cost, and the device's thread."""
+"""What is let in and in what order it runs: the admission by cost, and the device's thread."""
 
 import threading
 import time
 
 import pytest
 
-from serve.http.admission import Gate
+from serve.http.admission import Admission
 from serve.http.batching import Batcher, Lane, Task
 from serve.http.problems import Problem
 
 FOREVER = 1e9
 
 
-def refused(gate: Gate, cost_s: float, deadline_s: float = FOREVER) -> bool:
+def refused(admission: Admission, cost_s: float, deadline_s: float = FOREVER) -> bool:
     try:
-        with gate.accepted(cost_s, deadline_s):
+        with admission.accepted(cost_s, deadline_s):
             return False
     except Problem as problem:
         assert (problem.status, problem.code) == (429, "overloaded")
@@ -23,34 +23,34 @@ def refused(gate: Gate, cost_s: float, deadline_s: float = FOREVER) -> bool:
 
 
 def test_work_is_accepted_up_to_its_cost():
-    gate = Gate(10, 100)
-    with gate.accepted(6, FOREVER):
-        assert refused(gate, 5) and not refused(gate, 4)
-        assert (gate.cost_s, gate.count) == (6, 1)
-    assert (gate.cost_s, gate.count) == (0, 0)
+    admission = Admission(10, 100)
+    with admission.accepted(6, FOREVER):
+        assert refused(admission, 5) and not refused(admission, 4)
+        assert (admission.cost_s, admission.count) == (6, 1)
+    assert (admission.cost_s, admission.count) == (0, 0)
 
 
 def test_a_request_that_alone_costs_more_than_the_limit_is_accepted():
-    assert not refused(Gate(1, 100), 50)
+    assert not refused(Admission(1, 100), 50)
 
 
 def test_requests_are_counted_whatever_they_cost():
-    gate = Gate(10, 2)
-    with gate.accepted(0, FOREVER), gate.accepted(0, FOREVER):
-        assert refused(gate, 0)
+    admission = Admission(10, 2)
+    with admission.accepted(0, FOREVER), admission.accepted(0, FOREVER):
+        assert refused(admission, 0)
 
 
 def test_work_that_could_not_be_done_by_its_deadline_is_refused_at_once():
-    gate = Gate(100, 100)
-    with gate.accepted(5, FOREVER):
-        assert refused(gate, 1, deadline_s=4) and not refused(gate, 1, deadline_s=7)
+    admission = Admission(100, 100)
+    with admission.accepted(5, FOREVER):
+        assert refused(admission, 1, deadline_s=4) and not refused(admission, 1, deadline_s=7)
 
 
 def test_a_failed_request_gives_its_place_back():
-    gate = Gate(10, 1)
-    with pytest.raises(ValueError), gate.accepted(3, FOREVER):
+    admission = Admission(10, 1)
+    with pytest.raises(ValueError), admission.accepted(3, FOREVER):
         raise ValueError
-    assert (gate.cost_s, gate.count) == (0, 0)
+    assert (admission.cost_s, admission.count) == (0, 0)
 
 
 class Recorder:

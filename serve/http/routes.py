@@ -1,0 +1,229 @@
+"""The HTTP application of one worker: its paths, and what happens before and after each request.
+
+A ``Service`` in, a Flask application out. It does no work on photos itself.
+"""
+
+import hmac
+import json
+import logging
+import re
+import time
+import uuid
+import warnings
+from importlib import resources
+from typing import Any
+
+import yaml
+from flask import Flask, Response, g, request
+
+from runtime.artifact.manifest import to_json
+from runtime.optional import version_of
+from runtime.predict.found import provenance_of
+from serve.http import metrics
+from serve.http.problems import Problem, problem_of, problem_response
+from serve.http.service import Service, rounded
+from serve.http.settings import MIB, Settings
+from serve.http.tracing import trace_requests
+from serve.http.worker_states import DRAINING, FAILED
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
+OPEN = ("/ping", "/livez", "/readyz", "/", "/openapi.json")  # no token is asked for
+UNLOGGED = ("/ping", "/livez", "/readyz", "/metrics")
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src 'self' blob: data:; connect-src 'self'"
+)
+PACKAGES = (
+    "depth-anything-inferentia",
+    "numpy",
+    "Pillow",
+    "flask",
+    "gunicorn",
+    "openvino",
+    "torch",
+)
+
+
+def create_app(service: Service) -> Flask:
+    """The application of one worker process."""
+    # Pillow's, about tags that it skips: Python remembers the text of each for ever
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    app = Flask(__name__, static_folder=None)
+    settings = service.settings
+    app.extensions["depth"] = service
+    app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_mb * MIB)
+    app.config["MAX_FORM_MEMORY_SIZE"] = 1 << 20
+    app.config["MAX_FORM_PARTS"] = 4 * settings.max_views + 16
+    _around_requests(app, service)
+    _add_probes(app, service)
+    _add_depth(app, service)
+    _add_documents(app, service)
+    if settings.otel:
+        trace_requests(app)
+    return app
+
+
+def _around_requests(app: Flask, service: Service) -> None:
+    """Id and token before a request; counts, log and errors after it."""
+    token = service.settings.token
+
+    @app.before_request
+    def begin() -> None:
+        g.start, g.seconds, g.problem_code = time.monotonic(), {}, ""
+        asked = request.headers.get("X-Request-Id", "")
+        g.request_id = asked if REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+        if token and request.path not in OPEN:
+            given = request.headers.get("Authorization", "")
+            if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+                raise Problem("unauthorized", "send Authorization: Bearer TOKEN")
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        took = time.monotonic() - g.start
+        route = request.url_rule.rule if request.url_rule else "none"
+        response.headers.setdefault("X-Request-Id", g.request_id)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if service.states.mine in (DRAINING, FAILED):
+            response.headers["Connection"] = "close"
+        metrics.REQUESTS.labels(route, str(response.status_code)).inc()
+        metrics.REQUEST_SECONDS.observe(took)
+        if g.problem_code:
+            metrics.REJECTED.labels(g.problem_code).inc()
+        if request.path not in UNLOGGED:
+            _log_request(response, took)
+        return response
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> Response:
+        problem = problem_of(error)
+        try:
+            service.finish_read()
+        except Problem as late:  # whatever was wrong with it, that is why
+            problem = late
+        response = problem_response(problem)
+        if problem.code == "method_not_allowed":
+            allowed = getattr(error, "valid_methods", None) or ()
+            response.headers["Allow"] = ", ".join(sorted(allowed))
+        return response
+
+
+def _log_request(response: Response, took: float) -> None:
+    log.info(
+        "request",
+        extra={
+            "request_id": g.request_id,
+            "method": request.method,
+            "path": request.path,
+            "status": response.status_code,
+            "code": g.problem_code or None,
+            "seconds": round(took, 4),
+            "stages": rounded(g.seconds),
+            "bytes": response.content_length,
+        },
+    )
+
+
+def _add_probes(app: Flask, service: Service) -> None:
+    """What an orchestrator asks."""
+
+    @app.get("/ping")
+    @app.get("/readyz")
+    def ping() -> Response:
+        if service.states.mine == DRAINING or not service.states.any_ready():
+            raise Problem("not_ready", "no worker is ready", retry_after_s=1)
+        return Response("ok\n", content_type="text/plain")
+
+    @app.get("/livez")
+    def alive() -> Response:
+        return Response("ok\n", content_type="text/plain")
+
+    @app.get("/metrics")
+    def show_metrics() -> Response:
+        return Response(metrics.render(), content_type=metrics.MEDIA_TYPE)
+
+
+def _add_depth(app: Flask, service: Service) -> None:
+    """The work, and what SageMaker's batch transform asks about it."""
+
+    @app.post("/invocations")
+    @app.post("/v1/depth")
+    @app.post("/endpoints/<name>/invocations")
+    def depth(name: str = "") -> Response:
+        return service.depth()
+
+    @app.get("/execution-parameters")
+    def execution_parameters() -> Response:
+        facts = {
+            "MaxConcurrentTransforms": service.settings.in_flight,
+            "BatchStrategy": "SINGLE_RECORD",
+            "MaxPayloadInMB": max(1, int(service.settings.max_body_mb)),
+        }
+        return _json(facts)
+
+
+def _add_documents(app: Flask, service: Service) -> None:
+    """What runs here, how to ask it, and a page to try it."""
+    document = _openapi(service.settings)
+    page = resources.files("serve.http").joinpath("page.html").read_text(encoding="utf-8")
+
+    @app.get("/info")
+    def info() -> Response:
+        return _json(describe_service(service))
+
+    @app.get("/openapi.json")
+    def openapi() -> Response:
+        return Response(document, content_type="application/json")
+
+    @app.get("/")
+    def index() -> Response:
+        response = Response(page, content_type="text/html; charset=utf-8")
+        response.headers["Content-Security-Policy"] = PAGE_POLICY
+        return response
+
+
+def describe_service(service: Service) -> dict[str, Any]:
+    """What runs here, for people and programs.
+
+    Raises:
+        Problem: the model is not ready.
+    """
+    manifest, settings = service.model.manifest, service.settings
+    return {
+        "model": manifest.model,
+        "target": manifest.target,
+        "licence": manifest.weights.licence,
+        "warning": provenance_of(service.choice.artifacts[0]).warning,
+        "artifacts": [
+            {"digest": one.digest, "manifest": json.loads(to_json(one.manifest))}
+            for one in service.choice.artifacts
+        ],
+        "left_out": [
+            {"artifact": one.path.name, "model": one.model or None, "reason": one.reason}
+            for one in service.choice.left_out
+        ],
+        "versions": {name: version_of(name) for name in PACKAGES},
+        "limits": {
+            "body_mb": settings.max_body_mb,
+            "answer_mb": settings.max_answer_mb,
+            "pixels": settings.max_pixels,
+            "views": settings.max_views,
+            "deadline_s": settings.deadline_s,
+            "queue_s": settings.queue_s,
+        },
+        "workers": {str(pid): state for pid, state in service.states.states().items()},
+    }
+
+
+def _openapi(settings: Settings) -> bytes:
+    text = resources.files("serve.http").joinpath("openapi.yaml").read_text(encoding="utf-8")
+    document = yaml.safe_load(text)
+    document["info"]["version"] = version_of("depth-anything-inferentia")
+    if settings.token:
+        document["security"] = [{"token": []}]
+    return json.dumps(document).encode()
+
+
+def _json(facts: dict[str, Any]) -> Response:
+    return Response(json.dumps(facts, indent=2) + "\n", content_type="application/json")

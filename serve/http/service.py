@@ -1,0 +1,214 @@
+"""The life of a request, from acceptance to response, in one worker process.
+
+A request over HTTP in, depth out. Everything that can refuse a request does so before work is spent
+on it: readiness, media types, sizes, options, then admission by cost.
+"""
+
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import TimeoutError as WaitTimeout
+from contextlib import contextmanager
+from typing import Any, Optional
+
+import numpy as np
+from flask import Response, g, request
+
+from runtime.errors import DepthError, DeviceError, InputError
+from runtime.photo.decode import read_photo
+from runtime.predict.choose import Choice
+from serve.http import metrics
+from serve.http.admission import Admission
+from serve.http.batching import Batcher, Done, Lane, Task
+from serve.http.handlers import Handler
+from serve.http.model import Model
+from serve.http.problems import Problem
+from serve.http.request_body import DepthRequest, SentPhoto, read_request
+from serve.http.responses import (
+    DepthResponse,
+    check_expected_size,
+    check_size,
+    choose_type,
+    headers_of,
+)
+from serve.http.settings import Settings
+from serve.http.slow_clients import SlowClients, client_has_gone
+from serve.http.worker_states import DRAINING, FAILED, READY, WorkerStates
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """One worker process: its model, its device's thread, and how much it has taken in.
+
+    Args:
+        choice: the artifacts that the model is made of, and those that it is not.
+        load: makes the model; called once, in the background or by ``load``.
+        states: where the workers see each other.
+        stop: called when the device has failed, to end this process once its requests are answered.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        choice: Choice,
+        load: Callable[[], Model],
+        states: WorkerStates,
+        stop: Callable[[], None],
+    ) -> None:
+        self.settings, self.choice, self.states = settings, choice, states
+        self._load, self._stop = load, stop
+        self._model: Optional[Model] = None
+        self.batcher = Batcher(settings.batch_window_ms / 1000, self._device_failed)
+        self.admission = Admission(settings.queue_s, settings.in_flight)
+        self.slow_clients = SlowClients(settings.read_timeout_s)
+        self._host = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
+
+    def load(self) -> None:
+        """Load the model, warm it up, and be ready."""
+        model = self._load()
+        model.warm_up()
+        self._model = model
+        self.batcher.start()
+        self.states.set(READY)
+        metrics.READY.set(1)
+        log.info("ready")
+
+    def drain(self) -> None:
+        """Take nothing new from now on."""
+        self.states.set(DRAINING)
+        metrics.READY.set(0)
+
+    @property
+    def model(self) -> Model:
+        """The model, once it is ready.
+
+        Raises:
+            Problem: it is not, or not any more.
+        """
+        if self.states.mine == DRAINING:
+            raise Problem("draining", "send it to another instance", retry_after_s=1)
+        if self.states.mine == FAILED:
+            raise Problem("device_failed", "try again", retry_after_s=1)
+        if self._model is None:
+            raise Problem("not_ready", "wait until /ping answers 200", retry_after_s=1)
+        return self._model
+
+    def depth(self) -> Response:
+        """Answer the current request with depth."""
+        model, settings = self.model, self.settings
+        start: float = g.start
+        deadline = start + self._time_limit()
+        asked = read_request(request, settings)
+        self.finish_read()
+        seconds = {"read": time.monotonic() - start}
+        handler = model.handler_of(asked)
+        media_type = choose_type(request.accept_mimetypes, handler.media_types)
+        handler.check(asked)
+        check_expected_size(handler.pixels(asked), media_type, settings.max_answer_mb)
+        with self.admission.accepted(handler.cost_s(asked), deadline - time.monotonic()):
+            metrics.IN_FLIGHT.inc()
+            try:
+                found = self._work(handler, asked, media_type, deadline, seconds)
+            finally:
+                metrics.IN_FLIGHT.dec()
+        check_size(found, settings.max_answer_mb)
+        for stage, took in seconds.items():
+            metrics.STAGE_SECONDS.labels(stage).observe(took)
+        g.seconds = seconds
+        response = Response(found.body, content_type=found.media_type)
+        response.headers.update(headers_of(found, g.request_id, seconds))
+        return response
+
+    def _work(
+        self,
+        handler: Handler,
+        asked: DepthRequest,
+        media_type: str,
+        deadline: float,
+        seconds: dict[str, float],
+    ) -> DepthResponse:
+        """Decode, run, encode; ``seconds`` gets what each took."""
+        with self._on_host("decode", deadline, seconds):
+            task = handler.prepare(asked, self._decode)
+        done = self._run(handler.lane(task), task, deadline)
+        seconds.update(queue=done.queued_s, infer=done.took_s)
+        with self._on_host("encode", deadline, seconds):
+            more = {"request_id": g.request_id, "seconds": rounded(seconds)}
+            return handler.encode(asked, task, done.result, media_type, more)
+
+    def _decode(self, photo: SentPhoto) -> np.ndarray:
+        if isinstance(photo, np.ndarray):
+            return photo
+        return read_photo(photo, self.settings.max_pixels)
+
+    def _run(self, lane: Lane, payload: Any, deadline: float) -> Done:
+        connection = request.environ.get("gunicorn.socket")
+        gone = (lambda: client_has_gone(connection)) if connection else (lambda: False)
+        future = self.batcher.submit(Task(lane, payload, deadline, gone))
+        try:
+            done = future.result(max(0.0, deadline - time.monotonic()))
+        except WaitTimeout:
+            future.cancel()
+            raise Problem("deadline_passed", "it was not finished in time") from None
+        metrics.BATCH_SIZE.observe(done.batched)
+        return done
+
+    @contextmanager
+    def _on_host(self, stage: str, deadline: float, seconds: dict[str, float]) -> Iterator[None]:
+        """One of the few places for work on the CPU, waited for until the deadline, and timed.
+
+        Raises:
+            Problem: none became free in time.
+        """
+        if not self._host.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise Problem("deadline_passed", "it waited too long for its turn")
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self._host.release()
+        seconds[stage] = time.monotonic() - begun
+
+    def _time_limit(self) -> float:
+        asked = request.headers.get("X-Request-Timeout")
+        if asked is None:
+            return self.settings.deadline_s
+        try:
+            seconds = float(asked)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            raise Problem("bad_request", f"X-Request-Timeout {asked!r}: give seconds, above 0")
+        return min(seconds, self.settings.deadline_s)
+
+    def finish_read(self) -> None:
+        """The request has been read: the clock on its arrival stops.
+
+        Raises:
+            Problem: it was cut off for being late.
+        """
+        connection = request.environ.get("gunicorn.socket")
+        if connection is not None and self.slow_clients.end(connection):
+            raise Problem(
+                "read_timeout",
+                f"it did not arrive within {self.settings.read_timeout_s:g} s; send it faster",
+            )
+
+    def _device_failed(self, error: BaseException) -> None:
+        if isinstance(error, InputError):
+            return  # the request's fault
+        metrics.DEVICE_ERRORS.inc()
+        if isinstance(error, DeviceError) or not isinstance(error, DepthError):
+            log.error("the device failed: this worker ends and is replaced")
+            self.states.set(FAILED)
+            metrics.READY.set(0)
+            self._stop()
+
+
+def rounded(seconds: dict[str, float]) -> dict[str, float]:
+    """To ten microseconds, for people and logs."""
+    return {name: round(value, 5) for name, value in seconds.items()}
