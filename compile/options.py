@@ -152,7 +152,7 @@ def _add_build(commands: Commands) -> None:
         default=[(518, 518)],
         metavar="HxW",
         help="input shapes, height first, multiples of 14; default 518x518. `usual`: the model's "
-        "own for square, wide and upright photos",
+        "own, three shapes for V2 and seven for Depth Anything 3",
     )
     parser.add_argument("--batch", type=positive, default=1, help="images a call; default 1")
     parser.add_argument(
