@@ -78,7 +78,7 @@ has_nvidia() { [ -e /dev/nvidia0 ] || nvidia-smi -L >/dev/null 2>&1; }
 # uv knows where torch's builds are kept. Those for the CPU are a fraction of the ordinary ones for Linux,
 # which bring CUDA along.
 choose_torch() {
-    large="the ordinary build of torch, some 2 GB to download"
+    large="the package index's own build of torch (for Linux mostly with CUDA inside: some 2 GB to download)"
     if [ -n "${UV_TORCH_BACKEND:-}" ]; then
         say "taking the build of torch that UV_TORCH_BACKEND=$UV_TORCH_BACKEND asks for"
     elif [ "$pins" = constraints/neuron.txt ] || [ "$(uname -s)" != Linux ]; then
@@ -148,7 +148,7 @@ add_extra() {
         install "$@"
         say "done: .venv holds $(size)"
     else
-        say "notice: $extra is left out, it does not live with AWS's compiler; see $pins"
+        say "notice: $extra is left out, its packages are not among those of $pins"
     fi
     touch ".venv/has-$extra"
 }

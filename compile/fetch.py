@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from compile.registry import DEMO, ROWS, ModelSpec
+from runtime import shipped
 from runtime.artifact.folder import sha256_of
 from runtime.errors import CheckpointError
 from runtime.optional import require
@@ -19,10 +20,14 @@ WITHOUT_WEIGHTS = "vits"  # run with random ones where there are none at all
 
 
 def local_checkpoint(spec: ModelSpec) -> Optional[Path]:
-    """The model's weights in ``checkpoints/`` or ``$DEPTH_CHECKPOINT_DIR``, if they are there."""
+    """The model's weights in ``checkpoints/`` or ``$DEPTH_CHECKPOINT_DIR``, if they are there.
+
+    Then in ``checkpoints/`` beside this package, where demo is however it was installed.
+    """
     folders = [FOLDER]
     if os.environ.get(FOLDER_VARIABLE):
         folders.append(Path(os.environ[FOLDER_VARIABLE]))
+    folders.append(shipped.CHECKPOINTS)
     files = [folder / spec.file for folder in folders if spec.file]
     return next((file for file in files if file.is_file()), None)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 from runtime.errors import DepthError
+from runtime.optional import require
 from runtime.predict.choose import check_licence, usable_artifacts
 from serve.http.scratch import scratch_folder
 from serve.http.settings import Settings, from_environment, table
@@ -57,6 +58,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _serve(settings: Settings, scratch: Path) -> int:
+    require("gunicorn", "serve")
     # Imported here: metrics find their folder when they are imported
     from serve.http.logs import logging_config
     from serve.http.server import Server, model_folder

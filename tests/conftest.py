@@ -4,8 +4,14 @@ No model and no weights: the graph is the mean over the channels, scaled and shi
 compute the answer by hand.
 """
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a core for each test process
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Optional
 
@@ -49,6 +55,15 @@ class ChannelMean(torch.nn.Module):
         for _ in range(self.work):
             product = self.matrix @ product
         return image.mean(dim=1) * self.factor + self.shift + 0 * product.mean()
+
+
+@pytest.fixture(autouse=True)
+def signals_stay_as_they_were() -> Iterator[None]:
+    """A command that runs inside a test may take SIGTERM; the next test finds it free again."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 ArtifactFactory = Callable[..., Artifact]
