@@ -1,4 +1,4 @@
-"""A folder of photos to a folder of depth files.
+"""A folder of photos to a folder of depth files, each photo for itself.
 
 A bad photo becomes an outcome with an error, never an exception.
 """
@@ -11,16 +11,32 @@ from typing import Optional
 
 import numpy as np
 
-from exports.depth_file import write_prediction
+from exports.files import FileOptions
+from exports.write import write_prediction
+from runtime.command_line import sentence
 from runtime.errors import InputError
-from runtime.photo.decode import DECODES, FULL, MAX_PIXELS, REDUCED, SUFFIXES, read_at_least
+from runtime.photo.decode import DECODES, FULL, MAX_PIXELS, REDUCED, read_at_least, read_file
+from runtime.photo.find import find_photos
 from runtime.predict.pipeline import Loaded, run_pipeline
 from runtime.predict.predictor import Predictor
+from runtime.scene.focal import check_focal_px
 
 
 @dataclass(frozen=True)
 class FolderJob:
-    """What to read, what to write and how."""
+    """What to read, what to write and how.
+
+    Args:
+        source: folder, pattern or file.
+        output: folder; what lies in it is never taken for a photo.
+        formats, colormap, side_by_side: as for ``FileOptions``.
+        recursive: folders in folders, too.
+        max_pixels: photos that are larger fail.
+        focal_px: of the camera, in pixels of the photos; None: as EXIF says.
+        decode: of ``DECODES``: what JPEGs are decoded at.
+    Raises:
+        InputError: options that cannot be, alone or together.
+    """
 
     source: Path
     output: Path
@@ -29,14 +45,31 @@ class FolderJob:
     side_by_side: bool = False
     recursive: bool = False
     max_pixels: int = MAX_PIXELS
-    focal_px: Optional[float] = None  # of the camera, in pixels of the photos; None: as EXIF says
-    decode: str = FULL  # of DECODES: what JPEGs are decoded at
+    focal_px: Optional[float] = None
+    decode: str = FULL
 
     def __post_init__(self) -> None:
+        assert self.files  # checks the formats
+        check_focal_px(self.focal_px)
         if self.decode not in DECODES:
             raise InputError(f"decode={self.decode!r}: use one of {', '.join(DECODES)}")
         if self.decode == REDUCED and self.side_by_side:
             raise InputError("side by side is the whole photo: decode it in full")
+
+    @property
+    def files(self) -> FileOptions:
+        """The files that each photo gets."""
+        return FileOptions(self.formats, self.colormap, self.side_by_side)
+
+    def photos(self) -> list[Path]:
+        """The photos, by name; errors as for ``find_photos``."""
+        return find_photos(self.source, self.recursive, [self.output])
+
+    def base(self, photo: Path) -> Path:
+        """Where a photo's files go: its path below the source, suffix kept, so that none meet."""
+        if self.source.is_dir():
+            return self.output / photo.relative_to(self.source)
+        return self.output / photo.name
 
 
 @dataclass(frozen=True)
@@ -48,75 +81,40 @@ class Outcome:
     error: Optional[str] = None
 
 
-def find_photos(job: FolderJob) -> list[Path]:
-    """Photos of a job, by name; a file given as the source is the only one.
-
-    Raises:
-        InputError: no such file or folder, or no photo in it.
-    """
-    if job.source.is_file():
-        return [job.source]
-    if not job.source.is_dir():
-        raise InputError(f"{job.source}: no such file or folder")
-    output = job.output.resolve()
-    inside = job.source.resolve().parents
-    if job.source.resolve() == output:
-        raise InputError(f"{job.source}: is both input and output; name another folder")
-    found = job.source.rglob("*") if job.recursive else job.source.glob("*")
-    photos = sorted(
-        path
-        for path in found
-        if path.suffix.lower() in SUFFIXES
-        and not path.name.startswith(".")
-        and path.is_file()
-        and (output in inside or output not in path.resolve().parents)
-    )
-    if not photos:
-        raise InputError(f"{job.source}: no photo there ({', '.join(SUFFIXES)})")
-    return photos
-
-
-def output_base(job: FolderJob, photo: Path) -> Path:
-    """Where a photo's files go: its relative path, suffix kept, so that no two photos meet."""
-    relative = Path(photo.name) if photo == job.source else photo.relative_to(job.source)
-    return job.output / relative
-
-
 def run_folder(job: FolderJob, predictor: Predictor) -> Iterator[Outcome]:
     """Process every photo of a job.
 
     Yields:
         one outcome a photo, in the order in which they are done.
     Raises:
-        InputError: nothing to process.
+        InputError: nothing to process, or a focal length that the model does not use.
         ArtifactError: the predictor cannot run; photos done so far stay.
     """
-
+    predictor.refuse_useless_focal(job.focal_px is not None)
     size_for = predictor.input_hw if job.decode == REDUCED else None
 
     def load(photo: Path) -> Loaded:
         start = time.perf_counter()
-        rgb, photo_hw = read_at_least(photo, size_for, job.max_pixels)
-        focal_px = predictor.focal_px(job.focal_px, photo)
+        data = read_file(photo)
+        rgb, photo_hw = read_at_least(data, size_for, job.max_pixels, str(photo))
+        focal_px = predictor.focal_px(job.focal_px, data)
         decoded = time.perf_counter() - start
         return Loaded(rgb, predictor.prepare(rgb, focal_px, photo_hw), {"decode": decoded})
 
     def write(photo: Path, loaded: Loaded, depth: np.ndarray, seconds: float) -> list[Path]:
-        prediction = predictor.finish(loaded.prepared, depth, seconds)
-        prediction.seconds.update(loaded.seconds)
-        base = output_base(job, photo)
-        base.parent.mkdir(parents=True, exist_ok=True)
+        prediction, took = predictor.finish(loaded.prepared, depth, seconds)
         return write_prediction(
-            prediction, loaded.rgb, base, photo.name, job.formats, job.colormap, job.side_by_side
+            prediction, job.base(photo), job.files, loaded.rgb, {**loaded.seconds, **took}
         )
 
-    for ended in run_pipeline(find_photos(job), [predictor], load, write):
+    for ended in run_pipeline(job.photos(), [predictor], load, write):
         if ended.error is None:
             yield Outcome(ended.source, ended.result or [])
         else:
-            yield Outcome(ended.source, error=_said(ended.source, ended.error))
+            yield Outcome(ended.source, error=told(ended.source, ended.error))
 
 
-def _said(photo: Path, error: Exception) -> str:
+def told(photo: Path, error: Exception) -> str:
     """The error's sentence, which names the photo."""
-    return str(error) if str(photo) in str(error) else f"{photo}: {error}"
+    said = sentence(error)
+    return said if str(photo) in said else f"{photo}: {said}"

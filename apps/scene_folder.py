@@ -1,33 +1,26 @@
-"""A folder of photos of one scene to depth files that share a scale, and the cameras they were
-taken with.
+"""A folder of photos of one scene to depth files that share a scale, and the cameras.
 
 Photos are read one by one and kept only as small views; a bad photo becomes an outcome with an
 error, and the scene is what the others show.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from apps.folder import FolderJob, Outcome, find_photos, output_base
-from exports.depth_file import write_prediction
-from runtime.artifact.manifest import OutputSpec
+from apps.folder import FolderJob, Outcome, told
+from exports.cameras import CAMERAS, encode_cameras
+from exports.write import write_prediction
 from runtime.errors import InputError
 from runtime.files import write_whole
-from runtime.photo.decode import read_photo
-from runtime.photo.postprocess import resize_to_photo
-from runtime.predict.found import ScenePrediction
-from runtime.predict.predictor import Prediction
+from runtime.photo.decode import FULL, read_photo
 from runtime.predict.scenes import ScenePredictor
+from runtime.scene.focal import refuse_useless_focal
 from runtime.scene.reference_view import DEFAULT_STRATEGY
 from runtime.scene.views import View
 
-CAMERAS = "cameras.json"
 
-
-def run_scene(
+def run_scene_folder(
     job: FolderJob, predictor: ScenePredictor, strategy: str = DEFAULT_STRATEGY
 ) -> Iterator[Outcome]:
     """Process the photos of a job as one scene.
@@ -35,80 +28,35 @@ def run_scene(
     Yields:
         one outcome a photo: errors first, then depth as it is written.
     Raises:
-        InputError: no photo can be read.
+        InputError: no photo can be read, or options that scenes do not have.
         ArtifactError: the predictor cannot run.
+        OSError: the cameras cannot be written.
     """
+    refuse_useless_focal(predictor.manifest.model, False, job.focal_px is not None)
+    if job.decode != FULL:
+        raise InputError(f"decode={job.decode}: only for photos on their own; leave it out")
+    job.output.mkdir(parents=True, exist_ok=True)  # before all the work
     views: list[View] = []
     photos: list[Path] = []
-    for photo in find_photos(job):
+    for photo in job.photos():
         try:
             views.append(predictor.view(read_photo(photo, job.max_pixels)))
             photos.append(photo)
         except InputError as error:
-            yield Outcome(photo, error=str(error))
+            yield Outcome(photo, error=told(photo, error))
     if not views:
         raise InputError(f"{job.source}: not one photo can be read")
     start = time.perf_counter()
     scene = predictor.predict(views, ref_view_strategy=strategy)
-    seconds = (time.perf_counter() - start) / len(views)
-    job.output.mkdir(parents=True, exist_ok=True)
-    names = [output_base(job, photo).relative_to(job.output).as_posix() for photo in photos]
-    text = json.dumps(describe_cameras(scene, views, names, predictor), indent=2)
-    write_whole(job.output / CAMERAS, (text + "\n").encode())
-    for index, photo in enumerate(photos):
-        yield _write(job, predictor, scene, views[index], photo, index, seconds)
-
-
-def describe_cameras(
-    scene: ScenePrediction, views: list[View], names: list[str], predictor: ScenePredictor
-) -> dict[str, Any]:
-    """The scene's cameras, for programs: intrinsics in pixels of the photos themselves."""
-    assert scene.intrinsics is not None and scene.extrinsics is not None
-    manifest, artifact = predictor.manifest, predictor.artifacts[0]
-    return {
-        "convention": "OpenCV: x right, y down, z forward; world_to_camera is 3x4; intrinsics are "
-        "in pixels of the upright photo, from its upper left corner",
-        "unit": scene.unit,
-        "groups": [[names[index] for index in group] for group in scene.groups],
-        "model": manifest.model,
-        "artifact": {"name": manifest.name, "digest": artifact.digest},
-        "weights": {"source": manifest.weights.source, "licence": manifest.weights.licence},
-        "photos": [
-            {
-                "name": name,
-                "size": {"height": view.photo_hw[0], "width": view.photo_hw[1]},
-                "intrinsics": view.intrinsics_of_photo(intrinsics).tolist(),
-                "world_to_camera": extrinsics.tolist(),
-            }
-            for name, view, intrinsics, extrinsics in zip(
-                names, views, scene.intrinsics, scene.extrinsics
-            )
-        ],
-    }
-
-
-def _write(
-    job: FolderJob,
-    predictor: ScenePredictor,
-    scene: ScenePrediction,
-    view: View,
-    photo: Path,
-    index: int,
-    seconds: float,
-) -> Outcome:
-    base = output_base(job, photo)
-    try:
-        prediction = Prediction(
-            resize_to_photo(scene.depth[index], view.photo_hw),
-            OutputSpec(scene.kind),
-            predictor.artifacts[0],
-            {"inference": seconds},
-        )
-        base.parent.mkdir(parents=True, exist_ok=True)
-        rgb = read_photo(photo, job.max_pixels)
-        files = write_prediction(
-            prediction, rgb, base, photo.name, job.formats, job.colormap, job.side_by_side
-        )
-    except (OSError, InputError) as error:
-        return Outcome(photo, error=f"{photo}: {error}")
-    return Outcome(photo, files)
+    seconds = {"inference": (time.perf_counter() - start) / len(views)}
+    names = [job.base(photo).relative_to(job.output).as_posix() for photo in photos]
+    write_whole(job.output / CAMERAS, encode_cameras(scene, views, names))
+    for index, (photo, view) in enumerate(zip(photos, views)):
+        try:
+            rgb = read_photo(photo, job.max_pixels) if job.side_by_side else None
+            found = scene.photo(index, view.photo_hw)
+            files = write_prediction(found, job.base(photo), job.files, rgb, seconds)
+        except (OSError, InputError) as error:
+            yield Outcome(photo, error=told(photo, error))
+        else:
+            yield Outcome(photo, files)

@@ -17,7 +17,6 @@ from typing import Any, Optional
 import numpy as np
 import torch
 
-from apps.folder import FolderJob, find_photos
 from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
 from benchmarks.machine import OthersMeter
@@ -30,6 +29,7 @@ from compile.resources import attention_flops
 from compile.trace import Graph, trace
 from layers.patch_embed import PATCH_SIZE
 from runtime.photo.decode import read_photo
+from runtime.photo.find import find_photos
 from runtime.photo.postprocess import resize_to_photo
 from runtime.photo.preprocess import network_size, photo_to_tensor
 from runtime.predict.predictor import nearest_bucket
@@ -62,7 +62,7 @@ def study(model_name: str, checkpoint: Optional[Path], source: Path) -> dict[str
     Raises:
         InputError: no photos. CheckpointError: weights that do not fit.
     """
-    photos = find_photos(FolderJob(source, source / "none"))
+    photos = find_photos(source)
     spec = find_model(model_name)
     model, weights = load_model(spec, checkpoint or local_checkpoint(spec))
     cost = _cost(model, sorted({size for sizes in SETS.values() for size in sizes}))

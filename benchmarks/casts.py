@@ -4,7 +4,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from apps.folder import FolderJob, find_photos
 from compile.checkpoint import load_model
 from compile.fetch import local_checkpoint
 from compile.numerics import (
@@ -16,6 +15,7 @@ from compile.numerics import (
     table,
 )
 from compile.registry import find_model
+from runtime.photo.find import find_photos
 
 SIZE_HW = (518, 518)
 
@@ -24,7 +24,7 @@ def measure(model: str, source: Path) -> dict[str, Any]:
     """Emulate every mode on every photo, with the model's weights if they are here, else seeded."""
     spec = find_model(model)
     network, weights = load_model(spec, local_checkpoint(spec))
-    photos = find_photos(FolderJob(source, source / "none"))
+    photos = find_photos(source)
     errors = measure_model(network, SIZE_HW, photos)
     return {
         "model": model,

@@ -99,9 +99,9 @@ def _by_name(args: argparse.Namespace, slug: str) -> str:
 
 
 def _last_photo(folder: Path) -> Path:
-    from apps.folder import FolderJob, find_photos
+    from runtime.photo.find import find_photos
 
-    return find_photos(FolderJob(folder, Path("output_depth")))[-1]
+    return find_photos(folder)[-1]
 
 
 SPEED = (

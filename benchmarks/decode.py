@@ -14,13 +14,13 @@ from typing import Any
 
 from PIL import Image
 
-from apps.folder import FolderJob, find_photos
 from benchmarks.document import markdown_table
 from benchmarks.photos import FULL_HD_HW, TWELVE_MP_HW, write_photos
 from compile.job import CompileJob, compile_model
 from compile.parity import compare
 from compile.registry import DEMO, find_model
 from runtime.photo.decode import read_at_least, read_photo
+from runtime.photo.find import find_photos
 from runtime.predict.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -80,9 +80,9 @@ def _case(name: str, photos: Sequence[Path], predictor: Predictor) -> dict[str, 
             continue
         prepared = predictor.prepare(reduced, photo_hw=photo_hw)
         ((small, seconds),) = predictor.infer([prepared])
-        depth = predictor.finish(prepared, small, seconds).depth
+        depth = predictor.finish(prepared, small, seconds)[0].depth
         found = compare(photo.name, depth, full.depth)
-        low, high = full.limits
+        low, high = full.value_range
         mean_share = float(abs(depth - full.depth).mean()) / (high - low)
         by = round(photo_hw[0] / reduced.shape[0])
         one = {"photo": photo.name, "by": by, "mean_share": mean_share}
@@ -95,7 +95,7 @@ def _case(name: str, photos: Sequence[Path], predictor: Predictor) -> dict[str, 
 def _as_jpeg(source: Path, folder: Path) -> list[Path]:
     folder.mkdir()
     files = []
-    for photo in find_photos(FolderJob(source, folder)):
+    for photo in find_photos(source):
         files.append(folder / f"{photo.stem}.jpg")
         Image.fromarray(read_photo(photo)).save(files[-1], quality=QUALITY)
     return files

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import torch
 
-from apps.folder import FolderJob, find_photos, run_folder
+from apps.folder import FolderJob, run_folder
 from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
 from benchmarks.peak import peak_mib
@@ -35,6 +35,7 @@ from runtime.artifact.folder import Artifact, read_artifact
 from runtime.errors import ArtifactError, InputError
 from runtime.photo.decode import FULL, read_photo
 from runtime.photo.decode import REDUCED as SMALLER
+from runtime.photo.find import find_photos
 from runtime.predict.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -168,7 +169,7 @@ def compiled_vits(folder: Path, precision: str) -> Artifact:
 def _square_photos(job: End2EndJob, folder: Path) -> list[Path]:
     """Square crops of the photos as PNG files, repeated until there are enough."""
     folder.mkdir()
-    originals = find_photos(FolderJob(job.source, folder))
+    originals = find_photos(job.source)
     files = []
     for number in range(job.photos):
         original = originals[number % len(originals)]

@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from apps.folder import FolderJob, find_photos
 from benchmarks.crops import center_crop
 from runtime.photo.decode import read_photo
+from runtime.photo.find import find_photos
 
 FULL_HD_HW, TWELVE_MP_HW = (1080, 1920), (3000, 4000)
 TOGETHER = 5000  # names in a folder of a list
@@ -56,8 +56,7 @@ def make_photos(
     source: Path, count: int, size_hw: tuple[int, int]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The originals' names, and uint8 (*size_hw, 3) RGB."""
-    job = FolderJob(source, source / "none")
-    originals = [(file.stem, read_photo(file)) for file in find_photos(job)]
+    originals = [(file.stem, read_photo(file)) for file in find_photos(source)]
     for number in range(count):
         name, rgb = originals[number % len(originals)]
         yield name, _varied(center_crop(rgb, size_hw[::-1]), number, size_hw)

@@ -21,17 +21,15 @@ from benchmarks.document import markdown_table
 from benchmarks.end2end import MODEL, compiled_vits
 from benchmarks.photos import FULL_HD_HW, TWELVE_MP_HW, write_photos
 from benchmarks.upstream_loop import INPUT_SIZE
-from exports.depth_file import (
-    colorize,
-    describe,
-    encode_npz,
-    encode_png,
-    sidecar,
-    to_uint16,
-)
+from exports.colour import paint
+from exports.depth16 import to_uint16
+from exports.files import description
+from exports.npz import encode_npz
+from exports.png import encode_png
 from runtime.files import write_whole
 from runtime.photo.decode import DECODES, REDUCED, read_at_least
-from runtime.predict.predictor import Prediction, Predictor, Prepared
+from runtime.predict.found import Prediction
+from runtime.predict.predictor import Predictor, Prepared
 
 log = logging.getLogger(__name__)
 
@@ -126,13 +124,13 @@ def _stages(
         prepared = timed(RESIZE, predictor.prepare, rgb, None, photo_hw)
         if photo not in maps:
             ((maps[photo], _),) = predictor.infer([prepared])
-        prediction = timed(DEPTH, predictor.finish, prepared, maps[photo], 0.0)
+        prediction, _ = timed(DEPTH, predictor.finish, prepared, maps[photo], 0.0)
         depth, output = prediction.depth, prediction.output
         facts, text = timed(JSON, _texts, prediction, photo.name)
-        painted = timed(PAINT, colorize, depth, output, "Spectral_r", prediction.limits)
+        painted = timed(PAINT, paint, prediction)
         files = {
             ".color.png": timed(PNG, encode_png, painted, facts),
-            ".npz": timed(NPZ, encode_npz, depth, facts),
+            ".npz": timed(NPZ, encode_npz, {output.kind: depth}, facts),
             ".json": text,
         }
         timed(DISK, _write, root / photo.name, files)
@@ -143,7 +141,8 @@ def _stages(
 
 def _texts(prediction: Prediction, name: str) -> tuple[dict[str, Any], bytes]:
     """What the files say of themselves, and the JSON beside them."""
-    return describe(prediction), sidecar(prediction, name, {}).encode()
+    facts = prediction.facts()
+    return facts, description(prediction, name, {}, None, {}).encode()
 
 
 def _write(base: Path, files: dict[str, bytes]) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from apps.folder import FolderJob, find_photos
 from runtime.artifact.manifest import InputSpec
 from runtime.errors import InputError
 from runtime.photo.decode import read_photo
+from runtime.photo.find import find_photos
 from runtime.photo.preprocess import photo_to_tensor
 
 MOST_PHOTOS = 64
@@ -25,7 +25,7 @@ def calibration_images(folder: Path, spec: InputSpec) -> list[np.ndarray]:
         InputError: no photo there, or one that cannot be read.
     """
     try:
-        paths = find_photos(FolderJob(folder, folder / "none"))
+        paths = find_photos(folder)
     except InputError as error:
         raise InputError(f"{error}; give photos to calibrate with: --calibration FOLDER") from None
     images = []

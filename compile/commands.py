@@ -157,11 +157,11 @@ def numerics(args: argparse.Namespace) -> int:
     import torch
     from tqdm import tqdm
 
-    from apps.folder import FolderJob, find_photos
     from compile import numerics as room
     from compile.checkpoint import load_model
     from compile.fetch import local_checkpoint
     from depth_anything_v2.dpt import DepthAnythingV2
+    from runtime.photo.find import find_photos
 
     mean = room.MEAN_TOLERANCE if args.mean is None else args.mean
     pearson = room.PEARSON_TOLERANCE if args.pearson is None else args.pearson
@@ -177,7 +177,7 @@ def numerics(args: argparse.Namespace) -> int:
             "random ones"
         )
     model, weights = load_model(spec, file)
-    photos = find_photos(FolderJob(args.photos, args.photos / "none"))
+    photos = find_photos(args.photos)
     modes = tqdm(room.MODES, unit="mode", disable=not sys.stderr.isatty())
     assert isinstance(model, DepthAnythingV2)
     errors = room.measure_model(model, args.size, photos, modes, args.device)

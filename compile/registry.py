@@ -10,7 +10,7 @@ from depth_anything_3.config import METRIC, NESTED, NETWORKS
 from depth_anything_v2.config import MAX_DEPTH_M
 from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
-from runtime.scene.sky import METRIC_FOCAL_PX
+from runtime.scene.focal import METRIC_FOCAL_PX
 
 NON_COMMERCIAL = "CC-BY-NC-4.0"
 UNTAGGED = "untagged upstream"

@@ -121,9 +121,7 @@ def run(args: argparse.Namespace, command: str) -> int:
     args.output.mkdir(parents=True, exist_ok=True)
     machine = describe_machine()  # before the run: its load average must not be our own
     if args.artifact:
-        estimator = artifact_estimator(args.artifact, args.device)
-        if args.model and args.model != estimator.model:
-            raise InputError(f"--artifact holds {estimator.model}, not {args.model}")
+        estimator = artifact_estimator(args.artifact, args.device, args.model or "")
     else:
         estimator = eager_estimator(
             args.model or DEMO,

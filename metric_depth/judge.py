@@ -75,7 +75,7 @@ def judge(estimator: Estimator, entry: Entry, with_picture: bool) -> Outcome:
     """
     sample = entry.load()
     start = time.perf_counter()
-    prediction = estimator.predict(sample.rgb)
+    prediction = estimator(sample.rgb).depth
     seconds = time.perf_counter() - start
     disparity = to_disparity(prediction, estimator.kind)
     scores: dict[str, Optional[float]] = {}

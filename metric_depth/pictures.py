@@ -6,7 +6,7 @@ Arrays in, uint8 (H, W, 3) RGB out; no disk.
 import cv2
 import numpy as np
 
-from exports.depth_file import colorize
+from exports.colour import colorize
 from metric_depth.metrics import align_disparity, right_pairs
 from metric_depth.samples import Sample
 from runtime.artifact.manifest import OutputSpec

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import quote
 
-from exports.depth_file import write_atomically
+from runtime.files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +66,10 @@ def write_run(folder: Path, run: Mapping[str, Any], pictures: Mapping[str, bytes
     for old in place.glob("*.jpg"):
         old.unlink()
     for name, data in pictures.items():
-        write_atomically(folder / name, data)
+        write_whole(folder / name, data)
     file = folder / f"{_stem(run)}.json"
     text = json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(file, text.encode("utf-8", "backslashreplace"))
+    write_whole(file, text.encode("utf-8", "backslashreplace"))
     return file
 
 
@@ -85,7 +85,7 @@ def _stem(run: Mapping[str, Any]) -> str:
 def write_page(folder: Path) -> Path:
     """Write the page over every run in a folder, older ones too; returns the file."""
     file = folder / PAGE
-    write_atomically(file, page(read_runs(folder)).encode("utf-8", "backslashreplace"))
+    write_whole(file, page(read_runs(folder)).encode("utf-8", "backslashreplace"))
     return file
 
 

@@ -21,7 +21,6 @@ from PIL import Image
 from torch import nn
 
 from depth_anything_v2.dpt import DepthAnythingV2
-from exports.depth_file import write_atomically
 from layers.pos_embed import TRAINED_GRID
 from metric_depth.losses import depth_loss
 from metric_depth.pictures import color_limits, paint
@@ -44,6 +43,7 @@ from metric_depth.schedule import (
 from metric_depth.state import read_state, write_state
 from runtime.engines import DEVICES
 from runtime.errors import DepthError, InputError
+from runtime.files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -342,7 +342,7 @@ def write_checkpoint(training: Training) -> None:
     job = training.job
     job.output.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().half().cpu().contiguous() for k, v in training.average.items()}
-    write_atomically(job.output / "model.safetensors", save(weights))
+    write_whole(job.output / "model.safetensors", save(weights))
     facts: dict[str, Any] = {
         "encoder": ENCODER,
         "seed": job.seed,

@@ -10,7 +10,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Optional, Union
 
@@ -46,6 +46,10 @@ def writing_whole(file: Path, scratch: Optional[Path] = None) -> Iterator[Binary
         with partial.open("xb") as out:
             yield out
         partial.replace(file)
+    except OSError as error:  # named after what was to be written
+        if error.filename in (None, str(partial)):
+            error.filename, error.filename2 = str(file), None
+        raise
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
@@ -96,6 +100,57 @@ def sweep(folder: Path) -> None:
                     shutil.rmtree(path, ignore_errors=True)
                 else:
                     path.unlink()
+
+
+def walk(
+    folder: Path, recursive: bool = True, refused: Optional[Callable[[OSError], None]] = None
+) -> Iterator[Path]:
+    """The files below a folder, by name; hidden ones and hidden folders are left out.
+
+    Links to folders are followed; one that leads back to a folder above itself is not, so every
+    walk ends.
+
+    Args:
+        refused: called with the error if a folder may not be read, which is then left out; None
+            raises it.
+    Raises:
+        OSError: a folder may not be read.
+    """
+    yield from _walk(folder, recursive, refused, ())
+
+
+def _walk(
+    folder: Path,
+    recursive: bool,
+    refused: Optional[Callable[[OSError], None]],
+    above: tuple[str, ...],
+) -> Iterator[Path]:
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda one: one.name)
+    except OSError as error:
+        if refused is None:
+            raise
+        refused(error)
+        return
+    for one in found:
+        if one.name.startswith("."):
+            continue
+        if _is(one.is_dir):
+            if recursive:
+                yield from _walk(folder / one.name, recursive, refused, (*above, real))
+        elif _is(one.is_file):
+            yield folder / one.name
+
+
+def _is(ask: Callable[[], bool]) -> bool:
+    try:
+        return ask()
+    except OSError:  # a link to itself
+        return False
 
 
 def is_running(pid: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Optional
 
 from runtime.errors import DepthError
 from runtime.optional import require
-from runtime.predict.choose import check_licence, usable_artifacts
+from runtime.predict.choose import BOTH, check_licence, choose
 from serve.http.scratch import scratch_folder
 from serve.http.settings import Settings, from_environment, table
 
@@ -64,7 +64,7 @@ def _serve(settings: Settings, scratch: Path) -> int:
     from serve.http.server import Server, model_folder
 
     logging.config.dictConfig(logging_config(settings.log_level))
-    artifacts = usable_artifacts(model_folder(settings, scratch), settings.model)
+    artifacts = list(choose([model_folder(settings, scratch)], settings.model, BOTH).artifacts)
     if settings.commercial_only:
         check_licence(artifacts)
     server = Server(settings, artifacts, scratch)

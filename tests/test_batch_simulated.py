@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exports.depth_file import SIMULATED
+from runtime.predict.found import SIMULATED
 from runtime.storage import S3Options, open_storage
 from serve.batch import simulated
 from serve.batch.__main__ import main

@@ -18,8 +18,9 @@ from metric_depth.judge import SHOWN, judge_all, summarise
 from metric_depth.pictures import PANEL, RIGHT, UNKNOWN, WRONG, strip
 from metric_depth.report import COLUMNS, page, plain_name, read_runs, table
 from metric_depth.samples import Entry, Sample, with_depth
-from runtime.artifact.manifest import WeightsSpec
+from runtime.artifact.manifest import InputSpec, OutputSpec, WeightsSpec
 from runtime.errors import InputError
+from runtime.predict.found import Prediction, Provenance
 
 HOSTILE = '<img src=x onerror="alert(1)">.png'
 
@@ -53,7 +54,17 @@ def run(artifact, tmp_path, *more):
 
 def estimator(predict=lambda rgb: rgb[..., 0].astype(np.float32), kind="disparity"):
     weights = WeightsSpec("checkpoint", "0" * 64, "Apache-2.0")
-    return Estimator("vits", "vits", kind, weights, predict, {"how": "by hand"})
+
+    def found(rgb, focal_px=None):
+        return Prediction(
+            depth=predict(rgb),
+            output=OutputSpec(kind),
+            provenance=Provenance("vits", weights),
+            input=InputSpec((14, 14)),
+            photo_hw=rgb.shape[:2],
+        )
+
+    return Estimator("vits", "vits", kind, weights, found, {"how": "by hand"})
 
 
 def ramp_sample(name="ramp"):
@@ -215,7 +226,7 @@ def test_errors_are_one_line_and_no_traceback(tiny_artifact, da2k, tmp_path, cap
     assert run(tiny_artifact, tmp_path, "--dataset", f"kitti:{tmp_path / 'gone'}")[0] == 1
     assert "no such folder" in capsys.readouterr().err
     assert run(tiny_artifact, tmp_path, "--model", "vitb", "--dataset", f"da2k:{da2k}")[0] == 1
-    assert "--artifact holds vits, not vitb" in capsys.readouterr().err
+    assert "is of vits, not of vitb" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     file = ["--output", str(tmp_path / "file"), "--dataset", f"da2k:{da2k}"]
     assert evaluate.main(["--artifact", str(tiny_artifact.path), *file]) == 1

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-import inference
+from apps.compiled import choose_or_compile
 from apps.folder import FolderJob
-from apps.scene_folder import run_scene
+from apps.scene_folder import run_scene_folder
 from compile.job import CompileJob, compile_model
 from compile.seeded import fill_seeded
 from compile.stages import stages_of
@@ -21,6 +21,7 @@ from runtime.artifact.folder import read_artifact
 from runtime.artifact.manifest import InputSpec, OutputSpec
 from runtime.engines import available
 from runtime.errors import ArtifactError, InputError
+from runtime.predict.choose import SCENE
 from runtime.predict.found import ScenePrediction
 from runtime.predict.predictor import Predictor
 from runtime.predict.scenes import (
@@ -243,7 +244,7 @@ def test_a_folder_becomes_one_scene_with_its_cameras(artifacts, photos, tmp_path
         Image.fromarray(photo).save(source / name)
     (source / "bad.png").write_bytes(b"no photo")
     job = FolderJob(source, tmp_path / "out", ("npz",))
-    outcomes = list(run_scene(job, ScenePredictor([artifacts[4]])))
+    outcomes = list(run_scene_folder(job, ScenePredictor([artifacts[4]])))
     assert [o.photo.name for o in outcomes if o.error] == ["bad.png"]
     assert [o.photo.name for o in outcomes if not o.error] == ["a.png", "b.png", "c.png", "d.png"]
     facts = json.loads((tmp_path / "out" / "cameras.json").read_text())
@@ -260,13 +261,15 @@ def test_a_folder_becomes_one_scene_with_its_cameras(artifacts, photos, tmp_path
         assert close(file["depth"][0, 0], expected.depth[2, 0, 0])
     with pytest.raises(InputError, match="not one photo can be read"):
         list(
-            run_scene(FolderJob(source / "bad.png", tmp_path / "x"), ScenePredictor([artifacts[4]]))
+            run_scene_folder(
+                FolderJob(source / "bad.png", tmp_path / "x"), ScenePredictor([artifacts[4]])
+            )
         )
 
 
 def test_a_model_without_scenes_says_which_have_them():
     with pytest.raises(InputError, match="takes each photo for itself; use one of da3-small"):
-        inference.scene_artifacts_of("vits", [Path("a.png")])
+        choose_or_compile("vits", [Path("a.png")], SCENE)
 
 
 def test_scenes_with_wrong_input_are_refused(artifacts, photos):

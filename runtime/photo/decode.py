@@ -8,9 +8,10 @@ fraction of the time.
 
 import io
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Optional, Union
+from typing import BinaryIO, Optional, Union
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -19,6 +20,7 @@ from runtime.errors import InputError, LimitError
 from runtime.photo.header import check_header, check_tags
 
 MAX_PIXELS = 100_000_000
+MAX_FILE_BYTES = 256 << 20  # of a photo as it is stored
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -46,6 +48,32 @@ TURNS = {
 Image.MAX_IMAGE_PIXELS = None
 
 
+def read_file(path: Path, limit_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """A photo's bytes, as they are stored; its size is looked at before it is read.
+
+    Raises:
+        InputError: no such file, or it cannot be read.
+        LimitError: it is larger than a photo may be.
+    """
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: a folder, expected an image file")
+        with path.open("rb") as file:
+            data = file.read(limit_bytes + 1) if _fits(file, limit_bytes) else None
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason})") from None
+    if data is None or len(data) > limit_bytes:
+        raise LimitError(f"{path}: over {limit_bytes:,} bytes, more than a photo may have")
+    return data
+
+
+def _fits(file: BinaryIO, limit_bytes: int) -> bool:
+    return os.fstat(file.fileno()).st_size <= limit_bytes
+
+
 def read_photo(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode a photo.
 
@@ -65,10 +93,12 @@ def read_at_least(
     source: Union[str, Path, bytes],
     size_for: Optional[Callable[[tuple[int, int]], tuple[int, int]]],
     max_pixels: int = MAX_PIXELS,
+    name: str = "",
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Decode a photo, a JPEG no larger than it is needed.
 
     Args:
+        name: what errors call bytes; a file is called by its path.
         size_for: from the height and width of the upright photo to those that are needed; no side
             is decoded smaller than that. None: the whole photo.
     Returns:
@@ -76,9 +106,9 @@ def read_at_least(
     Raises:
         as ``read_photo``.
     """
-    name = "photo" if isinstance(source, bytes) else str(source)
+    name = name or ("photo" if isinstance(source, bytes) else str(source))
     if not isinstance(source, bytes):
-        source = _read_bytes(Path(source))
+        source = read_file(Path(source))
     if not source:
         raise InputError(f"{name}: empty, 0 bytes")
     try:
@@ -106,7 +136,7 @@ def photo_size(source: Union[str, Path, bytes]) -> tuple[int, int]:
     """
     name = "photo" if isinstance(source, bytes) else str(source)
     if not isinstance(source, bytes):
-        source = _read_bytes(Path(source))
+        source = read_file(Path(source))
     try:
         with _opened(source, name) as image:
             return _upright_hw(image, name)
@@ -125,7 +155,7 @@ def focal_px_of(source: Union[str, Path, bytes]) -> Optional[float]:
     has the same share of it.
     """
     if not isinstance(source, bytes):
-        source = _read_bytes(Path(source))
+        source = read_file(Path(source))
     try:
         with _opened(source, "photo") as image:
             focal_mm = float(_exif(image, "photo").get_ifd(EXIF_IFD).get(FOCAL_35_MM, 0))
@@ -133,16 +163,6 @@ def focal_px_of(source: Union[str, Path, bytes]) -> Optional[float]:
     except Exception:  # no image, or EXIF that cannot be read: nothing is known
         return None
     return focal_mm / FILM_DIAGONAL_MM * diagonal_px if 0 < focal_mm < math.inf else None
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        if path.is_dir():
-            raise InputError(f"{path}: a folder, expected an image file")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read ({reason})") from None
 
 
 def _opened(source: bytes, name: str) -> Image.Image:

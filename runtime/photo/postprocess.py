@@ -34,7 +34,7 @@ def resize_to_photo(depth: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return _lengthened(wide, size_hw[0])
 
 
-def limits_of(depth: np.ndarray) -> tuple[float, float]:
+def value_range(depth: np.ndarray) -> tuple[float, float]:
     """The least and the greatest value of a map."""
     return float(depth.min()), float(depth.max())
 

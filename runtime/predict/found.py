@@ -1,14 +1,145 @@
-"""What is found about a scene: depth and cameras of several views, and what the numbers mean.
+"""What was found, and what it is: the one description that files, answers and records print.
 
-Arrays and their meaning; no computation.
+Depth or a scene, with where it came from, in; facts as plain JSON values out. No disk, no device.
 """
 
+import dataclasses
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
 import numpy as np
 
-from runtime.artifact.manifest import KINDS
+from runtime.artifact.folder import Artifact
+from runtime.artifact.manifest import KINDS, InputSpec, OutputSpec, WeightsSpec
+from runtime.errors import InputError
+from runtime.photo.postprocess import resize_to_photo, value_range
+
+# Why a map is no depth
+SEEDED = "made with random weights: the numbers mean nothing"
+SIMULATED = "simulated: no graph ran, the map is made up"
+CAMERA_CONVENTION = "OpenCV: x right, y down, z forward; extrinsics are world-to-camera"
+RESIZE_WORDS = {
+    "cubic": "cubic in float64",
+    "bytes": "by area, or cubic where a side grows, on 8 bits,",
+}
+
+
+@dataclass(frozen=True)
+class ArtifactName:
+    """Which artifact: the name of its folder, and its manifest's sha256."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where numbers come from: the model, the artifact that ran, and whose weights they are.
+
+    ``artifact`` is None if the eager model ran; ``simulated`` if nothing ran at all.
+    """
+
+    model: str
+    weights: WeightsSpec
+    artifact: Optional[ArtifactName] = None
+    simulated: bool = False
+
+    @property
+    def licence(self) -> str:
+        """The weights' licence."""
+        return self.weights.licence
+
+    @property
+    def warning(self) -> Optional[str]:
+        """Why the numbers mean nothing, ``SEEDED`` or ``SIMULATED``; None if they do."""
+        if self.simulated:
+            return SIMULATED
+        return SEEDED if self.weights.seeded else None
+
+    def facts(self) -> dict[str, Any]:
+        """The same as JSON values; ``warning`` is there only if there is one."""
+        facts: dict[str, Any] = {
+            "model": self.model,
+            "artifact": None if self.artifact is None else dataclasses.asdict(self.artifact),
+            "weights": dataclasses.asdict(self.weights),
+            "licence": self.licence,
+        }
+        if self.warning is not None:
+            facts["warning"] = self.warning
+        return facts
+
+
+def provenance_of(artifact: Artifact, simulated: bool = False) -> Provenance:
+    """Where the answers of an artifact come from."""
+    manifest = artifact.manifest
+    return Provenance(
+        model=manifest.model,
+        weights=manifest.weights,
+        artifact=ArtifactName(manifest.name, artifact.digest),
+        simulated=simulated,
+    )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Depth of one photo, and what it is.
+
+    Args:
+        depth: float32 (H, W).
+        output: what the numbers of ``depth`` mean.
+        provenance: where they come from.
+        input: what the network took.
+        photo_hw: size of the upright photo in pixels.
+        focal_px: that metres were found by, in pixels of the photo; None if it took none.
+        grid: ``photo`` if depth is on the photo's own pixels, ``model`` if on the network's.
+        decoded_hw: how large the photo was decoded; None if that was its own size.
+    """
+
+    depth: np.ndarray
+    output: OutputSpec
+    provenance: Provenance
+    input: InputSpec
+    photo_hw: tuple[int, int]
+    focal_px: Optional[float] = None
+    grid: str = "photo"
+    decoded_hw: Optional[tuple[int, int]] = None
+
+    @functools.cached_property
+    def value_range(self) -> tuple[float, float]:
+        """The least and the greatest value of depth."""
+        return value_range(self.depth)
+
+    def facts(self) -> dict[str, Any]:
+        """What the map is and where it came from, as JSON values."""
+        return {
+            **_kind_facts(self.output.kind),
+            "max_depth_m": self.output.max_depth_m,
+            "focal_px": self.focal_px,
+            "min": self.value_range[0],
+            "max": self.value_range[1],
+            "size": _size(self.depth.shape),
+            "grid": self.grid,
+            **self.provenance.facts(),
+        }
+
+    def preprocessing(self) -> dict[str, Any]:
+        """How the photo became the network's input, as JSON values."""
+        spec, (height, width) = self.input, self.photo_hw
+        facts: dict[str, Any] = {
+            "network_size": _size(spec.size_hw),
+            "resize": f"{RESIZE_WORDS[spec.resize]} to exactly the network's size; depth back "
+            "bilinearly, corners aligned",
+            # 1: aspect ratio kept; 1.1: the network saw the photo 10 % wider than it is
+            "aspect_stretch": (spec.size_hw[1] / spec.size_hw[0]) / (width / height),
+            "mean": spec.mean,
+            "std": spec.std,
+            "pixel_grid": "the photo's own, after its EXIF orientation",
+        }
+        if self.decoded_hw is not None:
+            facts["decoded_size"] = _size(self.decoded_hw)
+        return facts
 
 
 @dataclass
@@ -33,6 +164,8 @@ class ScenePrediction:
     # scale and axes by the views they share with earlier ones. Groups that share none have scales
     # of their own. Empty: all went together.
     groups: tuple[tuple[int, ...], ...] = ()
+    provenance: Optional[Provenance] = None  # None: a network without known weights
+    input: Optional[InputSpec] = None  # what the network took of each view
 
     @property
     def is_metric(self) -> int:
@@ -43,3 +176,42 @@ class ScenePrediction:
     def unit(self) -> str:
         """``metre`` or ``relative``."""
         return KINDS[self.kind][0]
+
+    def facts(self) -> dict[str, Any]:
+        """What the scene is and where it came from, as JSON values; its arrays are not in it."""
+        return {
+            **_kind_facts(self.kind),
+            "views": len(self.depth),
+            "size": _size(self.depth.shape[1:]),
+            "grid": "model",
+            "cameras": CAMERA_CONVENTION,
+            "groups": [list(group) for group in self.groups],
+            **(self.provenance.facts() if self.provenance else {}),
+        }
+
+    def photo(self, index: int, photo_hw: tuple[int, int]) -> Prediction:
+        """One view's depth on its photo's own pixels.
+
+        Args:
+            photo_hw: size of the upright photo, all of which is in the view.
+        Raises:
+            InputError: this scene does not say where it comes from.
+        """
+        if self.provenance is None or self.input is None:
+            raise InputError("scene: no provenance, so its files could not say what they hold")
+        return Prediction(
+            depth=resize_to_photo(self.depth[index], photo_hw),
+            output=OutputSpec(self.kind),
+            provenance=self.provenance,
+            input=self.input,
+            photo_hw=photo_hw,
+        )
+
+
+def _kind_facts(kind: str) -> dict[str, Any]:
+    unit, larger_is_nearer = KINDS[kind]
+    return {"kind": kind, "unit": unit, "larger_is_nearer": larger_is_nearer}
+
+
+def _size(size_hw: Sequence[int]) -> dict[str, int]:
+    return {"height": size_hw[0], "width": size_hw[1]}

@@ -5,12 +5,11 @@ so that a job can overlap them: ``prepare`` and ``finish`` are pure and may run 
 ``infer`` belongs to one thread at a time.
 """
 
-import functools
 import math
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
 
@@ -21,9 +20,17 @@ from runtime.artifact.manifest import OutputSpec
 from runtime.engines import Engine, load_engine
 from runtime.errors import ArtifactError, InputError
 from runtime.photo.decode import focal_px_of
-from runtime.photo.postprocess import limits_of, resize_to_photo
+from runtime.photo.postprocess import resize_to_photo
 from runtime.photo.preprocess import check_photo, photo_to_tensor
+from runtime.predict.found import Prediction, provenance_of
 from runtime.predict.scenes import SceneEngine
+from runtime.scene.focal import (
+    check_focal_px,
+    focal_of,
+    focal_of_input,
+    metres,
+    refuse_useless_focal,
+)
 from runtime.scene.sky import fill_sky
 
 
@@ -36,31 +43,21 @@ class Prepared:
     bucket: int
     seconds: dict[str, float]
     focal_px: Optional[float] = None  # of the photo's camera, in the photo's own pixels
-    decoded_hw: Optional[tuple[int, int]] = None  # where the photo was decoded smaller than it is
+    decoded_hw: Optional[tuple[int, int]] = None  # if the photo was decoded smaller than it is
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Depth of one photo, and what it is.
+Load = Callable[[Artifact, str, Optional[int]], Engine]
 
-    ``grid`` is ``photo`` where depth is on the photo's own pixels, ``model`` where it is on those
-    of the network's input. ``simulated``: no graph ran, and depth is made up. ``decoded_hw``: how
-    large the photo was decoded, where that was not at its own size.
+
+def load_artifact(artifact: Artifact, device: str, threads: Optional[int]) -> Engine:
+    """The engine of an artifact that takes one photo at a time, whatever stages it has.
+
+    Raises:
+        ArtifactError, DeviceError: as for ``load_engine``.
     """
-
-    depth: np.ndarray  # float32 (H, W)
-    output: OutputSpec
-    artifact: Artifact
-    seconds: dict[str, float] = field(default_factory=dict)
-    focal_px: Optional[float] = None  # that metres were found by, in the photo's own pixels
-    grid: str = "photo"
-    simulated: bool = False
-    decoded_hw: Optional[tuple[int, int]] = None
-
-    @functools.cached_property
-    def limits(self) -> tuple[float, float]:
-        """The least and the greatest value of depth."""
-        return limits_of(self.depth)
+    if len(artifact.manifest.stages) > 1:
+        return SceneEngine(artifact, device, threads).single_photo
+    return load_engine(artifact.path, artifact.manifest, device, threads)
 
 
 def nearest_bucket(photo_hw: tuple[int, int], sizes_hw: Sequence[tuple[int, int]]) -> int:
@@ -80,12 +77,19 @@ class Predictor:
         artifacts: at least one; all of the same model, weights, target and batch.
         device: auto, cpu or cuda, as for ``load_engine``.
         threads: CPU threads of the engine; None leaves the choice to it.
+        load: makes an artifact's engine when it is first needed.
+        simulated: ``load`` makes engines that compute nothing, and every prediction says so.
     Raises:
         ArtifactError: artifacts that do not belong together, or files that fail verification.
     """
 
     def __init__(
-        self, artifacts: Sequence[Artifact], device: str = "auto", threads: Optional[int] = None
+        self,
+        artifacts: Sequence[Artifact],
+        device: str = "auto",
+        threads: Optional[int] = None,
+        load: Load = load_artifact,
+        simulated: bool = False,
     ) -> None:
         if not artifacts:
             raise ArtifactError("no artifact given; make one with `make compile`")
@@ -102,7 +106,8 @@ class Predictor:
         self.output = artifacts[0].manifest.output
         self._sizes_hw = [artifact.manifest.input.size_hw for artifact in artifacts]
         self._engines: dict[int, Engine] = {}
-        self._device, self._threads = device, threads
+        self._device, self._threads, self._load = device, threads, load
+        self.simulated = simulated
         self._lock = threading.Lock()
 
     def __call__(self, rgb: np.ndarray, focal_px: Optional[float] = None) -> Prediction:
@@ -110,26 +115,54 @@ class Predictor:
 
         Args:
             rgb: uint8 (H, W, 3).
-            focal_px: focal length of its camera in pixels of the photo, where it is known. A
-                model whose metres depend on it (``needs_focal``) then answers in metres.
+            focal_px: focal length of its camera in pixels of the photo, if it is known: a model
+                whose metres depend on it (``needs_focal``) then answers in metres.
         Raises:
-            InputError: rgb has another shape or dtype, or focal_px is not above 0.
+            InputError: rgb has another shape or dtype, focal_px is not above 0, or the model's
+                depth does not depend on it.
             ArtifactError: the graph returned something that cannot be depth.
         """
         prepared = self.prepare(rgb, focal_px)
         (result,) = self.infer([prepared])
-        return self.finish(prepared, *result)
+        return self.finish(prepared, *result)[0]
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.artifacts[0].manifest.model
 
     @property
     def needs_focal(self) -> bool:
         """True if depth becomes metres only where the focal length is known."""
         return self.output.metric_focal_px is not None
 
-    def focal_px(self, given: Optional[float], photo: Union[Path, bytes]) -> Optional[float]:
-        """The focal length to prepare a photo with: the one given, else EXIF's where it counts."""
-        if given is None and self.needs_focal:
-            return focal_px_of(photo)
-        return given
+    def refuse_useless_focal(self, given: bool, name: str = "focal_px") -> None:
+        """Refuse a focal length that would change nothing; ``name`` is what the caller calls it.
+
+        Raises:
+            InputError: it was given, and this model's depth does not depend on it.
+        """
+        refuse_useless_focal(self.model, self.needs_focal, given, name)
+
+    def focal_px(
+        self,
+        given: Optional[float],
+        photo: Union[Path, bytes, None],
+        intrinsics: Optional[np.ndarray] = None,
+    ) -> Optional[float]:
+        """The focal length to prepare a photo with: given, of the intrinsics, or of its EXIF.
+
+        Args:
+            photo: the file or its bytes, None if there are only pixels.
+            intrinsics: (3, 3), in pixels of the photo.
+        Raises:
+            InputError: as for ``focal_of``; or it was given, and depth does not depend on it.
+        """
+        self.refuse_useless_focal(given is not None)
+        self.refuse_useless_focal(intrinsics is not None, "intrinsics")
+        if not self.needs_focal:
+            return None
+        return focal_of(given, intrinsics, lambda: None if photo is None else focal_px_of(photo))
 
     def bucket_of(self, photo_hw: tuple[int, int]) -> int:
         """Which of the artifacts a photo of this size goes to."""
@@ -147,13 +180,13 @@ class Predictor:
     ) -> Prepared:
         """Pick a graph by aspect ratio and make its input: resized to fit it exactly.
 
-        ``photo_hw``: size of the photo, where ``rgb`` was decoded smaller than it is. Depth comes
+        ``photo_hw``: size of the photo, if ``rgb`` was decoded smaller than it is. Depth comes
         back on that size, and ``focal_px`` is in its pixels.
         """
         start = time.perf_counter()
         check_photo(rgb)
-        if focal_px is not None and not 0 < focal_px < math.inf:
-            raise InputError(f"focal_px={focal_px}: give the focal length in pixels, above 0")
+        check_focal_px(focal_px)
+        self.refuse_useless_focal(focal_px is not None)
         decoded_hw = (rgb.shape[0], rgb.shape[1])
         photo_hw = photo_hw or decoded_hw
         bucket = self.bucket_of(photo_hw)
@@ -161,12 +194,12 @@ class Predictor:
         tensor = photo_to_tensor(rgb, spec.size_hw, spec.mean, spec.std, spec.dtype, spec.resize)
         seconds = {"preprocess": time.perf_counter() - start}
         return Prepared(
-            tensor,
-            photo_hw,
-            bucket,
-            seconds,
-            focal_px if self.needs_focal else None,
-            None if decoded_hw == tuple(photo_hw) else decoded_hw,
+            tensor=tensor,
+            photo_hw=photo_hw,
+            bucket=bucket,
+            seconds=seconds,
+            focal_px=focal_px,
+            decoded_hw=None if decoded_hw == tuple(photo_hw) else decoded_hw,
         )
 
     def infer(self, group: Sequence[Prepared]) -> list[tuple[np.ndarray, float]]:
@@ -204,51 +237,54 @@ class Predictor:
 
     def finish(
         self, prepared: Prepared, depth: np.ndarray, infer_seconds: float, grid: str = "photo"
-    ) -> Prediction:
-        """Bring a map to the photo's own pixel grid, and to metres where that takes a focal.
+    ) -> tuple[Prediction, dict[str, float]]:
+        """Bring a map to the photo's own pixel grid, and to metres if that takes a focal length.
 
         With ``grid="model"`` it stays on the pixels of the network's input.
+
+        Returns:
+            the prediction, and the seconds that each stage took.
         """
         start = time.perf_counter()
         output, artifact = self.output, self.artifacts[prepared.bucket]
+        spec = artifact.manifest.input
         if grid == "photo":
             depth = resize_to_photo(depth, prepared.photo_hw)
         if prepared.focal_px is not None and output.metric_focal_px is not None:
-            input_hw = artifact.manifest.input.size_hw
-            stretch = sum(a / b for a, b in zip(input_hw, prepared.photo_hw)) / 2
-            depth = depth * np.float32(prepared.focal_px * stretch / output.metric_focal_px)
+            focal_px = focal_of_input(prepared.focal_px, prepared.photo_hw, spec.size_hw)
+            depth = metres(depth, np.asarray(focal_px), output.metric_focal_px)
             output = OutputSpec("depth_m")
-        seconds = {
-            **prepared.seconds,
-            "inference": infer_seconds,
-            "postprocess": time.perf_counter() - start,
-        }
-        return Prediction(
-            depth,
-            output,
-            artifact,
-            seconds,
-            prepared.focal_px,
-            grid,
+        prediction = Prediction(
+            depth=depth,
+            output=output,
+            provenance=provenance_of(artifact, self.simulated),
+            input=spec,
+            photo_hw=prepared.photo_hw,
+            focal_px=prepared.focal_px,
+            grid=grid,
             decoded_hw=prepared.decoded_hw,
         )
+        postprocess = time.perf_counter() - start
+        return prediction, {
+            **prepared.seconds,
+            "inference": infer_seconds,
+            "postprocess": postprocess,
+        }
 
     def warm_up(self) -> None:
         """Load every graph and run it once, so that the first photo is as fast as the next."""
         for bucket, size_hw in enumerate(self._sizes_hw):
             dtype = self.artifacts[bucket].manifest.input.dtype
-            self.infer([Prepared(np.zeros((1, 3, *size_hw), dtype), size_hw, bucket, {})])
+            blank = np.zeros((1, 3, *size_hw), dtype)
+            self.infer([Prepared(tensor=blank, photo_hw=size_hw, bucket=bucket, seconds={})])
 
     def _engine(self, bucket: int) -> Engine:
         """The graph's engine, loaded when first needed."""
         with self._lock:
             if bucket not in self._engines:
-                artifact = self.artifacts[bucket]
-                where = (self._device, self._threads)
-                if len(artifact.manifest.stages) > 1:
-                    self._engines[bucket] = SceneEngine(artifact, *where).single_photo
-                else:
-                    self._engines[bucket] = load_engine(artifact.path, artifact.manifest, *where)
+                self._engines[bucket] = self._load(
+                    self.artifacts[bucket], self._device, self._threads
+                )
             return self._engines[bucket]
 
 

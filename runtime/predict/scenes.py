@@ -15,7 +15,7 @@ import numpy as np
 from runtime.artifact.folder import Artifact
 from runtime.engines import Engine, load_engine
 from runtime.errors import ArtifactError, InputError
-from runtime.predict.found import ScenePrediction
+from runtime.predict.found import ScenePrediction, provenance_of
 from runtime.scene.cameras import (
     decode_pose,
     encode_pose,
@@ -246,9 +246,10 @@ class ScenePredictor:
                 count = len(group)
                 align_to_given(part, one_where[:count], one_known[:count], align_to_input_ext_scale)
             parts.append(part)
-        if len(parts) == 1:
-            return parts[0]
-        return join_groups(parts, groups, linked=where is None or not align_to_input_ext_scale)
+        linked = where is None or not align_to_input_ext_scale
+        scene = parts[0] if len(parts) == 1 else join_groups(parts, groups, linked)
+        scene.provenance, scene.input = provenance_of(engine.artifact), engine.manifest.input
+        return scene
 
 
 def pick_views(photos: int, compiled: Sequence[int]) -> int:

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from runtime.errors import InputError
+from runtime.scene.focal import metres
 
 SKY = 0.3  # from here on a pixel is sky to the network's own steps
 SKY_MASK = 0.5  # and from here on in the mask that a prediction reports
 FEWEST = 10  # pixels of sky, and of the rest, below which nothing is done
 FAR = 0.99  # quantile of the rest that sky is put at
 FURTHEST_M = 200.0
-METRIC_FOCAL_PX = 300.0
 NEAREST_M, NEAREST = 1e-2, 1e-3  # depths below take no part in the fit
 
 
@@ -42,9 +42,7 @@ def metric_depth(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
         intrinsics: (..., 3, 3), in pixels of that map.
     """
     intrinsics = np.asarray(intrinsics)
-    focal_px = (intrinsics[..., 0, 0] + intrinsics[..., 1, 1]) / 2
-    scale = np.asarray(focal_px / METRIC_FOCAL_PX, np.float32)
-    return np.asarray(depth) * scale[..., None, None]
+    return metres(depth, (intrinsics[..., 0, 0] + intrinsics[..., 1, 1]) / 2)
 
 
 class MetricScene(NamedTuple):

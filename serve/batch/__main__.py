@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from exports.depth_file import COLORMAPS
+from exports.colour import COLORMAPS
 from runtime.engines import DEVICES, available
 from runtime.errors import DepthError, InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
-from runtime.predict.choose import usable_artifacts
+from runtime.predict.choose import PHOTOS, choose
 from runtime.storage import S3Options
 from serve.batch.job import ENGINES, OVERWRITES, BatchJob
 from serve.batch.listing import list_inputs
@@ -155,7 +155,7 @@ def _run(args: argparse.Namespace) -> int:
     job = _job(args)
     simulated = job.service_ms is not None
     runs = (lambda target: True) if simulated else available
-    artifacts = usable_artifacts(args.artifact, args.model, runs)
+    artifacts = choose([args.artifact], args.model, PHOTOS, runs).artifacts
     if getattr(args, "dry_run", False):
         count = sum(1 for _ in list_inputs(job))
         print(json.dumps({"inputs": count, "artifacts": [a.manifest.name for a in artifacts]}))

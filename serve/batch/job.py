@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from exports.depth_file import COLORMAPS, FORMATS
+from exports.colour import COLORMAPS
+from exports.files import FORMATS
 from runtime.artifact.folder import Artifact
 from runtime.errors import InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
@@ -17,7 +18,6 @@ from runtime.storage import S3Options, Storage, open_storage
 JOB = "_job"
 LOCAL, RAY, SIMULATED = ENGINES = ("local", "ray", "simulated")
 OVERWRITES = ("never", "changed", "always")
-MAX_PHOTO_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from serve.batch.job import BatchJob
 from serve.batch.listing import Item
 from serve.batch.photos import Photos
 from serve.batch.records import Record
-from serve.batch.simulated import SimulatedPredictor
+from serve.batch.simulated import simulated_predictor
 
 
 def run_local(
@@ -35,7 +35,7 @@ def engines(job: BatchJob, artifacts: Sequence[Artifact]) -> list[Predictor]:
 def engine(job: BatchJob, artifacts: Sequence[Artifact], threads: Optional[int]) -> Predictor:
     """One with so many threads of the processor; None leaves the choice to it."""
     if job.service_ms is not None:
-        return SimulatedPredictor(artifacts, job.service_ms)
+        return simulated_predictor(artifacts, job.service_ms)
     return Predictor(artifacts, job.device, threads)
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exports.depth_file import encode_prediction
+from exports.files import FileOptions, depth_files
 from runtime.errors import DepthError, InputError, LimitError, StorageError
-from runtime.photo.decode import REDUCED, read_at_least
+from runtime.photo.decode import MAX_FILE_BYTES, REDUCED, read_at_least
 from runtime.predict.pipeline import Ended, Loaded
 from runtime.predict.predictor import Predictor
 from runtime.storage import SCHEME, S3Options, Storage, open_storage, split_address
-from serve.batch.job import MAX_PHOTO_BYTES, BatchJob
+from serve.batch.job import BatchJob
 from serve.batch.listing import Item
 from serve.batch.records import DONE, ERROR, Record
 
@@ -51,13 +51,12 @@ class Photos:
         """Encode, write, and say so. The same photo and options give the same bytes."""
         assert isinstance(source, Source)
         start = time.perf_counter()
-        prediction = predictor.finish(source.prepared, depth, took)
-        prediction.seconds.clear()  # times belong into the record, or no two runs are alike
+        prediction, _ = predictor.finish(source.prepared, depth, took)
         outputs, digests, size = [], [], 0
         name = item.name.rpartition("/")[2]
-        for suffix, data in encode_prediction(
-            prediction, source.rgb, name, self.job.formats, self.job.colormap
-        ):
+        # times belong into the record: the same photo gives the same bytes
+        options = FileOptions(self.job.formats, self.job.colormap)
+        for suffix, data in depth_files(prediction, name, options):
             self.output.write(item.name + suffix, data)
             outputs.append(item.name + suffix)
             digests.append(hashlib.sha256(data).hexdigest())
@@ -115,7 +114,7 @@ class Source(Loaded):
 def read_bytes(item: Item, options: S3Options) -> bytes:
     """The photo's bytes, from disk or from S3."""
     storage, name = _place(item, options)
-    return storage.read(name, MAX_PHOTO_BYTES)
+    return storage.read(name, MAX_FILE_BYTES)
 
 
 def tag_of(item: Item, options: S3Options) -> str:

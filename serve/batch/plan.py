@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
-from exports.depth_file import SIMULATED
+from runtime.predict.found import SIMULATED
 from runtime.storage import Storage
 from serve.batch.listing import Item
 from serve.batch.parquet import to_bytes, to_rows

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from exports.depth_file import SIDECAR
+from exports.files import SIDECAR
 from runtime.errors import DepthError, InputError
 from runtime.storage import S3Options, Storage
 from serve.batch.plan import PAGE_BYTES, Plan, read_plan

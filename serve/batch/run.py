@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Optional
 
-from exports.depth_file import SIMULATED
 from runtime.artifact.folder import Artifact
 from runtime.errors import InputError
+from runtime.predict.found import SIMULATED
 from runtime.storage import Storage
 from serve.batch.job import JOB, RAY, BatchJob
 from serve.batch.listing import Item, list_inputs

@@ -6,50 +6,38 @@ Each call takes a fixed time, and its map is a ramp with grain, which no reader 
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Optional
 
 import numpy as np
 
 from runtime.artifact.folder import Artifact
 from runtime.engines import Engine
-from runtime.predict.predictor import Prediction, Predictor
+from runtime.predict.predictor import Predictor
 
 GRAIN = 0.005  # of the range: so 16-bit PNG costs what it costs for depth; without, a tenth
 
 
-class SimulatedPredictor(Predictor):
+def simulated_predictor(artifacts: Sequence[Artifact], service_ms: float) -> Predictor:
     """As many calls at once as there are threads that call: one object stands for any number.
 
     Args:
         service_ms: of one call, whatever its batch.
     """
 
-    def __init__(self, artifacts: Sequence[Artifact], service_ms: float) -> None:
-        super().__init__(artifacts)
-        self.service_s = service_ms / 1e3
+    def load(artifact: Artifact, device: str, threads: Optional[int]) -> Engine:
+        manifest = artifact.manifest
+        maps = ramps((manifest.input.batch, *manifest.input.size_hw))
+        found = {manifest.output.kind: maps}
+        if any(tensor.name == "sky" for tensor in manifest.stages[-1].outputs):
+            found["sky"] = np.zeros_like(maps)
 
-    def finish(self, *args: Any, **options: Any) -> Prediction:
-        """The same, and marked."""
-        return replace(super().finish(*args, **options), simulated=True)
-
-    def _engine(self, bucket: int) -> Engine:
-        with self._lock:
-            if bucket not in self._engines:
-                manifest = self.artifacts[bucket].manifest
-                maps = ramps((manifest.input.batch, *manifest.input.size_hw))
-                found = {self.output.kind: maps}
-                if any(tensor.name == "sky" for tensor in manifest.stages[-1].outputs):
-                    found["sky"] = np.zeros_like(maps)
-                self._engines[bucket] = self._waiting(found)
-            return self._engines[bucket]
-
-    def _waiting(self, found: dict[str, np.ndarray]) -> Engine:
         def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            time.sleep(self.service_s)
+            time.sleep(service_ms / 1e3)
             return {name: array.copy() for name, array in found.items()}
 
         return run
+
+    return Predictor(artifacts, load=load, simulated=True)
 
 
 def ramps(shape: tuple[int, int, int]) -> np.ndarray:

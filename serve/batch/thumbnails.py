@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from exports.depth_file import STAMPS, colorize, stamp
+from exports.colour import colorize, stamp_warning
 from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
 from runtime.photo.decode import read_photo
@@ -59,8 +59,7 @@ def depth_thumbnail(output: Storage, record: Record, facts: Mapping[str, Any]) -
     else:
         raise InputError("no result that is shown here: png, npz or png16")
     painted = colorize(depth, spec)
-    if "warning" in facts:
-        stamp(painted, STAMPS.get(facts["warning"], "NOT DEPTH"))
+    stamp_warning(painted, facts.get("warning"))
     return _jpeg(painted)
 
 

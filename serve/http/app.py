@@ -162,10 +162,11 @@ class Service:
         focal_px = options.focal_px
         with self._host(deadline):
             begun = time.monotonic()
-            if isinstance(photo, bytes):
-                focal_px = model.predictor.focal_px(focal_px, photo)
-            if focal_px is None and job.intrinsics is not None:
-                focal_px = float(job.intrinsics[0, 0, 0] + job.intrinsics[0, 1, 1]) / 2
+            focal_px = model.predictor.focal_px(
+                focal_px,
+                photo if isinstance(photo, bytes) else None,
+                None if job.intrinsics is None else job.intrinsics[0],
+            )
             prepared = model.predictor.prepare(self._decoded(photo), focal_px)
             seconds["decode"] = time.monotonic() - begun
         done = self._run(model.photo_lane(prepared.bucket), prepared, deadline)
@@ -174,7 +175,7 @@ class Service:
             begun = time.monotonic()
             grid = "model" if options.size == "model" else "photo"
             depth, took = done.result
-            prediction = model.predictor.finish(prepared, depth, took, grid)
+            prediction, _ = model.predictor.finish(prepared, depth, took, grid)
             more = {"request_id": g.request_id, "seconds": _rounded(seconds)}
             found = encode_photo(prediction, media_type, options, more)
             seconds["encode"] = time.monotonic() - begun

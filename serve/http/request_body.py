@@ -19,7 +19,7 @@ from flask import Request
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.formparser import FormDataParser
 
-from exports.depth_file import COLORMAPS
+from exports.colour import COLORMAPS
 from runtime.errors import InputError, LimitError
 from runtime.photo.decode import photo_size
 from runtime.scene.reference_view import DEFAULT_STRATEGY, STRATEGIES

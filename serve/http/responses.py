@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 from werkzeug.datastructures import MIMEAccept
 
-from exports.depth_file import colorize, describe, encode_npz, encode_png, encode_tiff, to_uint16
+from exports.colour import paint
+from exports.depth16 import to_uint16
+from exports.files import colormap_facts
+from exports.npz import encode_npz
+from exports.png import encode_png
+from exports.tiff import encode_tiff
 from runtime.artifact.manifest import KINDS
 from runtime.photo.postprocess import resize_to_photo
-from runtime.predict.found import ScenePrediction
-from runtime.predict.predictor import Prediction
+from runtime.predict.found import Prediction, ScenePrediction
 from runtime.scene.views import View
 from serve.http.problems import Problem
 from serve.http.request_body import CUSTOM_ATTRIBUTES, JSON, NPY, NPZ, Options, header_facts
@@ -58,20 +62,20 @@ def encode_photo(
     Args:
         more: facts to add: request id, seconds.
     """
-    depth, facts = prediction.depth, {**describe(prediction), **more}
+    depth, facts = prediction.depth, {**prediction.facts(), **more}
     if media_type == NPY:
         return Answer(_npy(depth), NPY, facts)
     if media_type == NPZ:
-        return Answer(encode_npz(depth, facts), NPZ, facts)
+        return Answer(encode_npz({prediction.output.kind: depth}, facts), NPZ, facts)
     if media_type == TIFF:
         return Answer(encode_tiff(depth, facts), TIFF, facts)
     if media_type == JSON:
         return Answer(_json({**facts, "depth": _array(depth, options)}), JSON, facts)
     if options.png == "color":
-        painted = colorize(depth, prediction.output, options.colormap)
-        facts["colormap"] = {"name": options.colormap, "near_is": "the last colour"}
+        facts["colormap"] = colormap_facts(options.colormap)
+        painted = paint(prediction, options.colormap)
         return Answer(encode_png(painted, facts), PNG, facts, "none: a picture for people")
-    stored, encoding = to_uint16(depth, prediction.output)
+    stored, encoding = to_uint16(depth, prediction.output, prediction.value_range)
     facts["png16"] = dataclasses.asdict(encoding)
     invalid = "" if encoding.invalid is None else f", {encoding.invalid} is no depth"
     scale = f"{encoding.offset:.9g} + {encoding.scale:.9g} * stored{invalid}"
@@ -119,7 +123,7 @@ def encode_scene(
     if media_type == JSON:
         packed = {name: _array(array, options) for name, array in arrays.items()}
         return Answer(_json({**facts, **packed}), JSON, facts)
-    return Answer(_npz(arrays, facts), NPZ, facts)
+    return Answer(encode_npz(arrays, facts), NPZ, facts)
 
 
 def check_expected_size(size_hw: tuple[int, int], media_type: str, limit_mb: float) -> None:
@@ -181,12 +185,6 @@ def headers_of(answer: Answer, request_id: str, seconds: dict[str, float]) -> di
 def _npy(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _npz(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, meta=np.array(json.dumps(facts)), **arrays)
     return buffer.getvalue()
 
 

@@ -1,0 +1,62 @@
+"""Depth in 16 bits: millimetres, or a stretched range.
+
+A map and what it means in; uint16 (H, W), and how to read it, out.
+"""
+
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+
+from runtime.artifact.manifest import OutputSpec
+from runtime.photo.postprocess import value_range
+
+MILLIMETRES = 1000.0
+MAX_UINT16 = 65535
+ROWS = 32  # stored at a time: keeps them in the processor's cache
+
+
+@dataclass(frozen=True)
+class Encoding16:
+    """How a 16-bit PNG holds depth: ``value = offset + scale * stored``.
+
+    ``invalid`` is the stored value that stands for "no depth", None where there is none.
+    """
+
+    scale: float
+    offset: float
+    unit: str
+    invalid: Optional[int]
+    out_of_range: int
+
+
+def to_uint16(
+    depth: np.ndarray, output: OutputSpec, limits: Optional[tuple[float, float]] = None
+) -> tuple[np.ndarray, Encoding16]:
+    """Store a map in 16 bits.
+
+    Metres become millimetres, 0 where there is no depth or more than 65.535 m of it. Relative maps
+    are stretched from their minimum (0) to their maximum (65535).
+
+    Args:
+        depth: float32 (H, W), finite.
+        limits: what ``value_range`` says of the map, if it is known already.
+    Returns:
+        uint16 (H, W), and how to read it.
+    """
+    low, high = limits or value_range(depth)
+    metric, beyond = output.unit == "metre", 0
+    stored = np.zeros(depth.shape, np.uint16)
+    for start in range(0, len(depth), ROWS):
+        rows = slice(start, start + ROWS)
+        if metric:
+            millimetres = np.round(depth[rows] * MILLIMETRES)
+            outside = (millimetres > MAX_UINT16) | (millimetres < 0)
+            beyond += int((millimetres > MAX_UINT16).sum())
+            stored[rows] = np.where(outside, 0, millimetres).astype(np.uint16)
+        elif high > low:
+            scaled = (depth[rows] - low) / (high - low)
+            stored[rows] = np.round(scaled * MAX_UINT16).astype(np.uint16)
+    if metric:
+        return stored, Encoding16(1 / MILLIMETRES, 0.0, "metre", 0, beyond)
+    return stored, Encoding16((high - low) / MAX_UINT16, low, "relative", None, 0)

@@ -1,0 +1,133 @@
+"""A prediction to files that say what they hold.
+
+Pure: a prediction and options in; suffixes and bytes out, one file after the other, the description
+last. ``write`` puts them on disk; batches put them into a storage.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+
+from exports.colour import COLORMAPS, paint
+from exports.depth16 import to_uint16
+from exports.exr import encode_exr
+from exports.npz import encode_npz
+from exports.pfm import encode_pfm
+from exports.png import encode_png
+from exports.tiff import encode_tiff
+from runtime.errors import InputError
+from runtime.predict.found import Prediction
+
+SIDECAR = ".json"
+SUFFIXES = {  # of the files of each format, added to the photo's whole name
+    "png": ".color.png",
+    "png16": ".depth16.png",
+    "npz": ".npz",
+    "exr": ".exr",
+    "pfm": ".pfm",
+    "tiff": ".tiff",
+}
+FORMATS = tuple(SUFFIXES)
+SIDE_BY_SIDE = ".side_by_side.png"
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Which files a photo gets, and how its picture is painted.
+
+    Args:
+        formats: of ``FORMATS``.
+        colormap: of ``COLORMAPS``.
+        side_by_side: also photo | picture.
+    Raises:
+        InputError: an unknown format or colour map.
+    """
+
+    formats: tuple[str, ...] = ("png", "png16", "npz")
+    colormap: str = "Spectral_r"
+    side_by_side: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.formats or any(name not in FORMATS for name in self.formats):
+            raise InputError(f"formats {self.formats}: give some of {', '.join(FORMATS)}")
+        if self.colormap not in COLORMAPS:
+            raise InputError(f"colormap={self.colormap!r}: use one of {', '.join(COLORMAPS)}")
+
+
+def depth_files(
+    found: Prediction,
+    photo: str,
+    options: FileOptions,
+    rgb: Optional[np.ndarray] = None,
+    seconds: Optional[Mapping[str, float]] = None,
+) -> Iterator[tuple[str, bytes]]:
+    """Encode a map in the formats asked for, one after the other, and its description last.
+
+    Args:
+        photo: the photo's name, which the files' names begin with.
+        rgb: the photo, uint8 (H, W, 3), for ``side_by_side``.
+        seconds: of each stage, for the description; None leaves times out, so that the same photo
+            gives the same bytes.
+    Yields:
+        each file's suffix, to be added to the photo's whole name, and its bytes.
+    """
+    facts, more, names = found.facts(), {}, {}
+    painted = None
+    if options.side_by_side or "png" in options.formats:
+        painted = paint(found, options.colormap)
+        more["colormap"] = colormap_facts(options.colormap)
+    for name in options.formats:
+        names[name] = photo + SUFFIXES[name]
+        if name == "png":
+            assert painted is not None
+            data = encode_png(painted, facts)
+        elif name == "png16":
+            stored, encoding = to_uint16(found.depth, found.output, found.value_range)
+            more["png16"] = dataclasses.asdict(encoding)
+            data = encode_png(stored, {**facts, "png16": more["png16"]})
+        else:
+            data = encode_float(found, name, facts)
+        yield SUFFIXES[name], data
+    if options.side_by_side:
+        assert painted is not None and rgb is not None
+        names["side_by_side"] = photo + SIDE_BY_SIDE
+        yield SIDE_BY_SIDE, encode_png(np.concatenate((rgb, painted), axis=1), facts)
+    text = description(found, photo, names, seconds, more)
+    yield SIDECAR, text.encode("utf-8", "backslashreplace")
+
+
+def encode_float(found: Prediction, name: str, facts: Mapping[str, Any]) -> bytes:
+    """The exact map in one of the formats that hold float32: npz, exr, pfm, tiff."""
+    if name == "npz":
+        return encode_npz({found.output.kind: found.depth}, facts)
+    if name == "exr":
+        return encode_exr(found.depth, facts)
+    return encode_pfm(found.depth) if name == "pfm" else encode_tiff(found.depth, facts)
+
+
+def colormap_facts(colormap: str) -> dict[str, str]:
+    """What a picture's description says of its colours."""
+    return {"name": colormap, "near_is": "the last colour"}
+
+
+def description(
+    found: Prediction,
+    photo: str,
+    files: Mapping[str, str],
+    seconds: Optional[Mapping[str, float]],
+    more: Mapping[str, Any],
+) -> str:
+    """The JSON that goes with a map's files."""
+    facts = {
+        **found.facts(),
+        "photo": photo,
+        "files": files,
+        "preprocessing": found.preprocessing(),
+        "seconds": {stage: round(took, 4) for stage, took in (seconds or {}).items()},
+        **more,
+    }
+    return json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
