@@ -11,6 +11,8 @@ BATCH  ?= 1
 RATE   ?= 100
 ARGS   ?=
 PY     := .venv/bin/python
+# A test process a core; ARGS="-n 0" runs the tests in one
+CORES  := -n auto --maxprocesses 8 --dist worksteal
 # Where none is named here, each job chooses: the first model that has weights on this machine
 NAMED  := $(if $(filter command line environment,$(origin MODEL)),--model $(MODEL))
 
@@ -58,10 +60,10 @@ inference: .venv/has-base ## input_images/ to output_depth/, compiling first if 
 	@$(PY) inference.py $(NAMED) $(ARGS)
 
 test: .venv/has-base ## the tests that take minutes in all: ARGS="tests/test_photo.py -k jpeg"
-	@$(PY) -m pytest -m "not slow" $(ARGS)
+	@$(PY) -m pytest $(CORES) -m "not slow" $(ARGS)
 
 test-all: .venv/has-base ## every test: large models, real servers at length, fuzzing, kills
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(CORES) $(ARGS)
 
 check: .venv/has-base ## format, lint, types
 	@$(PY) -m ruff format --check .
