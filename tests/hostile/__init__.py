@@ -23,9 +23,9 @@ from hostile.numpy_files import archives, arrays, npy, zipped
 from hostile.request import BODY_MB, FORM, IMAGE_TYPES, JSON, NPY, NPZ, Executed, Hostile, encode
 
 __all__ = [
-    *("BODY_MB", "FORM", "JSON", "NPY", "NPZ"),
-    *("Hostile", "Raw", "corpus", "encode", "npy", "part", "raws", "zipped"),
-]
+    "BODY_MB", "FORM", "JSON", "NPY", "NPZ",
+    "Hostile", "Raw", "corpus", "encode", "npy", "part", "raws", "zipped",
+]  # fmt: skip
 
 
 def corpus(rgb: np.ndarray, marker: Path) -> list[Hostile]:
