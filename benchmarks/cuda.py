@@ -30,7 +30,7 @@ from compile.parity import compare, parity_inputs
 from compile.registry import find_model
 from compile.stages import stages_of
 from compile.targets import torchscript
-from compile.targets.source import Source
+from compile.targets.source import GraphSource
 from compile.trace import trace
 from depth_anything_3.model import DepthAnything3Net
 from depth_anything_v2.config import ENCODERS
@@ -157,7 +157,7 @@ def _photo_sides(
     for precision in job.precisions:
         # of a copy, since a form shares its model's weights, and they are moved
         (stage,) = stages_of(copy.deepcopy(model), spec, find_model(name).output)
-        form, _ = torchscript.form_of(Source(name, stage, spec, precision=precision))
+        form, _ = torchscript.form_of(GraphSource(name, stage, spec, precision=precision))
         graph = trace(form.to(job.device), device_image).module
         side = f"{OURS}{precision}"
         (host, again), (second, _) = (_calls(graph, stage.described(""), job.device) for _ in "12")

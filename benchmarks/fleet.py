@@ -20,15 +20,16 @@ from benchmarks.machine import OthersMeter
 from benchmarks.photos import FULL_HD_HW, write_list, write_photos
 from compile.commands import traced_graphs
 from compile.job import CompileJob, compile_model
-from compile.resources import INSTANCES, Needs, needs_of
+from compile.resources import Needs, needs_of
 from runtime.artifact.folder import Artifact
+from runtime.engines.inferentia import INF1
 from runtime.errors import DepthError
 from serve.batch.job import SIMULATED, BatchJob
 from serve.batch.listing import list_inputs
 from serve.batch.photos import Photos
 from serve.batch.records import Record
 from serve.batch.run import Summary, run_job
-from serve.batch.simulated import SimulatedPredictor
+from serve.batch.simulated import simulated_predictor
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ def _instances(numbers: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     header = ["instance", "vCPUs", "chips: images/s"]
     header += [f"{h['photo_hw'][1]}x{h['photo_hw'][0]}, {','.join(h['formats'])}" for h in hosts]
     rows = []
-    for one in INSTANCES:
+    for one in INF1:
         cells = []
         for host in hosts:
             fed = 1e3 * one.vcpus / cost_ms(host, numbers)
@@ -186,7 +187,7 @@ def _stages(artifact: Artifact, folder: Path, formats: tuple[str, ...], root: Pa
     """The least of some passes, one photo after the other, each stage for itself."""
     job = BatchJob(str(folder), str(root / "out"), formats=formats)
     photos = Photos(job, "", job.open_output())
-    predictor = SimulatedPredictor([artifact], 0)
+    predictor = simulated_predictor([artifact], 0)
     found = []
     for _ in range(PASSES):
         load = write = 0.0

@@ -80,13 +80,15 @@ def compare(name: str, found: np.ndarray, expected: np.ndarray) -> ParityCase:
         raise CompileError(f"parity, {name}: {found.shape} returned, expected {expected.shape}")
     a, b = found.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return ParityCase(name, math.inf, math.inf, math.inf, 0.0)
+        return ParityCase(
+            input=name, max_abs=math.inf, max_rel_range=math.inf, mean_rel=math.inf, pearson=0.0
+        )
     difference, span, size = np.abs(a - b), float(np.ptp(b)), float(np.abs(b).mean())
     spread = float(a.std() * b.std())
     exact = not difference.any()
     pearson = float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread else float(exact)
     return ParityCase(
-        name,
+        input=name,
         max_abs=float(difference.max()),
         max_rel_range=float(difference.max()) / span if span else (0.0 if exact else math.inf),
         mean_rel=float(difference.mean()) / size if size else (0.0 if exact else math.inf),

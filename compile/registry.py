@@ -12,7 +12,7 @@ from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
 from runtime.scene.focal import METRIC_FOCAL_PX
 
-NON_COMMERCIAL = "CC-BY-NC-4.0"
+CC_BY_NC = "CC-BY-NC-4.0"
 UNTAGGED = "untagged upstream"
 PATCH = 14  # pixels
 
@@ -106,18 +106,18 @@ def _da3(name: str, licence: str, parameters_m: float) -> ModelSpec:
 
 ROWS = [
     _relative("vits", "Apache-2.0"),
-    _relative("vitb", NON_COMMERCIAL),
-    _relative("vitl", NON_COMMERCIAL),
-    ModelSpec("vitg", "v2", "vitg", "disparity", NON_COMMERCIAL, PARAMETERS_M["vitg"]),
+    _relative("vitb", CC_BY_NC),
+    _relative("vitl", CC_BY_NC),
+    ModelSpec("vitg", "v2", "vitg", "disparity", CC_BY_NC, PARAMETERS_M["vitg"]),
     *(_metric(encoder, "indoor", "Hypersim") for encoder in SIZES),
     *(_metric(encoder, "outdoor", "VKITTI") for encoder in SIZES),
     _da3("da3-small", "Apache-2.0", 34.3),
     _da3("da3-base", "Apache-2.0", 135.4),
-    _da3("da3-large", NON_COMMERCIAL, 410.9),
-    _da3("da3-giant", NON_COMMERCIAL, 1355.7),
+    _da3("da3-large", CC_BY_NC, 410.9),
+    _da3("da3-giant", CC_BY_NC, 1355.7),
     _da3("da3mono-large", "Apache-2.0", 334.2),
     _da3("da3metric-large", "Apache-2.0", 334.2),
-    _da3("da3nested-giant-large", NON_COMMERCIAL, 1689.8),
+    _da3("da3nested-giant-large", CC_BY_NC, 1689.8),
     ModelSpec(
         DEMO,
         "v2",

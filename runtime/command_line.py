@@ -34,7 +34,8 @@ def run_command(
     """Parse the command line and do the work; the only place where an error ends a command.
 
     Args:
-        work: gets the parsed arguments; returns the exit status, None for done.
+        work: gets the parsed arguments; returns the exit status, None for done. If they hold a
+            ``parser``, a sub-command's own, that one's usage is shown.
         argv: without the program's name; None takes this process's.
         stopped: what is said after Ctrl-C: what stays of the work.
     Returns:
@@ -47,8 +48,9 @@ def run_command(
     try:
         return work(args) or DONE
     except UsageError as error:
-        parser.print_usage(sys.stderr)
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        asked = getattr(args, "parser", parser)
+        asked.print_usage(sys.stderr)
+        print(f"{asked.prog}: error: {error}", file=sys.stderr)
         return USAGE
     except BrokenPipeError:  # `command | head`: nobody reads any more
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 Python flushes it at its end

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Optional, Union
 
+from runtime.errors import InputError
+
 PARTIAL = ".partial-"
 STALE_S = 86400.0  # nothing takes a day to be written
 _HOST = socket.gethostname().replace("/", "-").replace("@", "-")[:64]
@@ -84,6 +86,55 @@ def replace_folder(fresh: Path, target: Path) -> None:
             if older:
                 (aside / "old").rename(target)
             raise
+
+
+def check_output_folder(folder: Path) -> None:
+    """Refuse, before any work, a folder that could not be made or written to. Leaves nothing there.
+
+    Raises:
+        InputError: a file is in its way, or the disk refuses.
+    """
+    with _named(folder, "folder"):
+        place = _nearest(folder)
+        if not place.is_dir():
+            below = "" if place == folder else f" {place}"
+            raise InputError(f"{folder}:{below} is not a folder; name one to write to")
+        probe = place / partial_name()
+        probe.mkdir()
+        probe.rmdir()
+
+
+def check_output_file(file: Path) -> None:
+    """The same for a file.
+
+    Raises:
+        InputError: a folder has its name, or its own folder could not be made or written to.
+    """
+    with _named(file, "file"):
+        if _nearest(file) == file and file.is_dir():
+            raise InputError(f"{file}: is a folder; name a file to write to")
+    check_output_folder(file.parent)
+
+
+@contextlib.contextmanager
+def _named(place: Path, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{place}: cannot be written to ({error.strerror}); name another {kind}"
+        ) from error
+
+
+def _nearest(folder: Path) -> Path:
+    """The path itself if something is there, else the nearest above it."""
+    try:
+        folder.stat()
+    except FileNotFoundError:  # nothing, or a link to nothing, which cannot be made a folder
+        return folder if folder.is_symlink() else _nearest(folder.parent)
+    except NotADirectoryError:  # a file among the folders above
+        return _nearest(folder.parent)
+    return folder
 
 
 def partial_name() -> str:

@@ -16,7 +16,7 @@ import yaml
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
-from compile.resources import INSTANCES
+from runtime.engines.inferentia import INF1
 from runtime.storage import open_storage
 from serve.batch.__main__ import build_parser
 from serve.batch.job import JOB, BatchJob
@@ -25,7 +25,7 @@ from serve.batch.records import read_records
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
-CORES = {instance.name: instance.cores for instance in INSTANCES}
+CORES = {instance.name: instance.cores for instance in INF1}
 NEURON_ACTOR = _resources("neuron", BatchJob("photos", "depth", engine="ray"), None)
 
 

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,8 @@ QUANTISED = ("MatMul", "Convolution")
 
 RANKED_ON = 2  # images, the worst, on which each layer's share of the error is measured
 
-# Runs a graph as it will be run, on some of the calibration images.
-Run = Callable[[Any, Sequence[int]], Sequence[np.ndarray]]
+# Runs a graph as it will be run, on some of the calibration images; one answer at a time.
+Run = Callable[[Any, Sequence[int]], Iterable[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def quantise(
 
     Args:
         read: a fresh float32 graph, each time.
-        images: as the graph takes them, float32 or uint8 (B, 3, H, W).
+        images: as the graph takes them, float32 or uint8 (B, 3, H, W); asked for one at a time.
         expected: what the float32 graph makes of them, (B, H, W).
         run: gives what a graph makes of the images of these indices.
     Raises:
@@ -185,7 +185,7 @@ def _quantised(graph: Any, names: Sequence[str], images: Sequence[np.ndarray]) -
     with contextlib.redirect_stdout(sys.stderr):  # its progress; ours goes to people and pipes
         return nncf.quantize(
             graph,
-            nncf.Dataset(list(images)),
+            nncf.Dataset(images),  # which reads them one by one
             model_type=nncf.ModelType.TRANSFORMER,
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(images),

@@ -14,7 +14,7 @@ from runtime.photo.preprocess import RGB_MEAN
 
 
 @dataclass(frozen=True)
-class Source:
+class GraphSource:
     """What a target builds from: one stage of a model, or all of it."""
 
     name: str

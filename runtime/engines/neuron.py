@@ -1,7 +1,7 @@
 """Graphs on Inferentia: Inf1 through torch-neuron, Inf2 and Trn1 through torch-neuronx.
 
-One process holds one NeuronCore until it exits, and the runtime does not survive a fork: load in
-the process that answers, not in one that forks it.
+One process holds its NeuronCores until it exits: one, or as many as the artifact was compiled for.
+The runtime does not survive a fork: load in the process that answers, not in one that forks it.
 """
 
 import logging
@@ -15,6 +15,7 @@ import numpy as np
 
 from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import ENGINES, Engine
+from runtime.engines.inferentia import cores_of
 from runtime.engines.torchscript import named_outputs
 from runtime.errors import DeviceError
 from runtime.optional import require
@@ -51,17 +52,21 @@ SIGNS = {
 def load(
     folder: Path, manifest: Manifest, stage: StageSpec, device: str, threads: Optional[int]
 ) -> Engine:
-    """Load a graph onto a NeuronCore and run it once, so that the core is taken now or never.
+    """Load a graph onto its NeuronCores and run it once, so that they are taken now or never.
 
     Raises:
         DeviceError: no driver, no free core, or the first call failed.
     """
     package = ENGINES[manifest.target][1]
-    cores = manifest.compiler.get("pipeline_cores", "1")
+    cores = cores_of(manifest)
     if CORES not in os.environ and CHOSEN not in os.environ:
         if package in sys.modules:
             log.warning("%s was imported before %s was set: it may take every core", package, CORES)
-        os.environ[CORES] = cores  # read once, when the runtime starts
+        os.environ[CORES] = str(cores)  # read once, when the runtime starts
+    elif CHOSEN not in os.environ and stage == manifest.stages[0]:
+        given = os.environ[CORES].strip()
+        if given.isdecimal() and int(given) < cores:
+            log.warning("%s is %s, but %s needs %d cores", CORES, given, manifest.name, cores)
     install = (
         f"{package} is not installed: it comes from AWS's own pip repository, see "
         "docs/inferentia.md; elsewhere compile for another target"

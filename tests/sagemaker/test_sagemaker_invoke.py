@@ -116,5 +116,5 @@ def test_the_largest_photo_that_sagemaker_takes_is_sent(run, tmp_path):
 
 def test_invoke_without_a_place_for_the_answer_is_refused(run, tmp_path):
     status, _, err = run("invoke", "--endpoint", "depth", "--photo", tmp_path / "a.jpg", url=NOBODY)
-    assert status == 1
+    assert status == 2
     assert "--photo needs --output" in err

@@ -1,0 +1,89 @@
+"""Facts about Inferentia: the EC2 instances that have its chips, and the cores a graph takes.
+
+A manifest in, a number of NeuronCores out; and one table. No torch, no device, no AWS call.
+"""
+
+from dataclasses import dataclass
+from typing import Optional
+
+from runtime.artifact.manifest import Manifest
+from runtime.errors import ArtifactError
+
+CORES_A_CHIP = {"neuron": 4, "neuronx": 2}  # by target: Inferentia 1 and 2
+PIPELINE_CORES = "pipeline_cores"  # what the compiler's facts call the cores of one graph
+
+
+@dataclass(frozen=True)
+class InferentiaInstance:
+    """One EC2 instance type with chips that run graphs of ``target``.
+
+    ``dollars_h`` is the reserved, effective price of an hour; None if we know of no published one.
+    """
+
+    name: str
+    target: str
+    chips: int
+    vcpus: int
+    host_gib: int
+    dollars_h: Optional[float] = None
+
+    @property
+    def cores(self) -> int:
+        """NeuronCores; each belongs to one process at a time."""
+        return self.chips * CORES_A_CHIP[self.target]
+
+
+def _inf1(size: str, chips: int, vcpus: int, host_gib: int, dollars_h: float) -> InferentiaInstance:
+    return InferentiaInstance(
+        name=f"inf1.{size}",
+        target="neuron",
+        chips=chips,
+        vcpus=vcpus,
+        host_gib=host_gib,
+        dollars_h=dollars_h,
+    )
+
+
+def _inf2(size: str, chips: int, vcpus: int, host_gib: int) -> InferentiaInstance:
+    return InferentiaInstance(
+        name=f"inf2.{size}", target="neuronx", chips=chips, vcpus=vcpus, host_gib=host_gib
+    )
+
+
+# Size, chips, vCPUs, GiB of the host: the Neuron SDK's inf1-arch and inf2-arch. Dollars: AWS's Inf1
+# benchmark price list.
+INF1 = (
+    _inf1("xlarge", 1, 4, 8, 0.110),
+    _inf1("2xlarge", 1, 8, 16, 0.174),
+    _inf1("6xlarge", 4, 24, 48, 0.567),
+    _inf1("24xlarge", 16, 96, 192, 2.269),
+)
+INF2 = (
+    _inf2("xlarge", 1, 4, 16),
+    _inf2("8xlarge", 1, 32, 128),
+    _inf2("24xlarge", 6, 96, 384),
+    _inf2("48xlarge", 12, 192, 768),
+)
+
+
+def cores_of(manifest: Manifest) -> int:
+    """How many NeuronCores a process needs to run an artifact; 1 if it is for no such chip.
+
+    A graph that was compiled as a pipeline takes several. The graphs of an artifact share the cores
+    of their process, so the largest decides.
+
+    Raises:
+        ArtifactError: the manifest names something that is no number of cores.
+    """
+    found = {
+        name: text
+        for name, text in manifest.compiler.items()
+        if name.rpartition(": ")[2] == PIPELINE_CORES  # or "encoder_global: pipeline_cores"
+    }
+    for name, text in found.items():
+        if not (text.isdecimal() and int(text) >= 1):
+            raise ArtifactError(
+                f"{manifest.name}: its manifest says {name} {text!r}, expected a number of cores; "
+                "rebuild it with `make compile`"
+            )
+    return max(map(int, found.values()), default=1)
