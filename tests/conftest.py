@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from marks import LIST, is_named, slow_tests
+from marks import COLLECTED, LIST, is_named, slow_tests
 from PIL import Image
 from served import tiny_served  # noqa: F401 a fixture
 
@@ -44,7 +44,6 @@ settings.load_profile("repeatable")
 
 
 LARGEST_KEPT = 1_000_000  # values of one tensor; the MLPs of the small models have 600,000
-COLLECTED = pytest.StashKey[list[str]]()
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m leaves out what it leaves out

@@ -20,6 +20,7 @@ large = pytest.mark.skipif(
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
+COLLECTED = pytest.StashKey[list[str]]()  # names of all tests, before -m leaves some out
 LIST = Path(__file__).parent / "slow_tests.txt"
 
 

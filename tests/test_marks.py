@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import COLLECTED
-from marks import LIST, Slow, is_named, slow_tests, without_a_test
+from marks import COLLECTED, LIST, Slow, is_named, slow_tests, without_a_test
 
 NAMES = ["test_a", "test_b[vits-28x42]", "test_b[vitl-28x42]"]
 
