@@ -19,7 +19,8 @@ WITHOUT_WEIGHTS = "vits"  # run with random ones where there are none at all
 def local_checkpoint(spec: ModelSpec) -> Optional[Path]:
     """The model's weights on this machine, if they are there.
 
-    In ``checkpoints/``, in ``models/<name>/``, then in ``$DEPTH_CHECKPOINT_DIR``.
+    In ``checkpoints/``, in ``models/<name>/``, in ``$DEPTH_CHECKPOINT_DIR``, then beside this
+    package, where demo is however it was installed.
     """
     return find_weights(spec.name, spec.file) if spec.file else None
 

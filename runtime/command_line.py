@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Optional, Union
 
 from runtime.errors import DepthError, first_line
+from runtime.optional import missing
 
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -38,7 +39,8 @@ def run_command(
         argv: without the program's name; None takes this process's.
         stopped: what is said after Ctrl-C: what stays of the work.
     Returns:
-        the exit status; DepthError and OSError become one sentence on stderr.
+        the exit status; DepthError, OSError and an extra that is not installed become one
+        sentence on stderr.
     """
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -53,6 +55,12 @@ def run_command(
         return USAGE
     except BrokenPipeError:  # `command | head`: nobody reads any more
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 Python flushes it at its end
+        return FAILED
+    except ModuleNotFoundError as error:
+        told = missing(error)
+        if told is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
         return FAILED
     except (DepthError, OSError) as error:
         print(f"error: {sentence(error)}", file=sys.stderr)

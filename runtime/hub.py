@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path, PurePath
 from typing import Any, Optional
 
+from runtime import shipped
 from runtime.errors import CheckpointError, first_line
 from runtime.files import sha256_of, write_whole
 from runtime.optional import require
@@ -35,6 +36,7 @@ def weight_places(name: str, file: str) -> list[Path]:
     places = [FOLDER / file, own / PurePath(file).name, own / WEIGHTS]
     if os.environ.get(FOLDER_VARIABLE):
         places.append(Path(os.environ[FOLDER_VARIABLE]) / file)
+    places.append(shipped.CHECKPOINTS / file)  # demo's, however this package was installed
     return list(dict.fromkeys(places))
 
 

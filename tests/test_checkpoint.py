@@ -85,7 +85,7 @@ def test_a_folder_of_the_models_own_counts_after_checkpoints(tmp_path, monkeypat
 
 def test_no_weights_and_no_network_says_where_to_put_them():
     done = subprocess.run(
-        [sys.executable, "-m", "compile", "--target", "torchscript"],
+        [sys.executable, "-m", "compile", "--model", "vits", "--target", "torchscript"],
         capture_output=True,
         text=True,
         env=OFFLINE,
@@ -96,7 +96,7 @@ def test_no_weights_and_no_network_says_where_to_put_them():
 
 
 def test_seeded_fallback_is_loud_and_recorded():
-    arguments = ["--seeded-fallback", "--sizes", "28x28", "--output", "made"]
+    arguments = ["--model", "vits", "--seeded-fallback", "--sizes", "28x28", "--output", "made"]
     command = [sys.executable, "-m", "compile", "--target", "torchscript", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=OFFLINE)
     assert done.returncode == 0, done.stderr

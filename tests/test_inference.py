@@ -24,6 +24,7 @@ def workplace(tmp_path, monkeypatch, save_photo) -> Path:
     """A folder to work in, with two photos in ``input_images`` and no checkpoint anywhere."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DEPTH_CHECKPOINT_DIR", raising=False)
+    monkeypatch.setattr("runtime.shipped.CHECKPOINTS", tmp_path / "none")
     save_photo(tmp_path / "input_images" / "a.png", seed=1)
     save_photo(tmp_path / "input_images" / "b.jpg", seed=2)
     return tmp_path
