@@ -28,7 +28,7 @@ from serve.batch.listing import list_inputs
 from serve.batch.photos import Photos
 from serve.batch.records import Record
 from serve.batch.run import Summary, run_job
-from serve.batch.simulated import SimulatedPredictor
+from serve.batch.simulated import simulated_predictor
 
 log = logging.getLogger(__name__)
 
@@ -185,8 +185,8 @@ def _artifact(size_hw: tuple[int, int], root: Path) -> Artifact:
 def _stages(artifact: Artifact, folder: Path, formats: tuple[str, ...], root: Path) -> Stages:
     """The least of some passes, one photo after the other, each stage for itself."""
     job = BatchJob(str(folder), str(root / "out"), formats=formats)
-    photos = Photos(job, "", job.open_output())
-    predictor = SimulatedPredictor([artifact], 0)
+    photos = Photos(job, "", job.open().output)
+    predictor = simulated_predictor([artifact], 0)
     found = []
     for _ in range(PASSES):
         load = write = 0.0
