@@ -79,23 +79,25 @@ def _numbered(text: TextIO, file: str) -> Iterator[tuple[str, str]]:
 
 
 def _csv(text: TextIO, file: str) -> Iterator[Row]:
-    number = 1
+    line = 1
     try:
-        names, separator = _columns(text.readline(), file)
-        lines = csv.reader(text, delimiter=separator)
-        for cells in lines:
-            number = lines.line_num + 1
+        separator = _separator(text.readline(), file)
+        text.seek(0)
+        rows = csv.reader(text, delimiter=separator)
+        names = next(rows)
+        for cells in rows:
+            line = rows.line_num
             if cells:
-                yield Row(f"{file}, line {number}", dict(zip(names, cells)))
+                yield Row(f"{file}, line {line}", dict(zip(names, cells)))
     except csv.Error as error:
-        raise InputError(f"{file}, line {number} or the next: not CSV ({error})") from None
+        raise InputError(f"{file}, after line {line}: not CSV ({error})") from None
 
 
-def _columns(header: str, file: str) -> tuple[list[str], str]:
-    """Names, and what separates them: a comma, half of Europe's semicolon, or a tab."""
+def _separator(header: str, file: str) -> str:
+    """What separates the columns: a comma, half of Europe's semicolon, or a tab."""
     for separator in SEPARATORS:
         names = next(csv.reader([header], delimiter=separator), [])
         if not set(names).isdisjoint(MANIFEST_COLUMNS):
-            return names, separator
+            return separator
     wanted = ", ".join(MANIFEST_COLUMNS)
     raise InputError(f"{file}, line 1: no photo named; give one of the columns {wanted}")
