@@ -37,6 +37,7 @@ class Photos:
     def load(self, item: Item, predictor: Predictor) -> "LoadedPhoto":
         """Read, decode and prepare."""
         start = time.perf_counter()
+        tag = self.tag(item)  # before the bytes: a photo that changes meanwhile is done again
         data = read_bytes(item, self.job.s3)
         size_for = predictor.input_hw if self.job.decode == REDUCED else None
         rgb, photo_hw = read_at_least(data, size_for, self.job.max_pixels)
@@ -48,7 +49,7 @@ class Photos:
             prepared=prepared,
             seconds=seconds,
             sha256=hashlib.sha256(data).hexdigest(),
-            tag=self.tag(item),
+            tag=tag,
         )
 
     def write(

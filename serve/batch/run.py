@@ -7,7 +7,7 @@ says, and the exit status, follow from the records that stand when it ends, whoe
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -110,8 +110,8 @@ def run_job(
                 return
             found = index.find(item.name)
             if is_pending(job, photos, item, found, plan.made, only_failed):
-                if not summary.given_up:
-                    yield item
+                if not summary.given_up:  # whoever mended a photo changed its tag
+                    yield replace(item, tag="") if only_failed else item
             elif found is not None and found.status == DONE:
                 summary.kept += 1
             elif found is not None:
