@@ -29,7 +29,7 @@ from runtime.errors import ArtifactError
 from runtime.photo.decode import read_photo
 from runtime.predict.predictor import Predictor, Prepared
 from runtime.storage import Folder
-from serve.batch.job import JOB
+from serve.batch.job_folder import JobFolder
 from serve.batch.records import read_records
 
 log = logging.getLogger(__name__)
@@ -176,6 +176,6 @@ def _job(bench: BatchBench, root: Path, number: int, engine: str) -> tuple[float
     seconds = time.perf_counter() - start
     if done.returncode:
         raise ArtifactError(f"the job ended with {done.returncode}: {done.stderr[-500:]}")
-    finished = sorted(record.finished for record in read_records(Folder(output), JOB))
+    finished = sorted(record.finished for record in read_records(JobFolder(Folder(output))))
     worked = finished[-1] - finished[0]
     return (len(finished) - 1) / worked, seconds - worked

@@ -204,7 +204,7 @@ def _artifact(size_hw: tuple[int, int], root: Path) -> Artifact:
 def _stages(artifact: Artifact, folder: Path, formats: tuple[str, ...], root: Path) -> Stages:
     """The least of some passes, one photo after the other, each stage for itself."""
     job = BatchJob(str(folder), str(root / "out"), formats=formats)
-    photos = Photos(job, "", job.open_output())
+    photos = Photos(job, "", job.open().output)
     predictor = simulated_predictor([artifact], 0)
     found = []
     for _ in range(PASSES):

@@ -23,8 +23,7 @@ from benchmarks.options import add_number, add_scratch
 from benchmarks.photos import write_list, write_photos
 from compile.job import CompileJob, compile_model
 from runtime.errors import DepthError
-from serve.batch.job import JOB
-from serve.batch.run import SUCCESS
+from serve.batch.job_folder import JOB, SUCCESS
 
 log = logging.getLogger(__name__)
 

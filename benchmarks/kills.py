@@ -27,7 +27,7 @@ from benchmarks.options import add_artifact, add_number
 from benchmarks.photos import write_photos
 from runtime.errors import DepthError
 from runtime.storage import SCRATCH, Folder
-from serve.batch.job import JOB
+from serve.batch.job_folder import JOB, JobFolder
 from serve.batch.records import DONE, read_records
 from serve.batch.verify import verify_job
 
@@ -176,9 +176,9 @@ def _run(
     if process.returncode != 3:  # done, with errors under the rate
         raise Failed(f"it ended with {process.returncode}: {text}")
     storage = Folder(output)
-    faults = [f"{fault.name}: {fault.problem}" for fault in verify_job(storage, JOB)]
+    faults = [f"{fault.name}: {fault.problem}" for fault in verify_job(JobFolder(storage))]
     success = json.loads((output / JOB / "_SUCCESS").read_text())
-    last = {record.name: record for record in read_records(storage, JOB)}
+    last = {record.name: record for record in read_records(JobFolder(storage))}
     owned = sum(len(record.outputs) for record in last.values() if record.status == DONE)
     found = sum(1 for _ in storage.list()) - sum(1 for _ in storage.below(f"{JOB}/"))
     left = list((output / SCRATCH).glob("*"))

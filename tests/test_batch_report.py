@@ -14,9 +14,10 @@ from PIL import Image
 from runtime.errors import InputError
 from runtime.storage import S3Options, open_storage
 from serve.batch.__main__ import main
-from serve.batch.job import JOB, BatchJob
-from serve.batch.listing import Item
-from serve.batch.plan import make_plan
+from serve.batch.items import Item
+from serve.batch.job import BatchJob
+from serve.batch.job_folder import JOB, JobFolder
+from serve.batch.plan import JobPlan, make_plan
 from serve.batch.records import DONE, ERROR, Record, RecordWriter
 from serve.batch.report import write_report
 from serve.batch.totals import PAUSE_S, Totals
@@ -59,7 +60,7 @@ def run(photos: Path, output: Path, artifact, *more: str) -> None:
 
 
 def report(output: Path, sample: int = 12) -> Page:
-    address = write_report(open_storage(str(output)), JOB, sample, S3Options())
+    address = write_report(JobFolder(open_storage(str(output))), sample, S3Options())
     assert address == f"{output}/{JOB}/report.html"
     return Page(Path(address).read_text(encoding="utf-8"))
 
@@ -153,8 +154,8 @@ def test_the_page_counts_and_names_errors_and_tells_what_made_it(
 def test_an_unfinished_job_says_so(tmp_path, save_photo, tiny_artifact):
     save_photo(tmp_path / "photos" / "a.png")
     job = BatchJob(str(tmp_path / "photos"), str(tmp_path / "depth"))
-    output = job.open_output()
-    make_plan(output, JOB, job.input, "options", [Item("a.png", str(tmp_path / "photos/a.png"))])
+    items = [Item("a.png", str(tmp_path / "photos/a.png"))]
+    make_plan(job.open(), JobPlan(job.input, "options"), items)
     page = report(tmp_path / "depth")
     assert "Not finished" in page.shown and "svg" not in page.tags and not page.pictures
     assert (cards(page)["done"], cards(page)["missing"]) == ("0", "1")
@@ -235,22 +236,23 @@ def test_the_sample_of_the_same_photos_is_the_same(tmp_path, tiny_artifact, save
 @pytest.fixture
 def totals(tmp_path):
     """Adds up records of a plan of 100 names, 0 to 99."""
-    storage = open_storage(str(tmp_path))
-    plan = make_plan(storage, JOB, "photos", "", [Item(str(n), str(n)) for n in range(100)])
+    folder = JobFolder(open_storage(str(tmp_path)))
+    items = [Item(str(n), str(n)) for n in range(100)]
+    plan = make_plan(folder, JobPlan("photos", ""), items)
 
     def add_up(records: "list[Record]") -> Totals:
-        writer = RecordWriter(storage, JOB)
+        writer = RecordWriter(folder)
         for record in records:
             writer.add(record)
         writer.flush()
         time.sleep(0.001)  # the next part has a later name
-        return Totals(storage, JOB, plan)
+        return Totals(folder, plan)
 
     return add_up
 
 
 def record(name: object, status: str = DONE, **more: object) -> Record:
-    return Record(str(name), "", status, "key", **more)
+    return Record(name=str(name), address="", status=status, key="key", **more)
 
 
 def test_the_last_record_of_a_name_counts_and_strangers_do_not(totals):

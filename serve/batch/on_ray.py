@@ -7,13 +7,15 @@ same result under the same name, and one record.
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Optional
 
 from runtime.artifact.folder import Artifact
 from runtime.optional import require
+from runtime.storage import SCHEME
+from serve.batch.items import Item
 from serve.batch.job import BatchJob
-from serve.batch.listing import Item
 from serve.batch.local import engine, run_on
 from serve.batch.photos import Photos
 from serve.batch.plan import in_chunks
@@ -34,7 +36,7 @@ class Engine:
         threads: Optional[int],
     ) -> None:
         self.job = job
-        self.photos = Photos(job, options, job.open_output())
+        self.photos = Photos(job, options, job.open().output)
         self.predictors = [engine(job, artifacts, threads)]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -57,14 +59,17 @@ def run_on_ray(
     if not ray.is_initialized():
         ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     data.DataContext.get_current().enable_progress_bars = False
-    one = BatchJob(**{**vars(job), "workers": 1})
+    # actors stand in the folder of whoever began the cluster
+    output = job.output if job.output.startswith(SCHEME) else str(Path(job.output).absolute())
+    one = replace(job, workers=1, output=output)
+    placed = [replace(artifact, path=artifact.path.absolute()) for artifact in artifacts]
     resources = _resources(artifacts[0].manifest.target, job, ray)
     threads = None if job.workers == 1 else resources["num_cpus"]
     for chunk in in_chunks(items, CHUNK):
         rows = data.from_items([{"item": item} for item in chunk])
         found = rows.map_batches(
             Engine,
-            fn_constructor_args=(one, list(artifacts), photos.options, threads),
+            fn_constructor_args=(one, placed, photos.options, threads),
             batch_size=TOGETHER,
             concurrency=(1, job.workers) if job.workers > 1 else 1,
             **resources,

@@ -15,9 +15,9 @@ from exports.pages import render
 from exports.pages.charts import bar_chart, number_text, seconds_text
 from runtime.errors import DepthError, InputError
 from runtime.storage import S3Options, Storage
-from serve.batch.plan import PAGE_BYTES, Plan, read_plan
+from serve.batch.job_folder import JobFolder
+from serve.batch.plan import PAGE_BYTES, JobPlan, the_plan
 from serve.batch.records import DONE, ERROR, Record
-from serve.batch.run import SUCCESS
 from serve.batch.thumbnails import depth_thumbnail, photo_thumbnail
 from serve.batch.totals import MISSING, PER_DECADE, STAGES, Rates, Totals
 
@@ -42,11 +42,11 @@ class Sample:
     random: bool
 
 
-def write_report(output: Storage, folder: str, sample: int, s3: S3Options) -> str:
+def write_report(folder: JobFolder, sample: int, s3: S3Options) -> str:
     """Write the page over a job.
 
     Args:
-        folder: of the job, below the output.
+        folder: the job's own, below the output.
         sample: how many results to show.
         s3: to read their photos again.
     Returns:
@@ -57,11 +57,8 @@ def write_report(output: Storage, folder: str, sample: int, s3: S3Options) -> st
     """
     if not 0 <= sample <= MAX_SAMPLE:
         raise InputError(f"sample={sample}: give 0 to {MAX_SAMPLE}")
-    plan = read_plan(output, folder)
-    if plan is None:
-        raise InputError(f"{output.address}: no job there; begin it with `run`")
-    finished = output.stat(f"{folder}/{SUCCESS}") is not None
-    totals = Totals(output, folder, plan)
+    output, plan, finished = folder.output, the_plan(folder), folder.finished
+    totals = Totals(folder, plan)
     try:
         shown = _sample(output, totals, sample, s3)
         counts, rates = totals.counts(), totals.rates()
@@ -85,8 +82,8 @@ def write_report(output: Storage, folder: str, sample: int, s3: S3Options) -> st
         )
     finally:
         totals.close()
-    output.write(f"{folder}/{PAGE}", text.encode("utf-8", "backslashreplace"))
-    return f"{output.address.rstrip('/')}/{folder}/{PAGE}"
+    folder.write(PAGE, text.encode("utf-8", "backslashreplace"))
+    return folder.address(PAGE)
 
 
 def _sample(output: Storage, totals: Totals, sample: int, s3: S3Options) -> Sample:
@@ -122,7 +119,7 @@ def _artifact_facts(facts: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in told.items() if value}
 
 
-def _shout(plan: Plan, random: bool) -> str:
+def _shout(plan: JobPlan, random: bool) -> str:
     if plan.service_ms is not None:
         return f"Simulated: no graph ran; each call waited {plan.service_ms:g} ms. No map is depth."
     return RANDOM if random else ""

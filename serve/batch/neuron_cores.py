@@ -1,0 +1,55 @@
+"""Whether a process owns as many NeuronCores as a job's engines take. No chip is asked.
+
+A job, its artifacts and the environment in; a refusal out, before any work.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from runtime.artifact.folder import Artifact
+from runtime.engines.neuron import CHOSEN, CORES
+from runtime.errors import InputError
+from serve.batch.job import LOCAL, BatchJob
+
+CHIPS = ("neuron", "neuronx")
+
+
+def check_cores(
+    job: BatchJob, artifacts: Sequence[Artifact], environment: Mapping[str, str]
+) -> None:
+    """Refuse engines that would share a core: they are no faster, and each holds the weights again.
+
+    Raises:
+        InputError: more engines than cores of this process.
+    """
+    if job.engine != LOCAL or artifacts[0].manifest.target not in CHIPS or job.workers == 1:
+        return
+    each = max(_cores_of(artifact) for artifact in artifacts)
+    owned = owned_cores(environment, each)
+    if job.workers * each > owned:
+        raise InputError(
+            f"workers={job.workers}: this process owns {owned} of the NeuronCores, and its engines "
+            f"need {job.workers * each}; start {job.workers} processes, each with "
+            f"--shard I/{job.workers} and a core of its own: deploy/shards.sh {job.workers} ..."
+        )
+
+
+def owned_cores(environment: Mapping[str, str], default: int) -> int:
+    """NeuronCores of a process with these variables: those that it is told, else so many.
+
+    ``NEURON_RT_VISIBLE_CORES`` lists them, as ``0-3`` or ``0,2``, and comes before
+    ``NEURON_RT_NUM_CORES``, their number. What cannot be read is left to the runtime.
+    """
+    try:
+        if environment.get(CHOSEN):
+            parts = [part.partition("-") for part in environment[CHOSEN].split(",")]
+            return sum(int(last or first) - int(first) + 1 for first, _, last in parts)
+        return int(environment.get(CORES) or default)
+    except ValueError:
+        return default
+
+
+def _cores_of(artifact: Artifact) -> int:
+    """How many cores one engine takes; the manifest of several stages says it of each."""
+    facts = artifact.manifest.compiler.items()
+    found = [int(value) for name, value in facts if name.endswith("pipeline_cores")]
+    return max(found, default=1)
