@@ -13,7 +13,7 @@ from runtime.errors import InputError
 from runtime.photo.decode import read_photo
 from runtime.photo.preprocess import photo_to_tensor
 
-MOST_PHOTOS = 64
+MAX_PHOTOS = 64
 
 
 def calibration_images(folder: Path, spec: InputSpec) -> list[np.ndarray]:
@@ -29,7 +29,7 @@ def calibration_images(folder: Path, spec: InputSpec) -> list[np.ndarray]:
     except InputError as error:
         raise InputError(f"{error}; give photos to calibrate with: --calibration FOLDER") from None
     images = []
-    for path in paths[:MOST_PHOTOS]:
+    for path in paths[:MAX_PHOTOS]:
         rgb = read_photo(path)
         for given in (rgb, rgb[:, ::-1]):
             given = np.ascontiguousarray(given)

@@ -12,10 +12,10 @@ from torch import nn
 
 from compile.deploy import same_weights
 from compile.fixed import (
+    AddUVEmbedding,
     FixedAttention,
     FixedPyramid,
     NativeResize,
-    Placed,
     Tokens,
 )
 from depth_anything_3.any_view import AnyViewTransformer, PlainTransformer
@@ -112,7 +112,7 @@ class _Head(nn.Module):
         assert isinstance(head, DualDPT)
         self.scratch: Any = head.scratch
         self.norms = nn.ModuleList(head.norm for _ in range(LEVELS))
-        self.pyramid = FixedPyramid(head, grid_hw, suffix, placed=True)
+        self.pyramid = FixedPyramid(head, grid_hw, suffix, add_embedding=True)
         self.shape = (views, head.norm.normalized_shape[0], *grid_hw)
 
     def fuse(self, taps: Tensors) -> torch.Tensor:
@@ -132,7 +132,7 @@ class DepthHead(_Head):
         self.output_conv1, self.output_conv2 = self.scratch.output_conv1, self.scratch.output_conv2
         channels = self.output_conv1.out_channels
         self.enlarge: nn.Module = NativeResize(self.pyramid.size_hw, size_hw)
-        self.place = Placed(channels, size_hw, grid_hw, self.output_conv1.weight)
+        self.embed = AddUVEmbedding(channels, size_hw, grid_hw, self.output_conv1.weight)
         del self.scratch
 
     def forward(
@@ -140,7 +140,7 @@ class DepthHead(_Head):
     ) -> Tensors:
         """Decode: four float (N, h*w, 2C) -> depth and confidence, float (N, H, W) each."""
         x = self.output_conv1(self.fuse((tap_0, tap_1, tap_2, tap_3)))
-        found = self.output_conv2(self.place(self.enlarge(x))).exp()
+        found = self.output_conv2(self.embed(self.enlarge(x))).exp()
         return found[:, 0], found[:, 1] + 1
 
 
@@ -152,14 +152,14 @@ class RayHead(_Head):
         self.output_conv1 = self.scratch.output_conv1_aux[-1]
         self.output_conv2 = self.scratch.output_conv2_aux[-1]
         last = self.output_conv1[-1]
-        self.place = Placed(last.out_channels, self.pyramid.size_hw, grid_hw, last.weight)
+        self.embed = AddUVEmbedding(last.out_channels, self.pyramid.size_hw, grid_hw, last.weight)
         del self.scratch
 
     def forward(
         self, tap_0: torch.Tensor, tap_1: torch.Tensor, tap_2: torch.Tensor, tap_3: torch.Tensor
     ) -> Tensors:
         """Decode: four float (N, h*w, 2C) -> rays float (N, 8h, 8w, 6), confidence (N, 8h, 8w)."""
-        x = self.place(self.output_conv1(self.fuse((tap_0, tap_1, tap_2, tap_3))))
+        x = self.embed(self.output_conv1(self.fuse((tap_0, tap_1, tap_2, tap_3))))
         x = self.output_conv2(x).permute(0, 2, 3, 1)
         return x[..., :6], x[..., 6].exp() + 1
 

@@ -17,7 +17,7 @@ from layers.rope import patch_positions, rope_table, shared_positions
 from layers.vit import VITS, VisionTransformer
 from runtime.scene.reference_view import (
     DEFAULT_STRATEGY,
-    FEWEST_VIEWS,
+    MIN_VIEWS,
     choose_reference,
     original_order,
     reference_first,
@@ -77,7 +77,7 @@ class AnyViewTransformer(VisionTransformer):
         kept: dict[int, torch.Tensor] = {}
         tokens = self.encode_local(images, kept)
         reference = [0] * batch
-        if views >= FEWEST_VIEWS and camera_tokens is None:
+        if views >= MIN_VIEWS and camera_tokens is None:
             first = tokens[:, :, 0].detach().float().cpu().numpy()
             reference = [choose_reference(scene, strategy) for scene in first]
             tokens = _reordered(tokens, [reference_first(views, one) for one in reference])

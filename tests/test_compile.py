@@ -225,8 +225,8 @@ def test_engines_that_share_a_processor_are_not_pinned_to_its_first_cores(tmp_pa
     reason="nncf is not installed; pip install '.[openvino,int8]'",
 )
 def test_int8_artifact_says_what_is_int8_and_how_far_off_it_is(tmp_path, monkeypatch, calibration):
-    monkeypatch.setattr(int8, "LEAST_PEARSON", 0.9)  # nothing is left out, which takes minutes
-    monkeypatch.setattr(int8, "MOST_OFF", 0.5)
+    monkeypatch.setattr(int8, "MIN_PEARSON", 0.9)  # nothing is left out, which takes minutes
+    monkeypatch.setattr(int8, "MAX_OFF", 0.5)
     job = CompileJob(
         "demo",
         "openvino",

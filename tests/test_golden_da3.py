@@ -17,7 +17,7 @@ from recipe import batch
 from compile.seeded import fill_seeded, seeded_tensor
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.config import NAMES
-from layers.rope import patch_positions, rope_table, turn
+from layers.rope import apply_rope, patch_positions, rope_table
 from layers.uv_embed import SHARE, uv_embedding
 from layers.weights import tied_groups
 from runtime.scene.cameras import (
@@ -249,7 +249,7 @@ def test_rotary_embedding_is_upstreams():
     for tokens, positions, expected in zip(data["rope_in"], data["rope_pos"], data["rope_out"]):
         assert np.array_equal(patch_positions((4, 5)), positions)
         table = rope_table(torch.from_numpy(positions), 64)
-        found = turn(torch.from_numpy(tokens)[None], table)[0]
+        found = apply_rope(torch.from_numpy(tokens)[None], table)[0]
         assert_close(found.numpy(), expected, 1e-6)
 
 

@@ -26,7 +26,7 @@ from runtime.scene.cameras import (
 from runtime.scene.ray_pose import cameras_from_rays
 from runtime.scene.reference_view import (
     DEFAULT_STRATEGY,
-    FEWEST_VIEWS,
+    MIN_VIEWS,
     check_strategy,
     choose_reference,
     original_order,
@@ -95,7 +95,7 @@ class SceneEngine:
         if extrinsics is not None and intrinsics is not None:
             pose = encode_pose(extrinsics, intrinsics, self.size_hw).astype(np.float32)
             camera_tokens = self.run(CAMERA_ENCODER, {"pose": pose})["camera_tokens"]
-        elif self.views >= FEWEST_VIEWS:
+        elif self.views >= MIN_VIEWS:
             reference = choose_reference(tokens[:, 0], strategy)
         order = reference_first(self.views, reference)
         found = self.run(

@@ -23,9 +23,9 @@ DEGREE = 2
 COEFFICIENTS = (DEGREE + 1) ** 2
 # Degrees above 0 are damped, so that colour depends little on the direction one looks from.
 DAMPING = np.array([1.0] + [0.1 * 0.25**1] * 3 + [0.1 * 0.25**2] * 5)
-SMALLEST, LARGEST = 1e-5, 30.0
+MIN_SPREAD, MAX_SPREAD = 1e-5, 30.0
 PIXEL_SHARE = 0.1
-MOST_SCALED = 3.0
+MAX_POSE_SCALE = 3.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def gaussians_of_scene(
     means = centres[:, None, None] + turned * distance[..., None]
 
     per_pixel = PIXEL_SHARE * unproject[:, :2, :2].sum((1, 2))  # widths at distance 1, x plus y
-    spread = SMALLEST + (LARGEST - SMALLEST) / (1 + np.exp(-size))
+    spread = MIN_SPREAD + (MAX_SPREAD - MIN_SPREAD) / (1 + np.exp(-size))
     scales = spread * distance[..., None] * per_pixel[:, None, None, None]
 
     local = rotation_from_quaternion(quaternion[..., [3, 0, 1, 2]])
@@ -108,7 +108,7 @@ def pose_scale(given: Optional[np.ndarray], found: np.ndarray) -> float:
         scale = align_cameras(given, found).scale
     except InputError:
         return 1.0
-    return float(np.clip(scale, 1 / MOST_SCALED, MOST_SCALED))
+    return float(np.clip(scale, 1 / MAX_POSE_SCALE, MAX_POSE_SCALE))
 
 
 def harmonic_basis(direction: np.ndarray) -> np.ndarray:

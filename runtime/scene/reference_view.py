@@ -10,7 +10,7 @@ from runtime.errors import InputError
 
 STRATEGIES = ("saddle_balanced", "saddle_sim_range", "first", "middle")
 DEFAULT_STRATEGY = STRATEGIES[0]
-FEWEST_VIEWS = 3  # below that the first view is the reference, whatever the strategy
+MIN_VIEWS = 3  # with fewer, the first view is the reference, whatever the strategy
 SAME = 6  # decimals to which scores count as equal: of equals, the first view is taken
 
 
