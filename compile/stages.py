@@ -27,12 +27,14 @@ from runtime.artifact.manifest import InputSpec, OutputSpec, StageSpec, TensorSp
 from runtime.errors import InputError
 from runtime.photo.preprocess import MEAN
 from runtime.predict.scenes import (
+    CAMERA,
     CAMERA_DECODER,
     CAMERA_ENCODER,
     DEPTH_HEAD,
     ENCODER_GLOBAL,
     ENCODER_LOCAL,
     RAY_HEAD,
+    TAPS,
 )
 
 Rewrites = Collection[str]
@@ -121,8 +123,8 @@ def _any_view_stages(net: DepthAnything3Net, spec: InputSpec, views: int) -> tup
     image = TensorSpec(spec.name, (views, 3, height, width))
     tokens = TensorSpec("tokens", (views, 1 + h * w, dim))
     camera_tokens = TensorSpec("camera_tokens", (views, dim))
-    taps = tuple(TensorSpec(f"tap_{i}", (views, h * w, 2 * dim)) for i in range(4))
-    camera = TensorSpec("camera", (views, 2 * dim))
+    taps = tuple(TensorSpec(name, (views, h * w, 2 * dim)) for name in TAPS)
+    camera = TensorSpec(CAMERA, (views, 2 * dim))
     pose = TensorSpec("pose", (views, 9))
     depth = (
         TensorSpec("depth", (views, height, width)),

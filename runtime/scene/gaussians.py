@@ -43,6 +43,37 @@ class Gaussians:
     opacities: np.ndarray  # (B, G)
 
 
+def gaussians_of_scenes(
+    scenes: int,
+    raw: np.ndarray,
+    opacity: np.ndarray,
+    depth: np.ndarray,
+    extrinsics: np.ndarray,
+    intrinsics: np.ndarray,
+    given: Optional[np.ndarray] = None,
+) -> Gaussians:
+    """Place the splats of several scenes, whose views come one after the other.
+
+    Args:
+        scenes: how many they are; all have the same number of views.
+        raw, opacity, depth, extrinsics, intrinsics: as for ``gaussians_of_scene``, of all views.
+        given: (..., 3 or 4, 4), the known cameras of all views, which set the scale.
+    """
+    views = len(raw) // scenes
+    given = None if given is None else given.reshape(-1, *given.shape[-2:])
+    placed = []
+    for start in range(0, len(raw), views):
+        own = slice(start, start + views)
+        scale = pose_scale(None if given is None else given[own], extrinsics[own])
+        placed.append(
+            gaussians_of_scene(
+                raw[own], opacity[own], depth[own], extrinsics[own], intrinsics[own], scale
+            )
+        )
+    parts = ("means", "scales", "rotations", "harmonics", "opacities")
+    return Gaussians(*(np.concatenate([getattr(one, part) for one in placed]) for part in parts))
+
+
 def gaussians_of_scene(
     raw: np.ndarray,
     opacity: np.ndarray,

@@ -14,7 +14,8 @@ import numpy as np
 from runtime.artifact.folder import Artifact
 from runtime.errors import InputError
 from runtime.predict.predictor import Predictor, Prepared, nearest_bucket
-from runtime.predict.scenes import ENCODER_LOCAL, ScenePredictor, group_views, pick_views
+from runtime.predict.scenes import ENCODER_LOCAL, ScenePredictor
+from runtime.scene.groups import group_views, pick_views
 from serve.http.batching import Lane
 from serve.http.request_body import Job
 
