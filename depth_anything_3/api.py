@@ -153,7 +153,7 @@ class DepthAnything3(nn.Module):
 
     def inference(
         self,
-        image: Sequence[Photo],
+        image: Union[Photo, Sequence[Photo]],
         extrinsics: Optional[np.ndarray] = None,
         intrinsics: Optional[np.ndarray] = None,
         align_to_input_ext_scale: bool = True,
@@ -168,26 +168,27 @@ class DepthAnything3(nn.Module):
         """Estimate the depth and the cameras of photos of one scene.
 
         Args:
-            image: N photos: paths, uint8 RGB arrays (H, W, 3) or PIL images. Files are turned
-                upright as their EXIF says.
+            image: N photos, or one: paths, uint8 RGB arrays (H, W, 3) or PIL images. Files are
+                turned upright as their EXIF says.
             extrinsics: (N, 3 or 4, 4), world-to-camera; known cameras, given with intrinsics.
             intrinsics: (N, 3, 3), in pixels of the photos. For da3metric-large they may come alone.
             align_to_input_ext_scale: give depth in the unit of the given cameras, and return those;
                 otherwise depth keeps the network's unit and the given cameras are moved into it.
+            infer_gs, use_ray_pose, ref_view_strategy, export_feat_layers: see ``SceneQuery``.
             process_res, process_res_method: how photos become views; see ``runtime.scene.views``.
             focal_px: focal length in pixels of the photos, for da3metric-large. By default that of
                 the intrinsics, or of the files' EXIF.
         Returns:
             the prediction; depth is in metres (``is_metric``) for the nested model, and for
-            da3metric-large where every photo's focal length is known.
+            da3metric-large if every photo's focal length is known. It is never called metres in the
+            unit of given cameras, which only their giver knows.
         Raises:
             InputError: a photo that cannot be read, or arguments that do not go together.
         """
-        if not len(image):
+        given = _listed(image)
+        if not given:
             raise InputError("image=[]: give one photo or more")
-        photos = [_read(photo) for photo in image]
-        check_camera_counts(len(photos), extrinsics, intrinsics)
-        views = same_size([make_view(p, process_res, process_res_method) for p in photos])
+        check_camera_counts(len(given), extrinsics, intrinsics)
         alone = self.model_name == METRIC and extrinsics is None  # intrinsics tell metres there
         query = SceneQuery(
             extrinsics=extrinsics,
@@ -197,12 +198,15 @@ class DepthAnything3(nn.Module):
             infer_gs=infer_gs,
             use_ray_pose=use_ray_pose,
             ref_view_strategy=ref_view_strategy,
-        ).in_pixels_of(views)
+        )
+        photos = [_read(photo) for photo in given]
+        views = same_size([make_view(p, process_res, process_res_method) for p in photos])
+        query = query.in_pixels_of(views)
         device = next(self.parameters()).device
         tensor = torch.from_numpy(stack_views(views)[None]).to(device)
         prediction = _prediction(self._run(tensor, query.normalised()), views)
         if alone:
-            focal = _focal_of_views(views, image, view_intrinsics(views, intrinsics), focal_px)
+            focal = _focal_of_views(views, given, view_intrinsics(views, intrinsics), focal_px)
             if focal is not None:
                 prediction = replace(
                     prediction,
@@ -231,6 +235,14 @@ def _prediction(output: Output, views: Sequence[View]) -> ScenePrediction:
         aux={name: tokens[0].cpu().numpy() for name, tokens in output["aux"].items()},
         scale_factor=output.get("scale_factor"),
     )
+
+
+def _listed(image: Union[Photo, Sequence[Photo]]) -> list[Photo]:
+    if isinstance(image, (str, Path, Image.Image)):
+        return [image]
+    if isinstance(image, np.ndarray) and image.ndim == 3:
+        return [image]
+    return list(image)
 
 
 def _read(photo: Photo) -> np.ndarray:

@@ -28,14 +28,15 @@ from runtime.scene.views import View, fit_view, stack_views
 
 log = logging.getLogger(__name__)
 
-# The stages, and the order of the first three.
+# What the stages are called, in manifests too.
 ENCODER_LOCAL, ENCODER_GLOBAL, DEPTH_HEAD = "encoder_local", "encoder_global", "depth_head"
 RAY_HEAD, CAMERA_DECODER, CAMERA_ENCODER = "ray_head", "camera_decoder", "camera_encoder"
 SPLAT_HEAD = "splat_head"  # of eager networks only, as are the tokens of single blocks
-# What the first takes, and what the second gives.
+# What the first stage takes, and what the second one gives.
 IMAGE, CAMERA, TAPS = "image", "camera", ("tap_0", "tap_1", "tap_2", "tap_3")
+RELATIVE = "depth"  # the kind of depth whose unit nobody knows
 
-Array = Any  # of numpy from an artifact, of torch from an eager network: the program only passes on
+Array = Any  # numpy's from an artifact, torch's from an eager network, on whichever device
 
 
 class Stages(Protocol):
@@ -93,6 +94,8 @@ def run_scene(stages: Stages, images: Array, query: SceneQuery) -> SceneOutput:
         images: float32 (V, 3, H, W), normalised, in one of the kinds that the stages take.
         query: its cameras in pixels of the images, of each scene as ``SceneQuery.normalised`` has
             them; ``align_to_input_ext_scale`` is the caller's affair.
+    Raises:
+        InputError: ray poses, and images too small for them.
     """
     encoded = encode_scenes(stages, images, query)
     size_hw = (images.shape[2], images.shape[3])
@@ -326,9 +329,6 @@ class ScenePredictor:
             processed_images=np.stack([views[index].rgb for index in group]),
         )
         return align_to_given(found, query.of_views(group))
-
-
-RELATIVE = "depth"  # the kind of depth whose unit nobody knows
 
 
 def align_to_given(prediction: ScenePrediction, query: SceneQuery) -> ScenePrediction:
