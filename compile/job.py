@@ -26,10 +26,10 @@ from depth_anything_3.model import DepthAnything3Net
 from runtime.artifact.folder import Artifact, commit, describe_files
 from runtime.artifact.manifest import InputSpec, Manifest, ParityReport, WeightsSpec
 from runtime.engines import load_engine
+from runtime.engines.staged import CAMERA_TOKENS
 from runtime.errors import CheckpointError, CompileError
 from runtime.files import partial_folder
 from runtime.photo.preprocess import RGB_MEAN, RGB_STD
-from runtime.predict.scenes import CAMERA_TOKENS
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from compile.deploy import deployment_form, rewritten
+from compile.deploy import Form, deployment_form, rewritten
 from compile.deploy_da3 import (
     CameraDecoder,
     CameraEncoder,
@@ -27,12 +27,14 @@ from runtime.artifact.manifest import InputSpec, OutputSpec, StageSpec, TensorSp
 from runtime.errors import InputError
 from runtime.photo.preprocess import MEAN
 from runtime.predict.scenes import (
+    CAMERA,
     CAMERA_DECODER,
     CAMERA_ENCODER,
     DEPTH_HEAD,
     ENCODER_GLOBAL,
     ENCODER_LOCAL,
     RAY_HEAD,
+    TAPS,
 )
 
 Rewrites = Collection[str]
@@ -45,7 +47,7 @@ class Stage:
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    make: Callable[[Rewrites], nn.Module]
+    make: Callable[[Rewrites], Form]
     # its module can also run as ``encode`` and ``decode``, one after the other
     splits: bool = False
 
@@ -77,7 +79,7 @@ def stages_of(
         if views != 1:
             raise InputError(f"views={views}: this model takes each photo for itself; use --batch")
 
-        def make(rewrites: Rewrites) -> nn.Module:
+        def make(rewrites: Rewrites) -> Form:
             return deployment_form(model, spec.shape, rewrites, spec.dtype)
 
         depth = TensorSpec(output.kind, (spec.batch, *size_hw))
@@ -98,11 +100,11 @@ def stages_of(
 
 
 def _maker(
-    kind: Callable[..., nn.Module], net: DepthAnything3Net, count: int, grid_hw: tuple[int, int]
-) -> Callable[[Rewrites], nn.Module]:
+    kind: Callable[..., Form], net: DepthAnything3Net, count: int, grid_hw: tuple[int, int]
+) -> Callable[[Rewrites], Form]:
     """What makes a stage of Depth Anything 3 for this many images."""
 
-    def make(rewrites: Rewrites) -> nn.Module:
+    def make(rewrites: Rewrites) -> Form:
         with torch.no_grad():
             module = kind(net, count, grid_hw).eval()
         return rewritten(module, rewrites)
@@ -121,8 +123,8 @@ def _any_view_stages(net: DepthAnything3Net, spec: InputSpec, views: int) -> tup
     image = TensorSpec(spec.name, (views, 3, height, width))
     tokens = TensorSpec("tokens", (views, 1 + h * w, dim))
     camera_tokens = TensorSpec("camera_tokens", (views, dim))
-    taps = tuple(TensorSpec(f"tap_{i}", (views, h * w, 2 * dim)) for i in range(4))
-    camera = TensorSpec("camera", (views, 2 * dim))
+    taps = tuple(TensorSpec(name, (views, h * w, 2 * dim)) for name in TAPS)
+    camera = TensorSpec(CAMERA, (views, 2 * dim))
     pose = TensorSpec("pose", (views, 9))
     depth = (
         TensorSpec("depth", (views, height, width)),
@@ -133,7 +135,7 @@ def _any_view_stages(net: DepthAnything3Net, spec: InputSpec, views: int) -> tup
         TensorSpec("ray_conf", (views, 8 * h, 8 * w)),
     )
 
-    def form(kind: Callable[..., nn.Module]) -> Callable[[Rewrites], nn.Module]:
+    def form(kind: Callable[..., Form]) -> Callable[[Rewrites], Form]:
         return _maker(kind, net, views, (h, w))
 
     return (

@@ -5,6 +5,7 @@ Exporting scenes to files is not here: a ``ScenePrediction`` holds all that an e
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -17,12 +18,13 @@ from depth_anything_3.config import METRIC, NAMES, NESTED, NETWORKS
 from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
 from depth_anything_3.nested import NestedDepthAnything3Net
 from depth_anything_3.pretrained import HUB_OPTIONS, find_pretrained, looks_of_models
+from depth_anything_3.stages import to_numpy
 from layers.checkpoint import load_checkpoint
 from runtime.errors import InputError
 from runtime.photo.decode import focal_px_of, read_photo
 from runtime.predict.found import ScenePrediction
 from runtime.predict.scenes import align_to_given
-from runtime.scene.cameras import homogeneous, normalise_extrinsics
+from runtime.scene.query import SceneQuery
 from runtime.scene.reference_view import DEFAULT_STRATEGY
 from runtime.scene.sky import SKY_MASK, metric_depth
 from runtime.scene.views import (
@@ -99,7 +101,6 @@ class DepthAnything3(nn.Module):
         load_checkpoint(model, found.file, found.model_name, looks_of_models())
         return model
 
-    @torch.no_grad()
     def forward(
         self,
         image: torch.Tensor,
@@ -110,22 +111,35 @@ class DepthAnything3(nn.Module):
         use_ray_pose: bool = False,
         ref_view_strategy: str = DEFAULT_STRATEGY,
     ) -> Output:
-        """Run the network on normalised images (B, N, 3, H, W).
+        """Run the network on normalised images.
 
-        Arguments, results and errors are those of ``DepthAnything3Net.forward``.
+        Args:
+            image: float (B, N, 3, H, W), RGB normalised with the ImageNet mean and standard
+                deviation; H and W multiples of 14.
+            extrinsics, intrinsics: (B, N, 3 or 4, 4), world-to-camera, and (B, N, 3, 3), in pixels
+                of the images; known cameras, the first at the origin and the median at distance 1.
+            export_feat_layers, infer_gs, use_ray_pose, ref_view_strategy: see ``SceneQuery``.
+        Returns:
+            tensors by name, as ``DepthAnything3Net.forward`` and the nested one do.
+        Raises:
+            InputError: images of another shape, cameras that do not fit them, or something that
+                this model cannot find.
         """
+        query = SceneQuery(
+            extrinsics=None if extrinsics is None else to_numpy(extrinsics),
+            intrinsics=None if intrinsics is None else to_numpy(intrinsics),
+            export_feat_layers=tuple(export_feat_layers or ()),
+            infer_gs=infer_gs,
+            use_ray_pose=use_ray_pose,
+            ref_view_strategy=ref_view_strategy,
+        )
+        return self._run(image, query)
+
+    def _run(self, image: torch.Tensor, query: SceneQuery) -> Output:
         if self.dtype == "float16" and image.device.type == "cpu":
             raise InputError("dtype='float16' needs CUDA; use bfloat16 or float32 on a CPU")
-        output: Output = self.model(
-            image,
-            extrinsics,
-            intrinsics,
-            export_feat_layers,
-            infer_gs,
-            use_ray_pose,
-            ref_view_strategy,
-        )
-        return output
+        with torch.no_grad():
+            return self.model(image, query)
 
     def inference(
         self,
@@ -144,53 +158,52 @@ class DepthAnything3(nn.Module):
         """Estimate the depth and the cameras of photos of one scene.
 
         Args:
-            image: N photos: paths, uint8 RGB arrays (H, W, 3) or PIL images. Files are turned
-                upright as their EXIF says.
+            image: N photos: paths, uint8 RGB arrays (H, W, 3) or PIL images. Files are
+                turned upright as their EXIF says.
             extrinsics: (N, 3 or 4, 4), world-to-camera; known cameras, given with intrinsics.
             intrinsics: (N, 3, 3), in pixels of the photos. For da3metric-large they may come alone.
             align_to_input_ext_scale: give depth in the unit of the given cameras, and return those;
                 otherwise depth keeps the network's unit and the given cameras are moved into it.
+            infer_gs, use_ray_pose, ref_view_strategy, export_feat_layers: see ``SceneQuery``.
             process_res, process_res_method: how photos become views; see ``runtime.scene.views``.
             focal_px: focal length in pixels of the photos, for da3metric-large. By default that of
                 the intrinsics, or of the files' EXIF.
         Returns:
             the prediction; depth is in metres (``is_metric``) for the nested model, and for
-            da3metric-large where every photo's focal length is known.
+            da3metric-large if every photo's focal length is known. It is never called metres in the
+            unit of given cameras, which only their giver knows.
         Raises:
             InputError: a photo that cannot be read, or arguments that do not go together.
         """
         check_list(image)
-        photos = [_read(photo) for photo in image]
-        check_camera_counts(len(photos), extrinsics, intrinsics)
-        views = same_size([make_view(p, process_res, process_res_method) for p in photos])
-        known = view_intrinsics(views, intrinsics)
-        given = None if extrinsics is None else homogeneous(extrinsics)
-
-        def tensor(cameras: Optional[np.ndarray]) -> Optional[torch.Tensor]:
-            if cameras is None:
-                return None
-            return torch.from_numpy(cameras[None]).float().to(device)
-
-        device = next(self.parameters()).device
-        alone = self.model_name == METRIC  # intrinsics are the host's affair there
-        output = self(
-            torch.from_numpy(stack_views(views)[None]).to(device),
-            tensor(None if given is None else normalise_extrinsics(given)),
-            tensor(None if alone else known),
-            export_feat_layers,
-            infer_gs,
-            use_ray_pose,
-            ref_view_strategy,
+        given = list(image)
+        check_camera_counts(len(given), extrinsics, intrinsics)
+        alone = self.model_name == METRIC and extrinsics is None  # intrinsics tell metres there
+        query = SceneQuery(
+            extrinsics=extrinsics,
+            intrinsics=None if alone else intrinsics,
+            align_to_input_ext_scale=align_to_input_ext_scale,
+            export_feat_layers=tuple(export_feat_layers or ()),
+            infer_gs=infer_gs,
+            use_ray_pose=use_ray_pose,
+            ref_view_strategy=ref_view_strategy,
         )
-        prediction = _prediction(output, views)
+        photos = [_read(photo) for photo in given]
+        views = same_size([make_view(p, process_res, process_res_method) for p in photos])
+        query = query.in_pixels_of(views)
+        device = next(self.parameters()).device
+        tensor = torch.from_numpy(stack_views(views)[None]).to(device)
+        prediction = _prediction(self._run(tensor, query.normalised()), views)
         if alone:
-            focal = _focal_of_views(views, image, known, focal_px)
+            focal = _focal_of_views(views, given, view_intrinsics(views, intrinsics), focal_px)
             if focal is not None:
-                prediction.depth = metric_depth(prediction.depth, focal)
-                prediction.intrinsics, prediction.kind = focal, "depth_m"
-        if given is not None and known is not None:
-            align_to_given(prediction, given, known, align_to_input_ext_scale)
-        return prediction
+                prediction = replace(
+                    prediction,
+                    depth=metric_depth(prediction.depth, focal),
+                    intrinsics=focal,
+                    kind="depth_m",
+                )
+        return align_to_given(prediction, query)
 
 
 def _prediction(output: Output, views: Sequence[View]) -> ScenePrediction:

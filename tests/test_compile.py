@@ -234,8 +234,8 @@ def test_engines_that_share_a_processor_are_not_pinned_to_its_first_cores(tmp_pa
 def test_int8_artifact_says_what_is_int8_and_how_far_off_it_is(
     tmp_path, monkeypatch, calibration, save_photo
 ):
-    monkeypatch.setattr(int8, "LEAST_PEARSON", 0.9)  # nothing is left out, which takes minutes
-    monkeypatch.setattr(int8, "MOST_OFF", 0.5)
+    monkeypatch.setattr(int8, "MIN_PEARSON", 0.9)  # nothing is left out, which takes minutes
+    monkeypatch.setattr(int8, "MAX_OFF", 0.5)
     save_photo(calibration / "b.png", seed=1)
     save_photo(calibration / "c.png", seed=2)
     alive = [0]

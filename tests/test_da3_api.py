@@ -268,6 +268,14 @@ def test_photos_may_be_paths_arrays_or_pictures(small, photos, tmp_path):
     assert prediction.unit == "relative" and prediction.sky is None
 
 
+def test_a_photo_on_its_own_is_a_scene_of_one(small, photos, tmp_path):
+    file = tmp_path / "a.png"
+    Image.fromarray(photos[0]).save(file)
+    expected = small.inference([file], process_res=70).depth
+    for one in (file, str(file), photos[0], Image.fromarray(photos[0])):
+        assert np.array_equal(small.inference(one, process_res=70).depth, expected)
+
+
 def test_files_are_turned_upright(small, photos, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

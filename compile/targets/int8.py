@@ -23,8 +23,8 @@ from runtime.optional import require, version_of
 
 log = logging.getLogger(__name__)
 
-LEAST_PEARSON = 0.999  # of every calibration image with the float32 graph
-MOST_OFF = 5e-2  # largest difference, of the float32 output's range
+MIN_PEARSON = 0.999  # of every calibration image with the float32 graph
+MAX_OFF = 5e-2  # largest difference, of the float32 output's range
 LINEAR = re.compile(r"/(qkv|proj|fc1|fc2|w12|w3)/MatMul$")
 CONVOLUTION = re.compile(r"/(resConfUnit\d/conv\d|entries\.\d|output_conv1)/Conv(/WithoutBiases)?$")
 QUANTISED = ("MatMul", "Convolution")
@@ -53,7 +53,7 @@ class Worst:
     @property
     def share(self) -> float:
         """The larger of both as a share of what is allowed."""
-        return max((1 - self.pearson) / (1 - LEAST_PEARSON), self.max_rel_range / MOST_OFF)
+        return max((1 - self.pearson) / (1 - MIN_PEARSON), self.max_rel_range / MAX_OFF)
 
     @property
     def near_enough(self) -> bool:
