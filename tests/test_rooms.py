@@ -154,13 +154,13 @@ def test_rooms_import_only_along_the_arrows(room):
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("serve.http.app", "import benchmarks.machine"),
-        ("serve.http.app", "from inference import main"),
+        ("serve.http.routes", "import benchmarks.machine"),
+        ("serve.http.service", "from inference import main"),
         ("runtime.photo.decode", "from runtime.predict import choose"),
         ("exports.npz", "import compile.registry"),
         ("layers.vit", "from runtime.photo.decode import read_photo"),
         ("metric_depth.judge", "import apps.folder"),
-        ("inference", "from serve.http.app import create_app"),
+        ("inference", "from serve.http.routes import create_app"),
     ],
 )
 def test_an_arrow_that_must_not_be_is_seen(module, line, tmp_path):
