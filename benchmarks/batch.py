@@ -154,7 +154,9 @@ def _as_network(predictor: Predictor) -> Network:
 
     def network(tensor: torch.Tensor) -> torch.Tensor:
         array = tensor.numpy()
-        ((depth, _),) = predictor.infer([Prepared(array, array.shape[2:], 0, {})])
+        ((depth, _),) = predictor.infer(
+            [Prepared(tensor=array, photo_hw=array.shape[2:], bucket=0, seconds={})]
+        )
         return torch.from_numpy(depth)[None]
 
     return network

@@ -193,7 +193,9 @@ def _photo_sides(
     for precision in job.precisions:
         # of a copy, since a form shares its model's weights, and they are moved
         (stage,) = stages_of(copy.deepcopy(model), spec, find_model(name).output)
-        form, _ = torchscript.form_of(GraphSource(name, stage, spec, precision=precision))
+        form, _ = torchscript.form_of(
+            GraphSource(name=name, stage=stage, input=spec, precision=precision)
+        )
         graph = trace(form.to(job.device), device_image).module
         side = f"{OURS}{precision}"
         (host, again), (second, _) = (_calls(graph, stage.described(""), job.device) for _ in "12")
@@ -232,9 +234,14 @@ def _scene_sides(
     expected = eager(torch.float32)
     for precision in job.precisions:
         what = CompileJob(
-            name, "torchscript", (job.size_hw,), 1, scratch, seeded="always", device=job.device,
+            model=name,
+            target="torchscript",
+            sizes_hw=(job.size_hw,),
+            output=scratch,
+            seeded="always",
+            device=job.device,
             precision=precision,
-        )  # fmt: skip
+        )
         (artifact,) = compile_model(what)
         engine = SceneEngine(artifact, job.device)
         side = f"{OURS}{precision}, host to host"

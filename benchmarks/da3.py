@@ -79,7 +79,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         sides: dict[str, tuple[int, Any]] = {UPSTREAM: (CALLS, lambda: peer.run(CALLS))}
         sides["ours, eager"] = (CALLS, lambda: found.update(eager=_eager(model, tensor)))
         for target in filter(available, TARGETS):
-            job = CompileJob(args.model, target, (VIEW_HW,), output=Path(folder), seeded="always")
+            job = CompileJob(
+                model=args.model,
+                target=target,
+                sizes_hw=(VIEW_HW,),
+                output=Path(folder),
+                seeded="always",
+            )
             (artifact,) = compile_model(job)
             engine = SceneEngine(artifact, "cpu")
             sides[f"ours, {target}"] = (

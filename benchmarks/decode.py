@@ -75,7 +75,13 @@ def table(numbers: dict[str, Any]) -> str:
 
 
 def _predictor(sizes_hw: tuple[tuple[int, int], ...], folder: Path) -> Predictor:
-    return Predictor(list(compile_model(CompileJob(DEMO, "openvino", sizes_hw, output=folder))))
+    return Predictor(
+        list(
+            compile_model(
+                CompileJob(model=DEMO, target="openvino", sizes_hw=sizes_hw, output=folder)
+            )
+        )
+    )
 
 
 def _case(name: str, photos: Sequence[Path], predictor: Predictor) -> dict[str, Any]:

@@ -244,7 +244,9 @@ def _sides(
     tensor = torch.from_numpy(prepared.tensor)
 
     def main_job(formats: tuple[str, ...], decode: str = FULL) -> Callable[[], None]:
-        job = FolderJob(photos[0].parent, root / "-".join(formats), formats, decode=decode)
+        job = FolderJob(
+            source=photos[0].parent, output=root / "-".join(formats), formats=formats, decode=decode
+        )
 
         def run() -> None:
             for outcome in run_folder(job, predictor):

@@ -196,7 +196,13 @@ def _instances(numbers: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def _artifact(size_hw: tuple[int, int], root: Path) -> Artifact:
     """Of the smallest model: the host's work follows from the size alone."""
-    job = CompileJob("demo", "torchscript", (size_hw,), output=root / "graphs", seeded="fallback")
+    job = CompileJob(
+        model="demo",
+        target="torchscript",
+        sizes_hw=(size_hw,),
+        output=root / "graphs",
+        seeded="fallback",
+    )
     (artifact,) = compile_model(job)
     return artifact
 

@@ -50,7 +50,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             for form, without in ((AS_IT_IS, COMMON), (REWRITTEN, ())):
                 folder = Path(scratch) / form
                 job = CompileJob(
-                    MODEL, target, (SQUARE_HW,), 1, folder, seeded="always", without=without
+                    model=MODEL,
+                    target=target,
+                    sizes_hw=(SQUARE_HW,),
+                    batch=1,
+                    output=folder,
+                    seeded="always",
+                    without=without,
                 )
                 (artifact,) = compile_model(job)
                 engine = load_engine(artifact.path, artifact.manifest, "cpu")

@@ -98,7 +98,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _compiled(model: str, target: str, batch: int, scratch: Path) -> str:
-    job = CompileJob(model, target, (SIZE_HW,), batch, scratch / "graphs", seeded="always")
+    job = CompileJob(
+        model=model,
+        target=target,
+        sizes_hw=(SIZE_HW,),
+        batch=batch,
+        output=scratch / "graphs",
+        seeded="always",
+    )
     (artifact,) = compile_model(job)
     return str(artifact.path)
 

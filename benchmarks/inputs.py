@@ -64,7 +64,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         root = Path(name)
         photos = write_photos(args.input, root / "photos", PHOTOS, PHOTO_HW)
         names = write_list(root, photos, count)
-        list(compile_model(CompileJob("demo", "openvino", (NETWORK_HW,), output=root / "graphs")))
+        list(
+            compile_model(
+                CompileJob(
+                    model="demo", target="openvino", sizes_hw=(NETWORK_HW,), output=root / "graphs"
+                )
+            )
+        )
         output = root / "depth"
         words = ["run", "--input", names, "--output", output, "--formats", "png16"]
         words += ["--artifact", root / "graphs", "--engine", "simulated", "--service-ms", "0"]

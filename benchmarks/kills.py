@@ -81,7 +81,15 @@ def section(args: argparse.Namespace, slug: str) -> str:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """As ``run_jobs``."""
-    return run_jobs(KillsJob(args.artifact, args.input, args.photos, args.bad, args.kills))
+    return run_jobs(
+        KillsJob(
+            artifact=args.artifact,
+            source=args.input,
+            photos=args.photos,
+            bad=args.bad,
+            kills=args.kills,
+        )
+    )
 
 
 def run_jobs(job: KillsJob) -> dict[str, Any]:

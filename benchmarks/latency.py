@@ -254,9 +254,9 @@ def _ours(job: LatencyJob, scratch: Path, left_out: dict[str, str]) -> Iterator[
         known = target_module(target).PRECISIONS if available(target) else ()
         for precision in (name for name in precisions if name in job.precisions and name in known):
             what = CompileJob(
-                job.model,
-                target,
-                (job.size_hw,),
+                model=job.model,
+                target=target,
+                sizes_hw=(job.size_hw,),
                 output=scratch / "artifacts",
                 seeded="always",
                 precision=precision,

@@ -108,9 +108,9 @@ def _cases(
     found = []
     for precision in precisions:
         job = CompileJob(
-            name,
-            TARGET,
-            (size_hw,),
+            model=name,
+            target=TARGET,
+            sizes_hw=(size_hw,),
             output=scratch,
             checkpoint=checkpoint,
             seeded="never" if checkpoint else "always",

@@ -38,7 +38,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Send requests in closed loops and look at the worker's memory between them."""
     photo, requests = find_photos(args.input)[-1], args.requests
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        job = CompileJob("demo", "openvino", (SIZE,), output=Path(folder))
+        job = CompileJob(model="demo", target="openvino", sizes_hw=(SIZE,), output=Path(folder))
         (artifact,) = compile_model(job)
         with our_service(artifact.path) as (port, pid):
             headers = {"Content-Type": "application/x-image", "Accept": "application/x-npy"}

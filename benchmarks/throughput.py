@@ -91,7 +91,15 @@ def table(numbers: dict[str, Any]) -> str:
 def _compiled(
     model: str, size_hw: tuple[int, int], precision: str, batch: int, folder: Path
 ) -> Artifact:
-    job = CompileJob(model, TARGET, (size_hw,), batch, folder, seeded="always", precision=precision)
+    job = CompileJob(
+        model=model,
+        target=TARGET,
+        sizes_hw=(size_hw,),
+        batch=batch,
+        output=folder,
+        seeded="always",
+        precision=precision,
+    )
     (artifact,) = compile_model(job)
     return artifact
 

@@ -83,7 +83,7 @@ def stages_of(
             return deployment_form(model, spec.shape, rewrites, spec.dtype)
 
         depth = TensorSpec(output.kind, (spec.batch, *size_hw))
-        return (Stage(output.kind, (image,), (depth,), make, splits=True),)
+        return (Stage(name=output.kind, inputs=(image,), outputs=(depth,), make=make, splits=True),)
     assert isinstance(model, DepthAnything3Net)
     if spec.mean != MEAN:
         raise InputError("pixels: stages of Depth Anything 3 take normalised images")
@@ -96,7 +96,14 @@ def stages_of(
     grid_hw = (size_hw[0] // PATCH_SIZE, size_hw[1] // PATCH_SIZE)
     maps = tuple(TensorSpec(name, (spec.batch, *size_hw)) for name in ("depth", "sky"))
 
-    return (Stage("depth", (image,), maps, _maker(SingleView, model, spec.batch, grid_hw)),)
+    return (
+        Stage(
+            name="depth",
+            inputs=(image,),
+            outputs=maps,
+            make=_maker(SingleView, model, spec.batch, grid_hw),
+        ),
+    )
 
 
 def _maker(
@@ -139,10 +146,17 @@ def _any_view_stages(net: DepthAnything3Net, spec: InputSpec, views: int) -> tup
         return _maker(kind, net, views, (h, w))
 
     return (
-        Stage(ENCODER_LOCAL, (image,), (tokens,), form(EncoderLocal)),
-        Stage(ENCODER_GLOBAL, (tokens, camera_tokens), (*taps, camera), form(EncoderGlobal)),
-        Stage(DEPTH_HEAD, taps, depth, form(DepthHead)),
-        Stage(RAY_HEAD, taps, rays, form(RayHead)),
-        Stage(CAMERA_DECODER, (camera,), (pose,), form(CameraDecoder)),
-        Stage(CAMERA_ENCODER, (pose,), (camera_tokens,), form(CameraEncoder)),
+        Stage(name=ENCODER_LOCAL, inputs=(image,), outputs=(tokens,), make=form(EncoderLocal)),
+        Stage(
+            name=ENCODER_GLOBAL,
+            inputs=(tokens, camera_tokens),
+            outputs=(*taps, camera),
+            make=form(EncoderGlobal),
+        ),
+        Stage(name=DEPTH_HEAD, inputs=taps, outputs=depth, make=form(DepthHead)),
+        Stage(name=RAY_HEAD, inputs=taps, outputs=rays, make=form(RayHead)),
+        Stage(name=CAMERA_DECODER, inputs=(camera,), outputs=(pose,), make=form(CameraDecoder)),
+        Stage(
+            name=CAMERA_ENCODER, inputs=(pose,), outputs=(camera_tokens,), make=form(CameraEncoder)
+        ),
     )

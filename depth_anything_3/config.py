@@ -30,12 +30,29 @@ LARGE = (256, 512, 1024, 1024)
 ALTERNATING_TAPS = (5, 7, 9, 11)
 
 NETWORKS = {
-    "da3-small": DA3Spec("vits", ALTERNATING_TAPS, 64, SMALL, alternate_from=4),
-    "da3-base": DA3Spec("vitb", ALTERNATING_TAPS, 128, BASE, alternate_from=4),
-    "da3-large": DA3Spec("vitl", (11, 15, 19, 23), 256, LARGE, alternate_from=8),
-    "da3-giant": DA3Spec("vitg", (19, 27, 33, 39), 256, LARGE, alternate_from=13, gaussians=True),
-    "da3mono-large": DA3Spec("vitl", (4, 11, 17, 23), 256, LARGE),
-    "da3metric-large": DA3Spec("vitl", (4, 11, 17, 23), 256, LARGE),
+    "da3-small": DA3Spec(
+        encoder="vits", taps=ALTERNATING_TAPS, features=64, out_channels=SMALL, alternate_from=4
+    ),
+    "da3-base": DA3Spec(
+        encoder="vitb", taps=ALTERNATING_TAPS, features=128, out_channels=BASE, alternate_from=4
+    ),
+    "da3-large": DA3Spec(
+        encoder="vitl", taps=(11, 15, 19, 23), features=256, out_channels=LARGE, alternate_from=8
+    ),
+    "da3-giant": DA3Spec(
+        encoder="vitg",
+        taps=(19, 27, 33, 39),
+        features=256,
+        out_channels=LARGE,
+        alternate_from=13,
+        gaussians=True,
+    ),
+    "da3mono-large": DA3Spec(
+        encoder="vitl", taps=(4, 11, 17, 23), features=256, out_channels=LARGE
+    ),
+    "da3metric-large": DA3Spec(
+        encoder="vitl", taps=(4, 11, 17, 23), features=256, out_channels=LARGE
+    ),
 }
 METRIC = "da3metric-large"  # relative until multiplied by a focal length
 # Two networks in one checkpoint: the first's depth is scaled to the second's metres.

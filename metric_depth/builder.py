@@ -109,13 +109,13 @@ class Builder:
         strength *= rng.uniform(0.15, 0.4) if family == "plain" else rng.uniform(0.3, 1.0)
         dark = base + (other - base) * strength
         return Material(
-            texture_index(family, int(rng.integers(VARIANTS))),
-            tile_m * np.exp(rng.normal(0, 0.5)),
-            float(rng.choice([0, 0, 0, np.pi / 2, rng.uniform(0, np.pi)])),
-            tuple(rng.uniform(0, 1, 2)),
-            tuple(dark),
-            tuple(base),
-            float(rng.uniform(0.1, 0.9)) if rng.uniform() < gloss else 0.0,
+            texture=texture_index(family, int(rng.integers(VARIANTS))),
+            tile_m=tile_m * np.exp(rng.normal(0, 0.5)),
+            turn=float(rng.choice([0, 0, 0, np.pi / 2, rng.uniform(0, np.pi)])),
+            shift=tuple(rng.uniform(0, 1, 2)),
+            dark=tuple(dark),
+            light=tuple(base),
+            gloss=float(rng.uniform(0.1, 0.9)) if rng.uniform() < gloss else 0.0,
         )
 
     def tinted(self, colour: Vector, *families: str, tile_m: float = 1.0) -> Material:
@@ -124,13 +124,13 @@ class Builder:
         family = str(rng.choice(families))
         base = np.clip(np.asarray(colour) * np.exp(rng.normal(0, 0.25, 3)), 0.01, 0.95)
         return Material(
-            texture_index(family, int(rng.integers(VARIANTS))),
-            tile_m * np.exp(rng.normal(0, 0.4)),
-            float(rng.uniform(0, np.pi)) if family in ("noise", "leaves", "marble") else 0.0,
-            tuple(rng.uniform(0, 1, 2)),
-            tuple(base * rng.uniform(0.1, 0.8)),
-            tuple(base),
-            0.0,
+            texture=texture_index(family, int(rng.integers(VARIANTS))),
+            tile_m=tile_m * np.exp(rng.normal(0, 0.4)),
+            turn=float(rng.uniform(0, np.pi)) if family in ("noise", "leaves", "marble") else 0.0,
+            shift=tuple(rng.uniform(0, 1, 2)),
+            dark=tuple(base * rng.uniform(0.1, 0.8)),
+            light=tuple(base),
+            gloss=0.0,
         )
 
 

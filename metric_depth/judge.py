@@ -87,7 +87,14 @@ def judge(estimator: Estimator, entry: Entry, with_picture: bool) -> Outcome:
             unaligned = score_metres(prediction, *truth)
     picture = jpeg(strip(sample, disparity)) if with_picture else None
     pairs = count_pairs(disparity, sample.pairs)
-    return Outcome(entry.name, scores, unaligned, pairs, seconds, picture)
+    return Outcome(
+        name=entry.name,
+        scores=scores,
+        unaligned=unaligned,
+        pairs=pairs,
+        seconds=seconds,
+        picture=picture,
+    )
 
 
 def jpeg(pixels: np.ndarray) -> bytes:

@@ -63,7 +63,12 @@ def street(b: Builder) -> Shot:
     scatter(b, OUTDOOR, int(rng.integers(4, 14)), 1.8, 45, 0.7)
     height = float(np.exp(rng.uniform(np.log(0.5), np.log(3.5))))
     fog = float(np.exp(rng.uniform(-7.5, -4))) if rng.uniform() < 0.5 else 0.0
-    return Shot(np.array([rng.normal(0, 1.5), height, 0]), rng.normal(0, 0.3), -0.05, fog=fog)
+    return Shot(
+        position_m=np.array([rng.normal(0, 1.5), height, 0]),
+        yaw=rng.normal(0, 0.3),
+        pitch=-0.05,
+        fog=fog,
+    )
 
 
 def aerial(b: Builder) -> Shot:
@@ -94,7 +99,9 @@ def facade(b: Builder) -> Shot:
                     parts.shape(b, rng.uniform(0.05, 0.2) * away)
     scatter(b, OUTDOOR, int(rng.integers(0, 5)), 1.0, away, 0.5)
     pitch = rng.uniform(-0.2, 1.0) if rng.uniform() < 0.6 else rng.normal(0, 0.2)
-    return Shot(np.array([0, rng.uniform(0.3, 3), 0]), rng.normal(0, 0.4), pitch)
+    return Shot(
+        position_m=np.array([0, rng.uniform(0.3, 3), 0]), yaw=rng.normal(0, 0.4), pitch=pitch
+    )
 
 
 def room(b: Builder) -> Shot:
@@ -123,9 +130,9 @@ def room(b: Builder) -> Shot:
     ceiling(b, wide, high, far)
     height = min(rng.uniform(0.5, 1.9), 1.8 * high)
     return Shot(
-        np.array([rng.uniform(-0.5, 0.5) * wide, height, 0]),
-        rng.normal(0, 0.35),
-        rng.normal(-0.08, 0.2),
+        position_m=np.array([rng.uniform(-0.5, 0.5) * wide, height, 0]),
+        yaw=rng.normal(0, 0.35),
+        pitch=rng.normal(-0.08, 0.2),
         focus_m=far / 2,
         indoor=True,
     )
@@ -160,7 +167,12 @@ def corridor(b: Builder) -> Shot:
             furniture.stairs(b)
     ceiling(b, wide, high, far)
     height = min(rng.uniform(0.6, 1.8), 1.8 * high)
-    return Shot(np.array([0, height, 0]), rng.normal(0, 0.2), rng.normal(0, 0.12), indoor=True)
+    return Shot(
+        position_m=np.array([0, height, 0]),
+        yaw=rng.normal(0, 0.2),
+        pitch=rng.normal(0, 0.12),
+        indoor=True,
+    )
 
 
 def tabletop(b: Builder) -> Shot:
@@ -192,7 +204,7 @@ def tabletop(b: Builder) -> Shot:
     aim = np.array([0, top + 0.05, 0.1 + deep / 2])
     eye = aim + reach * np.array([rng.normal(0, 0.1), np.sin(-pitch), -np.cos(pitch)])
     blur = float(np.exp(rng.uniform(-8.5, -6))) if rng.uniform() < 0.6 else 0.0
-    return Shot(eye, 0, pitch, focus_m=reach, blur=blur, indoor=indoor)
+    return Shot(position_m=eye, yaw=0, pitch=pitch, focus_m=reach, blur=blur, indoor=indoor)
 
 
 def portrait(b: Builder) -> Shot:
@@ -224,7 +236,9 @@ def portrait(b: Builder) -> Shot:
                     parts.shape(b, 0.2 * near)
     height *= rng.uniform(0.7, 1.15)
     blur = float(np.exp(rng.uniform(-7.5, -4.2))) if rng.uniform() < 0.7 else 0.0
-    shot = Shot(np.array([0, height, 0]), rng.normal(0, 0.08), rng.normal(-0.05, 0.12))
+    shot = Shot(
+        position_m=np.array([0, height, 0]), yaw=rng.normal(0, 0.08), pitch=rng.normal(-0.05, 0.12)
+    )
     shot.focus_m, shot.blur, shot.indoor = near, blur, indoor
     if rng.uniform() < 0.1:  # the camera took the background for the subject
         shot.focus_m = 4 * near
@@ -279,7 +293,7 @@ def plain_room(b: Builder) -> Shot:
         stand(b, rng.uniform(-0.9, 0.9) * wide, rng.uniform(1, far), rng.uniform(0.15, 0.6))
     ceiling(b, wide, high, far)
     eye = np.array([rng.uniform(-0.5, 0.5) * wide, rng.uniform(0.6, 1.7), 0])
-    return Shot(eye, rng.normal(0, 0.35), rng.normal(-0.08, 0.2), indoor=True)
+    return Shot(position_m=eye, yaw=rng.normal(0, 0.35), pitch=rng.normal(-0.08, 0.2), indoor=True)
 
 
 def plain_ground(b: Builder) -> Shot:
@@ -291,7 +305,7 @@ def plain_ground(b: Builder) -> Shot:
         size = rng.uniform(0.15, 1.2) * (1 if rng.uniform() < 0.7 else 4)
         stand(b, rng.uniform(-0.8, 0.8) * z, z, size)
     height = float(np.exp(rng.uniform(np.log(0.4), np.log(3))))
-    return Shot(np.array([0, height, 0]), 0, rng.normal(-0.08, 0.15))
+    return Shot(position_m=np.array([0, height, 0]), yaw=0, pitch=rng.normal(-0.08, 0.15))
 
 
 PLAIN = (plain_room, plain_ground)

@@ -111,11 +111,11 @@ def stack_solids(worlds: Sequence[World], device: Device) -> Solids:
 
     counts = torch.tensor([len(world.solids["kind"]) for world in worlds])
     return Solids(
-        torch.from_numpy(padded("kind", np.array(BOX))).to(device),
-        (torch.arange(most) < counts.unsqueeze(1)).to(device),
-        _tensor(padded("center_m", np.zeros(3)), device),
-        _tensor(padded("rotation", np.eye(3)), device),
-        _tensor(padded("half_m", np.ones(3)), device),
+        kind=torch.from_numpy(padded("kind", np.array(BOX))).to(device),
+        exists=(torch.arange(most) < counts.unsqueeze(1)).to(device),
+        center_m=_tensor(padded("center_m", np.zeros(3)), device),
+        rotation=_tensor(padded("rotation", np.eye(3)), device),
+        half_m=_tensor(padded("half_m", np.ones(3)), device),
     )
 
 
