@@ -17,7 +17,7 @@ from runtime.errors import InputError
 from runtime.predict.found import SEEDED, SIMULATED
 from serve.batch import plan as plans
 from serve.batch.__main__ import main
-from serve.batch.items import Item
+from serve.batch.items import Item, place_of
 from serve.batch.job import BatchJob
 from serve.batch.job_folder import JOB, SUCCESS
 from serve.batch.neuron_cores import check_cores, owned_cores
@@ -267,6 +267,8 @@ def test_an_input_is_the_same_however_it_is_spelt(tmp_path, job, photos, monkeyp
         (tmp_path / "depth" / JOB / SUCCESS).unlink()
     (tmp_path / "other").mkdir()
     assert job(source="other")[0] == 1
+    assert f"holds a job on {photos}, not {tmp_path / 'other'}" in job.errors
+    assert len({place_of(f"s3://bucket/photos{slashes}") for slashes in ("", "/", "//")}) == 1
 
 
 @pytest.mark.parametrize("error", [InputError("line 4"), KeyboardInterrupt()])
@@ -458,6 +460,19 @@ def test_a_job_that_is_stopped_says_what_is_left(tmp_path, photos, tiny_artifact
     assert not job.open().finished
     summary = run_job(job, [tiny_artifact], threading.Event(), lambda _, __: stop.set())
     assert (summary.stopped, summary.finished, summary.left) == (False, True, 0)
+
+
+def test_a_retry_that_is_stopped_leaves_the_job_unfinished(tmp_path, photos, tiny_artifact, job):
+    spoil(photos, 1)
+    assert job()[0] == 3
+    stop = threading.Event()
+    stop.set()
+    where = BatchJob(str(photos), str(tmp_path / "depth"), formats=("npz",))
+    assert not run_job(where, [tiny_artifact], stop, lambda *_: None, only_failed=True).finished
+    shown = job("status")[1]
+    assert (shown["finished"], shown["exit_status"]) == (False, 1)
+    status, summary = job()
+    assert status == 3 and counts(summary) == (0, 1, 4)
 
 
 # What made the results

@@ -10,7 +10,7 @@ from typing import Optional
 from urllib.parse import unquote_to_bytes
 
 from runtime.errors import InputError
-from runtime.storage import SCHEME
+from runtime.storage import SCHEME, open_storage
 
 FILE = "file://"
 
@@ -69,5 +69,9 @@ def text_of(name: str) -> str:
 
 
 def place_of(source: str) -> str:
-    """What a job works on, spelt in one way: an absolute path, or the address in S3."""
-    return source if source.startswith(SCHEME) else address_of(source)
+    """What a job works on, spelt in one way: an absolute path, or the address in S3.
+
+    Raises:
+        InputError: no bucket is named.
+    """
+    return open_storage(source).address if source.startswith(SCHEME) else address_of(source)

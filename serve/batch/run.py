@@ -213,7 +213,10 @@ def find_plan(
                 f"{folder.output.address}: its results were made with other artifacts; `run` makes "
                 "them anew"
             )
-        if only_failed or _same(found, wanted):
+        if only_failed:
+            folder.delete(SUCCESS)  # until the run has ended
+            return found
+        if _same(found, wanted):
             return found
     return make_plan(folder, wanted, list_inputs(job, check_focal))
 
