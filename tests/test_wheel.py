@@ -123,7 +123,7 @@ def test_the_wheel_has_every_file_of_its_packages_and_nothing_else(wheel):
     ("command", "said"),
     [
         ("depth-compile --list", "| `demo` | 6.4 M |"),
-        ("depth-compile --help", "--precision"),
+        ("depth-compile build --help", "--precision"),
         ("depth-inference --help", "--side-by-side"),
         ("serve --print-settings", "DEPTH_WORKERS="),
         ("serve --help", "MODEL_DIR"),
@@ -137,10 +137,15 @@ def test_commands_start_with_the_projects_own_requirements_only(core, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_command_that_needs_an_extra_names_it(core, tmp_path):
-    done = run(tmp_path, core / "serve")
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [("serve", "serve"), ("depth-compile --model demo --sizes 28x28", "torch")],
+)
+def test_a_command_that_needs_an_extra_names_it(core, tmp_path, command, extra):
+    program, *words = command.split()
+    done = run(tmp_path, core / program, *words)
     assert done.returncode == 1
-    assert "run: pip install 'depth-anything-inferentia[serve]'" in done.stderr
+    assert f"run: pip install 'depth-anything-inferentia[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
