@@ -543,11 +543,15 @@ def test_an_output_that_is_a_file_is_one_sentence(tmp_path, photos, tiny_artifac
         ({"NEURON_RT_VISIBLE_CORES": "2"}, 1),
         ({"NEURON_RT_VISIBLE_CORES": "0-3"}, 4),
         ({"NEURON_RT_VISIBLE_CORES": "0,2-3", "NEURON_RT_NUM_CORES": "1"}, 3),
-        ({"NEURON_RT_VISIBLE_CORES": "all of them"}, 1),
     ],
 )
 def test_a_process_owns_the_cores_that_it_is_told(environment, cores):
     assert owned_cores(environment, 1) == cores
+
+
+def test_a_list_of_cores_that_is_none_is_refused():
+    with pytest.raises(InputError, match="give cores as 2, 0-3 or 0,2"):
+        owned_cores({"NEURON_RT_VISIBLE_CORES": "all of them"}, 1)
 
 
 @pytest.mark.parametrize(

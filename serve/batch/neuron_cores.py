@@ -6,11 +6,15 @@ A job, its artifacts and the environment in; a refusal out, before any work.
 from collections.abc import Mapping, Sequence
 
 from runtime.artifact.folder import Artifact
-from runtime.engines.neuron import CHOSEN, CORES
+from runtime.engines.inferentia import (
+    CORE_COUNT,
+    CORES_A_CHIP,
+    CORES_CHOSEN,
+    cores_of,
+    visible_cores,
+)
 from runtime.errors import InputError
 from serve.batch.job import LOCAL, BatchJob
-
-CHIPS = ("neuron", "neuronx")
 
 
 def check_cores(
@@ -21,9 +25,9 @@ def check_cores(
     Raises:
         InputError: more engines than cores of this process.
     """
-    if job.engine != LOCAL or artifacts[0].manifest.target not in CHIPS or job.workers == 1:
+    if job.engine != LOCAL or artifacts[0].manifest.target not in CORES_A_CHIP or job.workers == 1:
         return
-    each = max(_cores_of(artifact) for artifact in artifacts)
+    each = max(cores_of(artifact.manifest) for artifact in artifacts)
     owned = owned_cores(environment, each)
     if job.workers * each > owned:
         raise InputError(
@@ -37,19 +41,12 @@ def owned_cores(environment: Mapping[str, str], default: int) -> int:
     """NeuronCores of a process with these variables: those that it is told, else so many.
 
     ``NEURON_RT_VISIBLE_CORES`` lists them, as ``0-3`` or ``0,2``, and comes before
-    ``NEURON_RT_NUM_CORES``, their number. What cannot be read is left to the runtime.
+    ``NEURON_RT_NUM_CORES``, their number.
+
+    Raises:
+        InputError: the list is none.
     """
-    try:
-        if environment.get(CHOSEN):
-            parts = [part.partition("-") for part in environment[CHOSEN].split(",")]
-            return sum(int(last or first) - int(first) + 1 for first, _, last in parts)
-        return int(environment.get(CORES) or default)
-    except ValueError:
-        return default
-
-
-def _cores_of(artifact: Artifact) -> int:
-    """How many cores one engine takes; the manifest of several stages says it of each."""
-    facts = artifact.manifest.compiler.items()
-    found = [int(value) for name, value in facts if name.endswith("pipeline_cores")]
-    return max(found, default=1)
+    if environment.get(CORES_CHOSEN):
+        return len(visible_cores(environment[CORES_CHOSEN]))
+    count = environment.get(CORE_COUNT) or str(default)
+    return int(count) if count.isdecimal() and int(count) else default

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from runtime.artifact.folder import Artifact
+from runtime.engines.inferentia import CORES_A_CHIP, cores_of
 from runtime.optional import require
 from runtime.storage import SCHEME
 from serve.batch.items import Item
@@ -63,7 +64,8 @@ def run_on_ray(
     output = job.output if job.output.startswith(SCHEME) else str(Path(job.output).absolute())
     one = replace(job, workers=1, output=output)
     placed = [replace(artifact, path=artifact.path.absolute()) for artifact in artifacts]
-    resources = _resources(artifacts[0].manifest.target, job, ray)
+    cores = max(cores_of(artifact.manifest) for artifact in artifacts)
+    resources = _resources(artifacts[0].manifest.target, job, ray, cores)
     threads = None if job.workers == 1 else resources["num_cpus"]
     for chunk in in_chunks(items, CHUNK):
         rows = data.from_items([{"item": item} for item in chunk])
@@ -78,10 +80,10 @@ def run_on_ray(
             yield Record(**row["record"])
 
 
-def _resources(target: str, job: BatchJob, ray: Any) -> dict[str, Any]:
-    """What an actor asks of the cluster: a NeuronCore, a GPU, or its share of the processors."""
-    if target in ("neuron", "neuronx"):
-        return {"num_cpus": 1, "resources": {"neuron_cores": 1}}
+def _resources(target: str, job: BatchJob, ray: Any, cores: int = 1) -> dict[str, Any]:
+    """What an actor asks of the cluster: NeuronCores, a GPU, or its share of the processors."""
+    if target in CORES_A_CHIP:
+        return {"num_cpus": 1, "resources": {"neuron_cores": cores}}
     if target == "torchscript" and job.device != "cpu" and ray.cluster_resources().get("GPU"):
         return {"num_cpus": 1, "num_gpus": 1}
     cpus = ray.cluster_resources().get("CPU", 1)
