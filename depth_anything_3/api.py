@@ -6,8 +6,9 @@ Exporting scenes to files is not here: a ``ScenePrediction`` holds all that an e
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional, Union, cast
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from runtime.errors import InputError
 from runtime.photo.decode import focal_px_of, read_photo
 from runtime.predict.found import ScenePrediction
 from runtime.predict.scenes import align_to_given
+from runtime.scene.focal import focal_of, refuse_useless_focal
 from runtime.scene.query import SceneQuery
 from runtime.scene.reference_view import DEFAULT_STRATEGY
 from runtime.scene.sky import SKY_MASK, metric_depth
@@ -143,7 +145,7 @@ class DepthAnything3(nn.Module):
 
     def inference(
         self,
-        image: Sequence[Photo],
+        image: Union[Photo, Sequence[Photo]],
         extrinsics: Optional[np.ndarray] = None,
         intrinsics: Optional[np.ndarray] = None,
         align_to_input_ext_scale: bool = True,
@@ -158,7 +160,7 @@ class DepthAnything3(nn.Module):
         """Estimate the depth and the cameras of photos of one scene.
 
         Args:
-            image: N photos: paths, uint8 RGB arrays (H, W, 3) or PIL images. Files are
+            image: N photos, or one: paths, uint8 RGB arrays (H, W, 3) or PIL images. Files are
                 turned upright as their EXIF says.
             extrinsics: (N, 3 or 4, 4), world-to-camera; known cameras, given with intrinsics.
             intrinsics: (N, 3, 3), in pixels of the photos. For da3metric-large they may come alone.
@@ -175,8 +177,8 @@ class DepthAnything3(nn.Module):
         Raises:
             InputError: a photo that cannot be read, or arguments that do not go together.
         """
-        check_list(image)
-        given = list(image)
+        given = _listed(image)
+        refuse_useless_focal(self.model_name, self.model_name == METRIC, focal_px is not None)
         check_camera_counts(len(given), extrinsics, intrinsics)
         alone = self.model_name == METRIC and extrinsics is None  # intrinsics tell metres there
         query = SceneQuery(
@@ -195,15 +197,17 @@ class DepthAnything3(nn.Module):
         tensor = torch.from_numpy(stack_views(views)[None]).to(device)
         prediction = _prediction(self._run(tensor, query.normalised()), views)
         if alone:
-            focal = _focal_of_views(views, given, view_intrinsics(views, intrinsics), focal_px)
-            if focal is not None:
-                prediction = replace(
-                    prediction,
-                    depth=metric_depth(prediction.depth, focal),
-                    intrinsics=focal,
-                    kind="depth_m",
-                )
+            known = view_intrinsics(views, intrinsics)
+            return _in_metres(prediction, _focal_of_views(views, given, known, focal_px))
         return align_to_given(prediction, query)
+
+
+def _in_metres(prediction: ScenePrediction, focal: Optional[np.ndarray]) -> ScenePrediction:
+    """The same in metres, if the intrinsics of the views (N, 3, 3) are known."""
+    if focal is None:
+        return prediction
+    depth = metric_depth(prediction.depth, focal)
+    return replace(prediction, depth=depth, intrinsics=focal, kind="depth_m")
 
 
 def _prediction(output: Output, views: Sequence[View]) -> ScenePrediction:
@@ -226,22 +230,20 @@ def _prediction(output: Output, views: Sequence[View]) -> ScenePrediction:
     )
 
 
-def check_list(image: Sequence[Photo]) -> None:
-    """Photos come in a list, as upstream takes them: one, too, since the answer has one for each.
+def _listed(image: Union[Photo, Sequence[Photo]]) -> list[Photo]:
+    """Photos as a list; one that stands by itself is a list of one, not its letters or rows.
 
     Raises:
-        InputError: a photo without a list around it, or an empty list.
+        InputError: no photo, or a file's bytes, which are not taken.
     """
-    if isinstance(image, (str, bytes, Path, Image.Image)):
-        name = repr(str(image)) if isinstance(image, (str, Path)) else "photo"
-        raise InputError(f"image={name}: give a list of photos, also for one: image=[{name}]")
-    if isinstance(image, np.ndarray) and image.ndim < 4:
-        raise InputError(
-            f"image is one array {image.shape}: give a list of photos (H, W, 3), also for one: "
-            "image=[photo]"
-        )
-    if not len(image):
+    if isinstance(image, bytes):
+        raise InputError("image is bytes: give paths, uint8 RGB arrays (H, W, 3) or PIL images")
+    alone = isinstance(image, (str, Path, Image.Image))
+    if alone or (isinstance(image, np.ndarray) and image.ndim == 3):
+        return [cast(Photo, image)]
+    if not len(cast(Sequence[Photo], image)):
         raise InputError("image=[]: give one photo or more")
+    return list(cast(Sequence[Photo], image))
 
 
 def _read(photo: Photo) -> np.ndarray:
@@ -263,12 +265,14 @@ def _focal_of_views(
         return known
     result = []
     for view, photo in zip(views, photos):
-        focal = focal_px
-        if focal is None and isinstance(photo, (str, Path)):
-            focal = focal_px_of(photo)
+        focal = focal_of(focal_px, None, partial(_focal_of_exif, photo))
         if focal is None:
             return None
         height, width = view.photo_hw
         photos_own = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
         result.append(view.intrinsics_of_view(photos_own))
     return np.stack(result)
+
+
+def _focal_of_exif(photo: Photo) -> Optional[float]:
+    return focal_px_of(photo) if isinstance(photo, (str, Path)) else None
