@@ -103,7 +103,7 @@ def load(
 
 
 def _claim_cores(manifest: Manifest, stage: StageSpec, package: str) -> None:
-    """Have the runtime take the cores that the artifact needs, unless the operator has said which."""
+    """Have the runtime take the cores that the artifact needs, unless the operator says which."""
     cores = cores_of(manifest)
     if CORE_COUNT not in os.environ and CORES_CHOSEN not in os.environ:
         if package in sys.modules:
