@@ -19,9 +19,8 @@ const element = id => elements[id] ||= {id, value: "", hidden: id === "pair" || 
 const document = {getElementById: element, addEventListener: (kind, f) => { listeners[kind] = f; },
   createElement: tag => { const one = {tag, append() {}, click() { made.push({...this}); }};
     return one; }};
-let urls = 0;
-const URL = {createObjectURL: () => "blob:" + ++urls, revokeObjectURL() {}};
-const performance = {now: () => 0};
+let count = 0;
+const address = {createObjectURL: () => "blob:" + ++count, revokeObjectURL() {}};
 const rest = () => new Promise(done => setTimeout(done, 20));
 const answer = (number, warning, status = 200) => sent[number].done({ok: status === 200, status,
   headers: {get: name => name === "X-Depth-Warning" ? warning : "said"}, statusText: "no",
@@ -40,8 +39,10 @@ def on_page(script: str):
     if node is None:
         pytest.skip("node is not installed: nothing here runs the page's script")
     (page,) = re.findall(r"<script>(.*)</script>", PAGE, re.S)
-    program = f"{BROWSER}{page}\nconst report = found => console.log(JSON.stringify(found));\n"
-    program += f"(async () => {{ await rest(); {script} }})();"
+    program = f"""{BROWSER}
+    new Function("document", "fetch", "URL", {json.dumps(page)})(document, fetch, address);
+    const report = found => console.log(JSON.stringify(found));
+    (async () => {{ await rest(); {script} }})();"""
     done = subprocess.run([node, "-e", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
