@@ -1,7 +1,8 @@
 # The menu. `make` alone prints it; CI calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup checkpoints compile plan inference test check bench evaluate train-demo serve clean
+.PHONY: help setup checkpoints compile plan inference test test-all check bench evaluate train-demo serve clean
 .PHONY: batch package deploy invoke update undeploy
+.NOTPARALLEL: # two installs would meet in .venv
 
 MODEL  ?= vits
 TARGET ?= auto
@@ -10,6 +11,8 @@ BATCH  ?= 1
 RATE   ?= 100
 ARGS   ?=
 PY     := .venv/bin/python
+# A test process a core; ARGS="-n 0" runs the tests in one
+CORES  := -n auto --maxprocesses 8 --dist worksteal
 # Where none is named here, each job chooses: the first model that has weights on this machine
 NAMED  := $(if $(filter command line environment,$(origin MODEL)),--model $(MODEL))
 
@@ -19,34 +22,55 @@ help: ## list the targets
 	@echo '  variables: MODEL=vits TARGET=auto SIZES="518x518 518x686" BATCH=1 ARGS="--side-by-side" PYTHON=python3.9'
 
 # Installed once, and again when a pin, the project file or the script changes
-.venv/installed: pyproject.toml setup.sh constraints/py39.txt constraints/current.txt
+.venv/has-base: pyproject.toml setup.sh constraints/py39.txt constraints/current.txt
 	@./setup.sh
 
-setup: .venv/installed ## make .venv, install everything, create input_images/ and output_depth/
+.venv/has-%: .venv/has-base
+	@./setup.sh $*
+
+# What a target needs beyond the base: extras of pyproject.toml, added when it is first used
+needs = $(1:%=.venv/has-%)
+said  = $(if $(filter $(1) %=$(1),$(ARGS)),$(1))
+TESTS := serve batch int8 ray dev
+check:                                  $(call needs,serve lint)
+test test-all:                          $(call needs,$(TESTS))
+serve:                                  $(call needs,serve)
+batch:                                  $(call needs,batch $(call said,ray))
+package deploy invoke update undeploy:  $(call needs,aws)
+compile:                                $(call needs,$(call said,int8))
+bench:                                  $(call needs,bench $(call said,int8) \
+                                            $(if $(filter load soak,$(ARGS)),serve) \
+                                            $(if $(filter batch fleet inputs kills,$(ARGS)),batch) \
+                                            $(if $(filter batch,$(ARGS)),ray))
+
+setup: .venv/has-base ## make .venv with what `make inference` needs; other targets add theirs
 	@mkdir -p input_images output_depth
 
-checkpoints: .venv/installed ## fetch official weights: MODEL=vits
+checkpoints: .venv/has-base ## fetch official weights: MODEL=vits
 	@$(PY) -m compile fetch $(or $(NAMED),--model vits)
 
-compile: .venv/installed ## checkpoint to artifacts: MODEL= TARGET= SIZES= BATCH= ARGS="--views 4"
+compile: .venv/has-base ## checkpoint to artifacts: MODEL= TARGET= SIZES= BATCH= ARGS="--views 4"
 	@$(PY) -m compile $(NAMED) --target $(TARGET) --sizes $(SIZES) --batch $(BATCH) \
 	    --seeded-fallback $(ARGS)
 
-plan: .venv/installed ## estimate Inf1 instances and dollars: MODEL=vits RATE=2000
+plan: .venv/has-base ## estimate Inf1 instances and dollars: MODEL=vits RATE=2000
 	@$(PY) -m compile plan $(or $(NAMED),--model vits) --rate $(RATE) $(ARGS)
 
-inference: .venv/installed ## input_images/ to output_depth/, compiling first if need be: MODEL= ARGS=
+inference: .venv/has-base ## input_images/ to output_depth/, compiling first if need be: MODEL= ARGS=
 	@$(PY) inference.py $(NAMED) $(ARGS)
 
-test: .venv/installed ## run the tests
-	@$(PY) -m pytest $(ARGS)
+test: .venv/has-base ## the tests that take minutes in all: ARGS="tests/test_photo.py -k jpeg"
+	@$(PY) -m pytest $(CORES) -m "not slow" $(ARGS)
 
-check: .venv/installed ## format, lint, types
+test-all: .venv/has-base ## every test: large models, real servers at length, fuzzing, kills
+	@$(PY) -m pytest $(CORES) $(ARGS)
+
+check: .venv/has-base ## format, lint, types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
-	@$(PY) -m mypy runtime exports compile serve apps
+	@$(PY) -m mypy runtime exports compile serve apps metric_depth
 
-bench: .venv/installed ## measure on this machine, about five minutes; ARGS="latency" for one, ARGS=--help for all
+bench: .venv/has-base ## measure on this machine, about five minutes; ARGS="latency" for one, ARGS=--help for all
 ifdef ARGS
 	@$(PY) -m benchmarks $(ARGS)
 else
@@ -56,31 +80,31 @@ else
 	@echo "beside other people's packages: make bench ARGS=latency; all there is: make bench ARGS=--help"
 endif
 
-evaluate: .venv/installed ## depth against ground truth: MODEL= ARGS="--dataset motorcycle"
+evaluate: .venv/has-base ## depth against ground truth: MODEL= ARGS="--dataset motorcycle"
 	@$(PY) -m metric_depth.evaluate $(NAMED) $(ARGS)
 
-train-demo: .venv/installed ## make the demo checkpoint again: ARGS="--resume"
+train-demo: .venv/has-base ## make the demo checkpoint again: ARGS="--resume"
 	@$(PY) -m metric_depth.train $(ARGS)
 
-serve: .venv/installed ## the HTTP service on what is in artifacts/, port 8080: MODEL=
+serve: .venv/has-base ## the HTTP service on what is in artifacts/, port 8080: MODEL=
 	@MODEL_DIR=$${MODEL_DIR:-artifacts} DEPTH_MODEL=$(if $(NAMED),$(MODEL)) $(PY) -m serve $(ARGS)
 
-batch: .venv/installed ## depth for many photos, restartable: ARGS="--input photos/ --output depth/"
+batch: .venv/has-base ## depth for many photos, restartable: ARGS="--input photos/ --output depth/"
 	@$(PY) -m serve.batch run $(if $(NAMED),--model $(MODEL)) $(ARGS)
 
-package: .venv/installed ## artifacts to model.tar.gz for SageMaker: ARGS="--artifact FOLDER"
+package: .venv/has-base ## artifacts to model.tar.gz for SageMaker: ARGS="--artifact FOLDER"
 	@$(PY) -m serve.sagemaker package $(ARGS)
 
-deploy: .venv/installed ## model.tar.gz to a SageMaker endpoint: ARGS="--help", docs/sagemaker.md
+deploy: .venv/has-base ## model.tar.gz to a SageMaker endpoint: ARGS="--help", docs/sagemaker.md
 	@$(PY) -m serve.sagemaker deploy $(ARGS)
 
-invoke: .venv/installed ## a photo to that endpoint: ARGS="--endpoint NAME --photo FILE --output FILE"
+invoke: .venv/has-base ## a photo to that endpoint: ARGS="--endpoint NAME --photo FILE --output FILE"
 	@$(PY) -m serve.sagemaker invoke $(ARGS)
 
-update: .venv/installed ## that endpoint to new settings, blue/green: ARGS=
+update: .venv/has-base ## that endpoint to new settings, blue/green: ARGS=
 	@$(PY) -m serve.sagemaker update $(ARGS)
 
-undeploy: .venv/installed ## delete that endpoint and all that belongs to it: ARGS="--endpoint NAME"
+undeploy: .venv/has-base ## delete that endpoint and all that belongs to it: ARGS="--endpoint NAME"
 	@$(PY) -m serve.sagemaker undeploy $(ARGS)
 
 clean: ## remove output_depth/ and nothing else

@@ -14,8 +14,9 @@ from typing import Optional
 
 from compile.fetch import local_checkpoint
 from compile.registry import MODELS, ModelSpec
-from runtime.artifact.folder import MANIFEST, Artifact, sha256_of
+from runtime.artifact.folder import MANIFEST, Artifact
 from runtime.errors import ArtifactError, InputError
+from runtime.files import sha256_of
 from runtime.photo.decode import photo_size
 from runtime.predict.choose import PHOTOS, SCENE, Choice, choose
 from runtime.predict.predictor import nearest_bucket

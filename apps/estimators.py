@@ -1,6 +1,7 @@
-"""What is judged: a registry model run eagerly, or compiled artifacts, behind one interface.
+"""An eager model or compiled artifacts behind one call.
 
-RGB uint8 (H, W, 3) in; float32 (H, W) on the photo's own pixels out, and what the numbers mean.
+RGB uint8 (H, W, 3) in; a prediction on the photo's own pixels out, which says what it is and where
+it comes from. The judge of every model runs them through here.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,27 +11,43 @@ from typing import Any, Optional
 
 import numpy as np
 
-from compile.registry import find_model
-from runtime.artifact.folder import find_artifacts, read_artifact
-from runtime.artifact.manifest import WeightsSpec
+from compile.registry import ModelSpec, find_model
+from runtime.artifact.manifest import InputSpec, OutputSpec, WeightsSpec
 from runtime.errors import InputError
 from runtime.photo.postprocess import resize_to_photo
+from runtime.photo.preprocess import network_size
+from runtime.predict.choose import PHOTOS, choose
+from runtime.predict.found import Prediction, Provenance
 from runtime.predict.predictor import Predictor
+from runtime.scene.focal import check_focal_px, focal_of_input, metres, refuse_useless_focal
 from runtime.scene.views import make_view
 
 SEEDED = "-seeded"  # at the end of a label: the weights are random
 
+Predict = Callable[[np.ndarray, Optional[float]], Prediction]
+
 
 @dataclass(frozen=True)
 class Estimator:
-    """A model ready to run. ``label`` goes into file names, ``facts`` into the report."""
+    """A model ready to run. ``label`` goes into file names, ``facts`` into reports."""
 
     model: str
     label: str
     kind: str
     weights: WeightsSpec
-    predict: Callable[[np.ndarray], np.ndarray]
+    predict: Predict
     facts: dict[str, Any]
+
+    def __call__(self, rgb: np.ndarray, focal_px: Optional[float] = None) -> Prediction:
+        """Estimate the depth of one photo.
+
+        Args:
+            rgb: uint8 (H, W, 3).
+            focal_px: of its camera, in pixels of the photo, for da3metric-large.
+        Raises:
+            InputError: not a photo, or a focal length that is wrong or does nothing.
+        """
+        return self.predict(rgb, focal_px)
 
 
 def eager_estimator(
@@ -58,46 +75,85 @@ def eager_estimator(
     where = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     job = CompileJob(spec.name, checkpoint=checkpoint, seeded="always" if seeded else "never")
     model, weights = load_model(spec, find_weights(job, spec))
-    model = model.to(where)
     label = spec.name if checkpoint is None else f"{spec.name}-{checkpoint.stem}"
-    label += SEEDED if weights.seeded else ""
     facts = {"how": f"eager float32 on {where}", "short_side": short_side}
     if where == "cuda":
         facts["gpu"] = torch.cuda.get_device_name()
+    predict = _eager_v2 if spec.family == "v2" else _eager_v3
+    return Estimator(
+        model=spec.name,
+        label=label + (SEEDED if weights.seeded else ""),
+        kind=spec.kind,
+        weights=weights,
+        predict=predict(spec, model.to(where), weights, short_side),
+        facts=facts,
+    )
 
-    def predict(rgb: np.ndarray) -> np.ndarray:
-        if spec.family == "v2":
-            return model.infer_image(rgb[..., ::-1], short_side)  # it takes BGR, as OpenCV reads
+
+def _eager_v2(spec: ModelSpec, model: Any, weights: WeightsSpec, short_side: int) -> Predict:
+    def predict(rgb: np.ndarray, focal_px: Optional[float] = None) -> Prediction:
+        refuse_useless_focal(spec.name, False, focal_px is not None)
+        photo_hw = (rgb.shape[0], rgb.shape[1])
+        return Prediction(
+            depth=model.infer_image(rgb[..., ::-1], short_side),  # it takes BGR, as OpenCV reads
+            output=spec.output,
+            provenance=Provenance(spec.name, weights),
+            input=InputSpec(network_size(photo_hw, short_side)),
+            photo_hw=photo_hw,
+        )
+
+    return predict
+
+
+def _eager_v3(spec: ModelSpec, model: Any, weights: WeightsSpec, short_side: int) -> Predict:
+    import torch
+
+    def predict(rgb: np.ndarray, focal_px: Optional[float] = None) -> Prediction:
+        metric_focal_px = spec.metric_focal_px
+        refuse_useless_focal(spec.name, metric_focal_px is not None, focal_px is not None)
+        check_focal_px(focal_px)
         view = make_view(rgb, short_side, "lower_bound_resize")
+        where = next(model.parameters()).device
         with torch.no_grad():
             found = model(torch.from_numpy(view.tensor()[None, None]).to(where))
-        return resize_to_photo(found["depth"][0, 0].cpu().numpy(), view.photo_hw)
+        depth = resize_to_photo(found["depth"][0, 0].cpu().numpy(), view.photo_hw)
+        output = spec.output
+        if focal_px is not None and metric_focal_px is not None:
+            focal = focal_of_input(focal_px, view.photo_hw, view.size_hw)
+            depth, output = metres(depth, np.asarray(focal), metric_focal_px), OutputSpec("depth_m")
+        return Prediction(
+            depth=depth,
+            output=output,
+            provenance=Provenance(spec.name, weights),
+            input=InputSpec(view.size_hw, resize="bytes"),
+            photo_hw=view.photo_hw,
+            focal_px=focal_px,
+        )
 
-    return Estimator(spec.name, label, spec.kind, weights, predict, facts)
+    return predict
 
 
-def artifact_estimator(paths: Sequence[Path], device: str) -> Estimator:
+def artifact_estimator(paths: Sequence[Path], device: str, model: str = "") -> Estimator:
     """Compiled artifacts of one model, one or several sizes of it, as the main job runs them.
 
     Args:
         paths: artifacts, or folders of them.
         device: auto, cpu or cuda.
+        model: which one; empty if there is only one.
     Raises:
-        ArtifactError: no artifact there, a damaged one, or several that do not belong together.
+        ArtifactError: no artifact there, a damaged one, or several models.
     """
-    folders = [found for path in paths for found in find_artifacts(path) or [path]]
-    predictor = Predictor([read_artifact(folder) for folder in folders], device)
+    predictor = Predictor(choose(paths, model, PHOTOS).artifacts, device)
     manifest = predictor.artifacts[0].manifest
     facts = {
         "how": f"compiled, {manifest.target} {manifest.precision}",
         "artifacts": {artifact.manifest.name: artifact.digest for artifact in predictor.artifacts},
     }
-    label = f"{manifest.model}-{manifest.target}{SEEDED if manifest.weights.seeded else ''}"
     return Estimator(
-        manifest.model,
-        label,
-        predictor.output.kind,
-        manifest.weights,
-        lambda rgb: predictor(rgb).depth,
-        facts,
+        model=manifest.model,
+        label=f"{manifest.model}-{manifest.target}{SEEDED if manifest.weights.seeded else ''}",
+        kind=predictor.output.kind,
+        weights=manifest.weights,
+        predict=predictor,
+        facts=facts,
     )

@@ -1,9 +1,7 @@
 """python -m benchmarks: measure, print a table, keep the numbers, rewrite the documentation."""
 
 import argparse
-import importlib
 import json
-import logging
 import shlex
 import sys
 import time
@@ -11,14 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
-from benchmarks.commands import COMMANDS, menu
+from benchmarks.commands import NAMES, load, menu, page_of, section_of
 from benchmarks.document import DOCS, RESULTS, update_page
-from benchmarks.machine import describe_machine, machine_line, slug
-from runtime.errors import DepthError
+from benchmarks.machine import machine_line, slug
+from runtime.command_line import run_command
+from runtime.files import write_whole
+from runtime.machine import describe_machine
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+def build_parser(asked: Optional[str] = None) -> argparse.ArgumentParser:
+    """The command line.
+
+    Args:
+        asked: the command whose options are wanted; the others are names in a menu.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         usage="%(prog)s COMMAND [options]",
@@ -27,58 +31,63 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"{menu()}\n\neach has its own --help: python -m benchmarks latency --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--input", type=Path, default=Path("input_images"), help="photos; default input_images/"
-    )
-    shared.add_argument("--json", type=Path, metavar="FILE", help="where the numbers go")
-    shared.add_argument("--doc", action="store_true", help="rewrite the table in docs/ too")
     # no help here: the menu lists them in groups
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", help="one of those below"
     )
-    for command in COMMANDS.values():
-        own = commands.add_parser(
-            command.name,
-            parents=[shared],
-            prog=f"python -m benchmarks {command.name}",
-            description=command.description,
-            epilog=f"example: python -m benchmarks {command.name} {command.example}",
-        )
-        for option in command.options:
-            own.add_argument(option.flag, **option.settings)
+    for name in NAMES:
+        own = commands.add_parser(name, prog=f"python -m benchmarks {name}")
+        if name == asked:
+            _add_options(own, name)
     return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
+    """The options of all benchmarks, then a benchmark's own."""
+    module = load(name)
+    parser.description = module.DESCRIPTION
+    parser.epilog = f"example: python -m benchmarks {name} {module.EXAMPLE}"
+    parser.add_argument(
+        "--input", type=Path, default=Path("input_images"), help="photos; default input_images/"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the numbers go")
+    parser.add_argument("--doc", action="store_true", help="rewrite the table in docs/ too")
+    module.add_options(parser)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    args = build_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    machine = describe_machine()  # before the run: its load average must not be our own
     words = shlex.join(["python", "-m", "benchmarks", *arguments])
-    command = COMMANDS[args.command]
-    page, section = DOCS / command.page, command.section(args, slug(machine))
-    try:
-        if args.doc:
-            update_page(page, section)  # minutes before it is needed: fails now if it must
-        module = importlib.import_module(f"benchmarks.{command.module}")
-        numbers = command.measure(module, args)
-        text = f"{command.table(module, numbers)}\n\n{machine_line(machine, words)}\n"
-        print(text)
-        file = args.json or RESULTS / f"{args.command}-{time.strftime('%Y%m%d-%H%M%S')}.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        facts = {"command": words, "machine": machine, **numbers}
-        file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        print(file)
-        if args.doc:
-            command.after(module, numbers)
-            update_page(page, section, text)
-            print(page)
-    except DepthError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    parser = build_parser(arguments[0] if arguments else None)
+    return run_command(parser, lambda args: run(args, words), arguments)
+
+
+def run(args: argparse.Namespace, words: str) -> None:
+    """Measure as the command line says.
+
+    Args:
+        words: the command line, for whoever measures it again.
+    Raises:
+        DepthError: what the benchmark says, or docs/ has no place for its table.
+    """
+    machine = describe_machine()  # before the run: its load average must not be our own
+    module = load(args.command)
+    page, section = DOCS / page_of(module), section_of(module, args, slug(machine))
+    if args.doc:
+        update_page(page, section)  # minutes before it is needed: fails now if it must
+    numbers = module.measure(args)
+    text = f"{module.table(numbers)}\n\n{machine_line(machine, words)}\n"
+    print(text)
+    file = args.json or RESULTS / f"{args.command}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    facts = {"command": words, "machine": machine, **numbers}
+    write_whole(file, (json.dumps(facts, indent=2) + "\n").encode())
+    print(file)
+    if args.doc:
+        if hasattr(module, "draw"):
+            module.draw(numbers)
+        update_page(page, section, text)
+        print(page)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ again on a tensor that is ready. The loop is that of ``upstream_loop``, with the
 take turns.
 """
 
+import argparse
 import logging
 import statistics
 import subprocess
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.document import markdown_table
+from benchmarks.options import SERVED, add_number, add_rounds
 from benchmarks.photos import FULL_HD_HW, write_photos
 from benchmarks.upstream_loop import Network, upstream_loop
 from runtime.artifact.folder import read_artifact
@@ -27,10 +29,17 @@ from runtime.errors import ArtifactError
 from runtime.photo.decode import read_photo
 from runtime.predict.predictor import Predictor, Prepared
 from runtime.storage import Folder
-from serve.batch.job import JOB
+from serve.batch.job_folder import JobFolder
 from serve.batch.records import read_records
 
 log = logging.getLogger(__name__)
+
+ABOUT = "images/s of a batch job, local and on Ray, against its engine alone"
+DESCRIPTION = (
+    "Full HD photos through serve.batch, its engine alone, and upstream's loop on the same "
+    "engine, in turns."
+)
+EXAMPLE = f"--artifact {SERVED}"
 
 BARE, LOCAL, RAY, LOOP = "engine alone", "batch job, local", "batch job, Ray", "upstream's loop"
 
@@ -45,7 +54,22 @@ class BatchBench:
     rounds: int = 3
 
 
-def measure(bench: BatchBench) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads."""
+    parser.add_argument(
+        "--artifact", type=Path, nargs="+", default=[SERVED], help=f"default {SERVED}"
+    )
+    add_number(parser, "--photos", 60, "a round")
+    add_rounds(parser, 3)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """As ``time_artifact``, one artifact after the other."""
+    benches = [BatchBench(one, args.input, args.photos, args.rounds) for one in args.artifact]
+    return {"artifacts": [time_artifact(bench) for bench in benches]}
+
+
+def time_artifact(bench: BatchBench) -> dict[str, Any]:
     """Images a second of each side and round.
 
     Raises:
@@ -81,7 +105,11 @@ def measure(bench: BatchBench) -> dict[str, Any]:
 
 
 def table(numbers: dict[str, Any]) -> str:
-    """The numbers of ``measure`` as Markdown."""
+    """The numbers of ``measure`` as Markdown, a table for each artifact."""
+    return "\n\n".join(map(_table, numbers["artifacts"]))
+
+
+def _table(numbers: dict[str, Any]) -> str:
     rates, rows = numbers["images_s"], []
     for name, found in rates.items():
         cells = [name, f"{statistics.median(found):.2f}"]
@@ -126,7 +154,9 @@ def _as_network(predictor: Predictor) -> Network:
 
     def network(tensor: torch.Tensor) -> torch.Tensor:
         array = tensor.numpy()
-        ((depth, _),) = predictor.infer([Prepared(array, array.shape[2:], 0, {})])
+        ((depth, _),) = predictor.infer(
+            [Prepared(tensor=array, photo_hw=array.shape[2:], bucket=0, seconds={})]
+        )
         return torch.from_numpy(depth)[None]
 
     return network
@@ -148,6 +178,6 @@ def _job(bench: BatchBench, root: Path, number: int, engine: str) -> tuple[float
     seconds = time.perf_counter() - start
     if done.returncode:
         raise ArtifactError(f"the job ended with {done.returncode}: {done.stderr[-500:]}")
-    finished = sorted(record.finished for record in read_records(Folder(output), JOB))
+    finished = sorted(record.finished for record in read_records(JobFolder(Folder(output))))
     worked = finished[-1] - finished[0]
     return (len(finished) - 1) / worked, seconds - worked

@@ -5,6 +5,7 @@ buckets squeezes the photo into the shape that the predictor would choose. Every
 compiled graph equals the eager model at its shape, which the compile stage checks each time.
 """
 
+import argparse
 import itertools
 import logging
 import math
@@ -12,7 +13,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ import torch
 from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
 from benchmarks.machine import OthersMeter
+from benchmarks.options import add_model
 from compile.checkpoint import load_model
 from compile.deploy import deployment_form
 from compile.fetch import local_checkpoint
@@ -35,6 +37,14 @@ from runtime.photo.preprocess import network_size, photo_to_tensor
 from runtime.predict.predictor import nearest_bucket
 
 log = logging.getLogger(__name__)
+
+ABOUT = "depth through fixed shapes against the photo's own shape"
+DESCRIPTION = (
+    "Compare depth through one, three and five fixed shapes with depth at the photo's own aspect "
+    "ratio, and time each shape. Eager; nothing is compiled."
+)
+EXAMPLE = "--checkpoint depth_anything_v2_vits.pth"
+PAGE = "buckets.md"
 
 Size = tuple[int, int]
 
@@ -52,19 +62,33 @@ TIMED_ROUNDS = 3
 YARDSTICK = INPUT_SIZE + PATCH_SIZE
 
 
-def study(model_name: str, checkpoint: Optional[Path], source: Path) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads."""
+    add_model(parser, "vits", list(MODELS))
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="weights; default: those here, else seeded",
+    )
+
+
+def section(args: argparse.Namespace, slug: str) -> str:
+    """The same on every machine: what is compared is depth."""
+    return str(args.command)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Compare every photo, in every crop, through every set of buckets with its native shape.
 
-    Args:
-        checkpoint: the weights; None takes those of the model that are here, else seeded ones.
     Returns:
         a row for each crop and set, and the cost of each bucket.
     Raises:
         InputError: no photos. CheckpointError: weights that do not fit.
     """
-    photos = find_photos(source)
-    spec = find_model(model_name)
-    model, weights = load_model(spec, checkpoint or local_checkpoint(spec))
+    photos = find_photos(args.input)
+    spec = find_model(args.model)
+    model, weights = load_model(spec, args.checkpoint or local_checkpoint(spec))
     cost = _cost(model, sorted({size for sizes in SETS.values() for size in sizes}))
     rows: list[dict[str, Any]] = []
     for number, (photo, aspect_wh) in enumerate(itertools.product(photos, ASPECTS_WH), start=1):
@@ -73,7 +97,7 @@ def study(model_name: str, checkpoint: Optional[Path], source: Path) -> dict[str
             rows.append({"photo": photo.name, "aspect": "{}:{}".format(*aspect_wh), **row})
         log.info("%d of %d crops", number, len(photos) * len(ASPECTS_WH))
     return {
-        "model": model_name,
+        "model": spec.name,
         "weights": {"source": weights.source, "file": weights.file, "sha256": weights.sha256},
         "photos": [photo.name for photo in photos],
         "sets": {name: list(sizes) for name, sizes in SETS.items()},
@@ -83,7 +107,7 @@ def study(model_name: str, checkpoint: Optional[Path], source: Path) -> dict[str
 
 
 def table(numbers: dict[str, Any]) -> str:
-    """The numbers of ``study`` as Markdown: agreement, then cost."""
+    """The numbers of ``measure`` as Markdown: agreement, then cost."""
     names = ["yardstick", *SETS]
     aspects = list(dict.fromkeys(row["aspect"] for row in numbers["rows"]))
     lines = []

@@ -4,16 +4,17 @@ Models, targets and precisions in. Every compile and every start is a process of
 compile is the command of the README, the start loads the artifact and answers once.
 """
 
+import argparse
 import json
 import logging
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.document import markdown_table
+from benchmarks.options import SQUARE_HW, add_models, add_precisions, add_targets
 from benchmarks.spent import run
 from compile.targets import target_module
 from runtime.artifact.folder import read_artifact
@@ -21,7 +22,13 @@ from runtime.engines import available
 
 log = logging.getLogger(__name__)
 
-MODELS = ("demo", "vits")
+ABOUT = "seconds and memory of a compile, and of an artifact's start"
+DESCRIPTION = (
+    "Compile each model for each target with seeded weights, then load what came of it and answer "
+    "once; every one of them in a process of its own."
+)
+EXAMPLE = "--models demo vits --targets openvino onnx --doc"
+
 TARGETS = ("openvino", "onnx", "torchscript")
 STARTS = 3  # of each artifact; medians count
 # The library is imported before memory is looked at: it is there once, whatever is loaded
@@ -58,21 +65,24 @@ print(json.dumps({**seconds, "load_mib": added, "mapped_mib": mapped}))
 """
 
 
-def measure(
-    models: Sequence[str],
-    targets: Sequence[str],
-    precisions: Sequence[str],
-    size_hw: tuple[int, int],
-) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads."""
+    add_models(parser, "demo", "vits")
+    add_targets(parser, *TARGETS)
+    add_precisions(parser, "f32")
+
+
+def measure(args: argparse.Namespace, size_hw: tuple[int, int] = SQUARE_HW) -> dict[str, Any]:
     """Compile each model for each target in each precision it has; start what came of it.
 
     Raises:
         DepthError: a compile or a start failed.
     """
     cases = []
-    for model in models:
-        for target in filter(available, targets):
-            for precision in (p for p in precisions if p in target_module(target).PRECISIONS):
+    for model in args.models:
+        for target in filter(available, args.targets):
+            known = target_module(target).PRECISIONS
+            for precision in (name for name in args.precisions if name in known):
                 log.info("%s, %s, %s", model, target, precision)
                 with tempfile.TemporaryDirectory(prefix="compiling-") as folder:
                     cases.append(_case(model, target, precision, size_hw, folder))

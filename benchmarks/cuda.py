@@ -5,6 +5,7 @@ network's matrix products would take at the rate of one large bfloat16 product, 
 run. ``device="cpu"`` runs the same steps at the speed of a processor: for tests, not for numbers.
 """
 
+import argparse
 import copy
 import gc
 import logging
@@ -23,6 +24,7 @@ from torch import nn
 
 from benchmarks.document import markdown_table
 from benchmarks.limit import traced
+from benchmarks.options import SQUARE_HW, add_models, add_rounds
 from benchmarks.rounds import interleave
 from compile.checkpoint import load_model
 from compile.job import CompileJob, compile_model
@@ -30,17 +32,26 @@ from compile.parity import compare, parity_inputs
 from compile.registry import find_model
 from compile.stages import stages_of
 from compile.targets import torchscript
-from compile.targets.source import Source
+from compile.targets.source import GraphSource
 from compile.trace import trace
 from depth_anything_3.model import DepthAnything3Net
 from depth_anything_v2.config import ENCODERS
 from layers.vit import VITS
 from runtime.artifact.manifest import InputSpec, StageSpec
+from runtime.command_line import positive
 from runtime.engines.cuda import DeviceCall
 from runtime.errors import InputError
 from runtime.predict.scenes import SceneEngine
 
 log = logging.getLogger(__name__)
+
+ABOUT = "our graphs on a CUDA device, beside torch.compile and transformers"
+DESCRIPTION = (
+    "Graphs in float32, bfloat16 and float16 against the eager network under torch.compile and, "
+    "where it is installed, transformers' network, in interleaved rounds, and all against the "
+    "device's own rate of products. Needs a CUDA device."
+)
+EXAMPLE = "--models vits --batches 1 32 --doc"
 
 PRODUCT = {"cuda": 8192, "cpu": 256}  # rows of the product that stands for the limit
 PRODUCTS = 10  # a measurement of it
@@ -58,7 +69,7 @@ class CudaJob:
     models: tuple[str, ...] = ("vits", "vitl", "da3-small")
     batches: tuple[int, ...] = (1, 8, 32)
     precisions: tuple[str, ...] = ("f32", "bf16", "f16")
-    size_hw: tuple[int, int] = (518, 518)
+    size_hw: tuple[int, int] = SQUARE_HW
     rounds: int = 5
     device: str = "cuda"
     torch_compile: bool = True
@@ -85,7 +96,32 @@ class Sides:
         self.runs[name] = (calls * self.batch, run)
 
 
-def measure(job: CudaJob) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads."""
+    default = CudaJob()
+    add_models(parser, *default.models)
+    parser.add_argument(
+        "--batches",
+        type=positive,
+        nargs="+",
+        default=list(default.batches),
+        metavar="B",
+        help=" ".join(map(str, default.batches)),
+    )
+    add_rounds(parser, default.rounds)
+
+
+def section(args: argparse.Namespace, slug: str) -> str:
+    """The same on every processor: it is the GPU that counts."""
+    return str(args.command)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """As ``time_models``."""
+    return time_models(CudaJob(tuple(args.models), tuple(args.batches), rounds=args.rounds))
+
+
+def time_models(job: CudaJob) -> dict[str, Any]:
     """Time every model in every batch.
 
     Raises:
@@ -157,7 +193,9 @@ def _photo_sides(
     for precision in job.precisions:
         # of a copy, since a form shares its model's weights, and they are moved
         (stage,) = stages_of(copy.deepcopy(model), spec, find_model(name).output)
-        form, _ = torchscript.form_of(Source(name, stage, spec, precision=precision))
+        form, _ = torchscript.form_of(
+            GraphSource(name=name, stage=stage, input=spec, precision=precision)
+        )
         graph = trace(form.to(job.device), device_image).module
         side = f"{OURS}{precision}"
         (host, again), (second, _) = (_calls(graph, stage.described(""), job.device) for _ in "12")
@@ -196,9 +234,14 @@ def _scene_sides(
     expected = eager(torch.float32)
     for precision in job.precisions:
         what = CompileJob(
-            name, "torchscript", (job.size_hw,), 1, scratch, seeded="always", device=job.device,
+            model=name,
+            target="torchscript",
+            sizes_hw=(job.size_hw,),
+            output=scratch,
+            seeded="always",
+            device=job.device,
             precision=precision,
-        )  # fmt: skip
+        )
         (artifact,) = compile_model(what)
         engine = SceneEngine(artifact, job.device)
         side = f"{OURS}{precision}, host to host"

@@ -5,6 +5,7 @@ installed beside, without what it does not need for this, and runs in a process 
 it has the same name as our room.
 """
 
+import argparse
 import logging
 import statistics
 import sys
@@ -17,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.document import markdown_table
+from benchmarks.options import VIEW_HW, add_model, add_rounds
 from benchmarks.peers import install
 from benchmarks.peers.process import Peer
 from benchmarks.rounds import interleave
@@ -27,6 +29,13 @@ from runtime.engines import available
 from runtime.predict.scenes import SceneEngine
 
 log = logging.getLogger(__name__)
+
+ABOUT = "Depth Anything 3 against the PyPI package's own network"
+DESCRIPTION = (
+    "One view at 280x504 through the package depth-anything-3, our eager network and our graphs, "
+    "in interleaved rounds. Installs the package beside, once (torch 2 only)."
+)
+EXAMPLE = "--rounds 5 --doc"
 
 PEER = "depth-anything-3==0.1.1"
 NEEDS = ("omegaconf==2.3.0", "addict==2.4.0", "einops==0.8.1")
@@ -50,11 +59,17 @@ def start(model: DepthAnything3, image: np.ndarray, scratch: Path) -> Peer:
     return Peer(Path(sys.executable), "da3.py", words, scratch / "depth.npy", folder)
 
 
-def measure(name: str, size_hw: tuple[int, int], rounds: int) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads."""
+    add_model(parser, "da3-small", ["da3-small", "da3-base", "da3-large"])
+    add_rounds(parser)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Time the package's network, our eager one and our graphs in turns."""
-    model = DepthAnything3(name)
+    model = DepthAnything3(args.model)
     fill_seeded(model)
-    image = np.random.RandomState(0).randn(1, 1, 3, *size_hw).astype(np.float32)
+    image = np.random.RandomState(0).randn(1, 1, 3, *VIEW_HW).astype(np.float32)
     tensor = torch.from_numpy(image)
     found: dict[str, np.ndarray] = {}
     with (
@@ -64,19 +79,25 @@ def measure(name: str, size_hw: tuple[int, int], rounds: int) -> dict[str, Any]:
         sides: dict[str, tuple[int, Any]] = {UPSTREAM: (CALLS, lambda: peer.run(CALLS))}
         sides["ours, eager"] = (CALLS, lambda: found.update(eager=_eager(model, tensor)))
         for target in filter(available, TARGETS):
-            job = CompileJob(name, target, (size_hw,), output=Path(folder), seeded="always")
+            job = CompileJob(
+                model=args.model,
+                target=target,
+                sizes_hw=(VIEW_HW,),
+                output=Path(folder),
+                seeded="always",
+            )
             (artifact,) = compile_model(job)
             engine = SceneEngine(artifact, "cpu")
             sides[f"ours, {target}"] = (
                 CALLS,
                 lambda run=engine, key=target: found.update({key: _scene(run, image[0])}),
             )
-        seconds, others, rounds_run = interleave(sides, rounds)
+        seconds, others, rounds_run = interleave(sides, args.rounds)
         expected = peer.depth()[0, 0]
     return {
-        "model": name,
-        "size_hw": list(size_hw),
-        "rounds": rounds,
+        "model": args.model,
+        "size_hw": list(VIEW_HW),
+        "rounds": args.rounds,
         "rounds_run": rounds_run,
         "others_share": others,
         "peer": {"package": PEER, **peer.facts},

@@ -5,6 +5,7 @@ small network, which leaves them their own detail; and enlarged to 1080p and 12 
 the network's usual sizes.
 """
 
+import argparse
 import logging
 import statistics
 import tempfile
@@ -25,22 +26,30 @@ from runtime.predict.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
+ABOUT = "what decoding JPEG files smaller does to the depth"
+DESCRIPTION = "Depth of the demo network from JPEG files decoded in full and smaller."
+EXAMPLE = "--doc"
+
 SMALL_HW = ((126, 126), (126, 168), (168, 126))
 ENLARGED = {"enlarged to 1080p": FULL_HD_HW, "enlarged to 12 MP": TWELVE_MP_HW}
 PHOTOS = 8
 QUALITY = 95
 
 
-def measure(source: Path) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """None but those of all benchmarks."""
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """How far depth from a reduced decode is from that of a full one, for each kind of photo."""
     usual = find_model(DEMO).usual_sizes
     with tempfile.TemporaryDirectory(prefix="decode-") as scratch:
         root = Path(scratch)
-        shipped = _as_jpeg(source, root / "shipped")
+        shipped = _as_jpeg(args.input, root / "shipped")
         cases = [_case("as shipped", shipped, _predictor(SMALL_HW, root))]
         predictor = _predictor(usual, root)
         for name, size_hw in ENLARGED.items():
-            photos = write_photos(source, root / name, PHOTOS, size_hw)
+            photos = write_photos(args.input, root / name, PHOTOS, size_hw)
             cases.append(_case(name, photos, predictor))
     return {"model": DEMO, "cases": cases}
 
@@ -66,7 +75,13 @@ def table(numbers: dict[str, Any]) -> str:
 
 
 def _predictor(sizes_hw: tuple[tuple[int, int], ...], folder: Path) -> Predictor:
-    return Predictor(list(compile_model(CompileJob(DEMO, "openvino", sizes_hw, output=folder))))
+    return Predictor(
+        list(
+            compile_model(
+                CompileJob(model=DEMO, target="openvino", sizes_hw=sizes_hw, output=folder)
+            )
+        )
+    )
 
 
 def _case(name: str, photos: Sequence[Path], predictor: Predictor) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from runtime.errors import InputError
+from runtime.files import write_whole
 
 DOCS = Path("docs")
 RESULTS = Path("benchmarks/results")
@@ -43,7 +44,7 @@ def update_page(file: Path, name: str, body: Optional[str] = None) -> None:
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
     if body is not None:
-        file.write_text(page, encoding="utf-8")
+        write_whole(file, page.encode())
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -6,6 +6,7 @@ turns, round after round; a first round, the warm-up, does not count. Neither do
 other processes took much of the processor: it is run again. The times themselves choose nothing.
 """
 
+import argparse
 import logging
 import statistics
 import subprocess
@@ -23,6 +24,7 @@ import torch
 from apps.folder import FolderJob, run_folder
 from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
+from benchmarks.options import add_artifacts, add_number, add_rounds
 from benchmarks.peak import peak_mib
 from benchmarks.photos import write_photos
 from benchmarks.rounds import interleave
@@ -32,6 +34,8 @@ from compile.parity import compare
 from compile.registry import find_model
 from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.artifact.folder import Artifact, read_artifact
+from runtime.artifact.manifest import PRECISIONS
+from runtime.command_line import positive
 from runtime.errors import ArtifactError, InputError
 from runtime.photo.decode import FULL, read_photo
 from runtime.photo.decode import REDUCED as SMALLER
@@ -39,6 +43,13 @@ from runtime.photo.find import find_photos
 from runtime.predict.predictor import Predictor
 
 log = logging.getLogger(__name__)
+
+ABOUT = "images/s of the main job against upstream's loop"
+DESCRIPTION = (
+    "Photos to files, vits at 518x518 with seeded weights: the main job on an OpenVINO artifact "
+    "against upstream's loop around the eager network, in interleaved rounds."
+)
+EXAMPLE = "--photos 4 --rounds 3"
 
 MODEL = "vits"
 MODEL_CALLS = 4  # of the network alone, a round
@@ -72,7 +83,53 @@ class End2EndJob:
             raise InputError(f"photos={self.photos}, rounds={self.rounds}: all must be positive")
 
 
-def measure(job: End2EndJob) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads."""
+    add_artifacts(parser, "use, or compile into, this folder; default: a temporary one")
+    parser.add_argument(
+        "--side",
+        type=positive,
+        metavar="N",
+        help="JPEG photos enlarged to NxN; default: as shipped",
+    )
+    parser.add_argument(
+        "--precision",
+        default="f32",
+        choices=PRECISIONS[:2],
+        help="of the main job; default f32",
+    )
+    add_number(parser, "--photos", 8, "a round")
+    add_rounds(parser)
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="of both sides; default: each side's own choice",
+    )
+
+
+def section(args: argparse.Namespace, slug: str) -> str:
+    """One a size and precision, too, where photos are enlarged."""
+    enlarged = f"{args.side}x{args.side} {args.precision} " if args.side else ""
+    return f"end2end {enlarged}{slug}"
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """As ``time_sides``."""
+    return time_sides(
+        End2EndJob(
+            source=args.input,
+            artifacts=args.artifacts,
+            photos=args.photos,
+            rounds=args.rounds,
+            threads=args.threads,
+            side=args.side,
+            precision=args.precision,
+        )
+    )
+
+
+def time_sides(job: End2EndJob) -> dict[str, Any]:
     """Run every side in turn, round after round.
 
     Returns:
@@ -187,7 +244,9 @@ def _sides(
     tensor = torch.from_numpy(prepared.tensor)
 
     def main_job(formats: tuple[str, ...], decode: str = FULL) -> Callable[[], None]:
-        job = FolderJob(photos[0].parent, root / "-".join(formats), formats, decode=decode)
+        job = FolderJob(
+            source=photos[0].parent, output=root / "-".join(formats), formats=formats, decode=decode
+        )
 
         def run() -> None:
             for outcome in run_folder(job, predictor):

@@ -4,6 +4,7 @@ Simulated jobs: the model's time on a core is estimated, the host's work is real
 What a larger machine needs is arithmetic from the two, and called so.
 """
 
+import argparse
 import logging
 import os
 import subprocess
@@ -13,24 +14,36 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from benchmarks.document import markdown_table
 from benchmarks.machine import OthersMeter
+from benchmarks.options import SQUARE_HW, add_model, add_number, add_scratch
 from benchmarks.photos import FULL_HD_HW, write_list, write_photos
 from compile.commands import traced_graphs
 from compile.job import CompileJob, compile_model
-from compile.resources import INSTANCES, Needs, needs_of
+from compile.registry import MODELS
+from compile.resources import Needs, needs_of
 from runtime.artifact.folder import Artifact
+from runtime.command_line import above_zero
+from runtime.engines.inferentia import INF1
 from runtime.errors import DepthError
 from serve.batch.job import SIMULATED, BatchJob
 from serve.batch.listing import list_inputs
 from serve.batch.photos import Photos
 from serve.batch.records import Record
 from serve.batch.run import Summary, run_job
-from serve.batch.simulated import SimulatedPredictor
+from serve.batch.simulated import simulated_predictor
 
 log = logging.getLogger(__name__)
+
+ABOUT = "simulated jobs of 1 to 64 NeuronCores: what the host needs"
+DESCRIPTION = (
+    "Measure the host's work a photo, run simulated batch jobs of 1, 4, 16 and 64 cores' worth of "
+    "workers, and say how many vCPUs a core needs."
+)
+EXAMPLE = "--model vits --seconds 6 --scratch /dev/shm"
+PAGE = "scale.md"
 
 CORES = (1, 4, 16, 64)
 SIZES_HW = (FULL_HD_HW, (480, 640))
@@ -58,37 +71,43 @@ class Attained:
     cost: float
 
 
-def measure(
-    model: str, size_hw: tuple[int, int], source: Path, seconds: float, scratch: Optional[Path]
-) -> dict[str, Any]:
-    """Time the host's stages, then jobs of more and more cores, then jobs that have no work.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads; the scratch folder is best in memory."""
+    add_model(parser, "vits", list(MODELS))
+    add_number(parser, "--seconds", 8, "a job", above_zero, "S")
+    add_scratch(parser)
 
-    Args:
-        source: folder of photos to enlarge.
-        seconds: of each job that counts.
-        scratch: folder to work in, best in memory; None: the system's own.
-    """
-    ((_, graph),) = traced_graphs(model, size_hw, 1, 1, [])
-    needs = needs_of(graph, model)
+
+def section(args: argparse.Namespace, slug: str) -> str:
+    """The same on every machine."""
+    return str(args.command)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Time the host's stages, then jobs of more and more cores, then jobs that have no work."""
+    ((_, graph),) = traced_graphs(args.model, SQUARE_HW, 1, 1, [])
+    needs = needs_of(graph, args.model)
     others = OthersMeter()
-    with tempfile.TemporaryDirectory(prefix="fleet-", dir=scratch) as name:
+    with tempfile.TemporaryDirectory(prefix="fleet-", dir=args.scratch) as name:
         root = Path(name)
-        artifact = _artifact(size_hw, root)
+        artifact = _artifact(SQUARE_HW, root)
         hosts = []
         for photo_hw in SIZES_HW:
             folder = root / f"{photo_hw[0]}"
-            write_photos(source, folder, PHOTOS, photo_hw)
+            write_photos(args.input, folder, PHOTOS, photo_hw)
             for formats in FORMATS:
                 stages = _stages(artifact, folder, formats, root)
                 jobs = {
-                    cores: asdict(_attained(artifact, folder, formats, cores, needs, seconds, root))
+                    cores: asdict(
+                        _attained(artifact, folder, formats, cores, needs, args.seconds, root)
+                    )
                     for cores in CORES
                 }
                 hosts.append(
                     {"photo_hw": photo_hw, "formats": formats, **asdict(stages), "jobs": jobs}
                 )
         tiny = _artifact(TINY_NETWORK_HW, root)
-        write_photos(source, root / "tiny", PHOTOS, TINY_HW)
+        write_photos(args.input, root / "tiny", PHOTOS, TINY_HW)
         least = _coordination(tiny, root / "tiny", root)
         shards = {count: _shards(tiny, root / "tiny", SHARED, count, root) for count in (1, 2)}
     return {
@@ -164,7 +183,7 @@ def _instances(numbers: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     header = ["instance", "vCPUs", "chips: images/s"]
     header += [f"{h['photo_hw'][1]}x{h['photo_hw'][0]}, {','.join(h['formats'])}" for h in hosts]
     rows = []
-    for one in INSTANCES:
+    for one in INF1:
         cells = []
         for host in hosts:
             fed = 1e3 * one.vcpus / cost_ms(host, numbers)
@@ -177,7 +196,13 @@ def _instances(numbers: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def _artifact(size_hw: tuple[int, int], root: Path) -> Artifact:
     """Of the smallest model: the host's work follows from the size alone."""
-    job = CompileJob("demo", "torchscript", (size_hw,), output=root / "graphs", seeded="fallback")
+    job = CompileJob(
+        model="demo",
+        target="torchscript",
+        sizes_hw=(size_hw,),
+        output=root / "graphs",
+        seeded="fallback",
+    )
     (artifact,) = compile_model(job)
     return artifact
 
@@ -185,8 +210,8 @@ def _artifact(size_hw: tuple[int, int], root: Path) -> Artifact:
 def _stages(artifact: Artifact, folder: Path, formats: tuple[str, ...], root: Path) -> Stages:
     """The least of some passes, one photo after the other, each stage for itself."""
     job = BatchJob(str(folder), str(root / "out"), formats=formats)
-    photos = Photos(job, "", job.open_output())
-    predictor = SimulatedPredictor([artifact], 0)
+    photos = Photos(job, "", job.open().output)
+    predictor = simulated_predictor([artifact], 0)
     found = []
     for _ in range(PASSES):
         load = write = 0.0

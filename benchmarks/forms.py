@@ -4,6 +4,7 @@ One process, interleaved rounds, seeded weights. "As it is" is the eager model's
 and converted like the other, with no rewrite at all.
 """
 
+import argparse
 import logging
 import statistics
 import tempfile
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.document import markdown_table
+from benchmarks.options import SQUARE_HW, add_rounds
 from benchmarks.rounds import interleave
 from compile.deploy import COMMON
 from compile.job import CompileJob, compile_model
@@ -21,30 +23,49 @@ from runtime.engines import load_engine
 
 log = logging.getLogger(__name__)
 
+ABOUT = "compiled graphs with and without the exact rewrites"
+DESCRIPTION = (
+    "Compile vits at 518x518 for torchscript and openvino, as it is and rewritten, and time the "
+    "four graphs in interleaved rounds."
+)
+EXAMPLE = "--rounds 5 --doc"
+
+MODEL = "vits"
 TARGETS = ("torchscript", "openvino")
 AS_IT_IS, REWRITTEN = "as it is", "rewritten"
 CALLS = 3  # of each side, a round
 
 
-def measure(model: str, size_hw: tuple[int, int], rounds: int) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads."""
+    add_rounds(parser)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Compile each target twice and time the graphs in turns."""
-    image = {"image": np.random.RandomState(0).randn(1, 3, *size_hw).astype(np.float32)}
+    image = {"image": np.random.RandomState(0).randn(1, 3, *SQUARE_HW).astype(np.float32)}
     with tempfile.TemporaryDirectory(prefix="forms-") as scratch:
         sides = {}
         for target in TARGETS:
             for form, without in ((AS_IT_IS, COMMON), (REWRITTEN, ())):
                 folder = Path(scratch) / form
                 job = CompileJob(
-                    model, target, (size_hw,), 1, folder, seeded="always", without=without
+                    model=MODEL,
+                    target=target,
+                    sizes_hw=(SQUARE_HW,),
+                    batch=1,
+                    output=folder,
+                    seeded="always",
+                    without=without,
                 )
                 (artifact,) = compile_model(job)
                 engine = load_engine(artifact.path, artifact.manifest, "cpu")
                 sides[f"{target}, {form}"] = (CALLS, lambda run=engine: _call(run, image))
-        seconds, others, rounds_run = interleave(sides, rounds)
+        seconds, others, rounds_run = interleave(sides, args.rounds)
     return {
-        "model": model,
-        "size_hw": list(size_hw),
-        "rounds": rounds,
+        "model": MODEL,
+        "size_hw": list(SQUARE_HW),
+        "rounds": args.rounds,
         "rounds_run": rounds_run,
         "others_share": others,
         "threads": torch.get_num_threads(),

@@ -3,6 +3,7 @@
 Every point is a process of its own, so that its peak is its own.
 """
 
+import argparse
 import json
 import logging
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 from benchmarks.document import DOCS, markdown_table
 from benchmarks.limit import traced
+from benchmarks.options import VIEW_HW, add_models
 from benchmarks.photos import write_photos
 from benchmarks.pictures import Panel, draw_bars, draw_lines
 from benchmarks.spent import run
@@ -23,10 +25,15 @@ from runtime.engines import available
 
 log = logging.getLogger(__name__)
 
+ABOUT = "time and memory against images, batch, views and model size, as pictures"
+DESCRIPTION = (
+    "Small runs, each in a process of its own. With --doc, draws docs/pictures/growth-*.png."
+)
+EXAMPLE = "--doc"
+
 PICTURES = DOCS / "pictures"
-SIZE_HW, VIEW_HW = (252, 252), (280, 504)
+SIZE_HW = (252, 252)
 IMAGES, BATCHES, VIEWS = (1, 16, 32, 64), (1, 4, 8, 16), (1, 4, 8, 16)
-MODELS = ("demo", "vits", "vitb", "vitl")
 TARGET, INSTEAD = "openvino", "torchscript"
 CALLS = 5  # of a graph, after a warm-up; the fastest counts
 # A graph, called some times: seconds of the fastest call, printed as JSON
@@ -66,12 +73,14 @@ print(json.dumps(time.perf_counter() - start))
 Point = dict[str, Any]  # what grows, name, seconds, peak_mib
 
 
-def measure(source: Path, models: Sequence[str]) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads; the models are those of the last picture."""
+    add_models(parser, "demo", "vits", "vitb", "vitl")
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Run all points.
 
-    Args:
-        source: folder of photos for the main job's.
-        models: of V2, for the last picture.
     Raises:
         DepthError: a run failed.
     """
@@ -80,16 +89,23 @@ def measure(source: Path, models: Sequence[str]) -> dict[str, Any]:
         scratch = Path(folder)
         return {
             "target": target,
-            "models": list(models),
-            "images": list(_images(source, target, scratch)),
+            "models": args.models,
+            "images": list(_images(args.input, target, scratch)),
             "batch": list(_batches(target, scratch)),
             "views": list(_views()),
-            "size": list(_models(models, target, scratch)),
+            "size": list(_models(args.models, target, scratch)),
         }
 
 
 def _compiled(model: str, target: str, batch: int, scratch: Path) -> str:
-    job = CompileJob(model, target, (SIZE_HW,), batch, scratch / "graphs", seeded="always")
+    job = CompileJob(
+        model=model,
+        target=target,
+        sizes_hw=(SIZE_HW,),
+        batch=batch,
+        output=scratch / "graphs",
+        seeded="always",
+    )
     (artifact,) = compile_model(job)
     return str(artifact.path)
 
@@ -140,7 +156,7 @@ def _point(place: float, name: str, seconds: float, peak_mib: float) -> Point:
 
 
 def table(numbers: dict[str, Any]) -> str:
-    """The numbers of ``measure`` as Markdown, with the pictures that ``draw_all`` makes."""
+    """The numbers of ``measure`` as Markdown, with the pictures that ``draw`` makes."""
     parts = []
     for name, (title, axis, _, text) in _charts(numbers).items():
         points = numbers[name]
@@ -156,7 +172,7 @@ def table(numbers: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def draw_all(numbers: dict[str, Any], folder: Path = PICTURES) -> None:
+def draw(numbers: dict[str, Any], folder: Path = PICTURES) -> None:
     """Write ``growth-images.png`` and the others."""
     for name, (_, axis, time_title, _) in _charts(numbers).items():
         points = numbers[name]

@@ -5,6 +5,7 @@ shapes, no wait for a device. It is watched from outside. Its results are remove
 million of them need eight gigabytes of blocks; the job does not look at them again.
 """
 
+import argparse
 import json
 import logging
 import os
@@ -14,38 +15,62 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from benchmarks.document import markdown_table
 from benchmarks.machine import resident_mib
+from benchmarks.options import add_number, add_scratch
 from benchmarks.photos import write_list, write_photos
 from compile.job import CompileJob, compile_model
 from runtime.errors import DepthError
-from serve.batch.job import JOB
-from serve.batch.run import SUCCESS
+from serve.batch.job_folder import JOB, SUCCESS
 
 log = logging.getLogger(__name__)
+
+ABOUT = "a batch job's memory against the number of its inputs, simulated"
+DESCRIPTION = (
+    "Run a simulated batch job of this many tiny photos to its end, and look at its memory from "
+    "outside."
+)
+EXAMPLE = "--count 100000 --scratch /dev/shm"
+PAGE = "scale.md"
 
 PHOTO_HW, NETWORK_HW = (16, 16), (14, 14)
 PHOTOS = 8
 EVERY_S = 1.0
 
 
-def measure(source: Path, count: int, scratch: Optional[Path]) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads; the scratch folder is best in memory."""
+    add_number(parser, "--count", 1_000_000)
+    add_scratch(parser)
+
+
+def section(args: argparse.Namespace, slug: str) -> str:
+    """The same on every machine."""
+    return str(args.command)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Run a job of this many inputs to its end.
 
-    Args:
-        source: folder of photos to make the tiny ones from.
-        scratch: folder to work in, best in memory; None: the system's own.
     Returns:
         samples (seconds, inputs done, MiB), and what ``_SUCCESS`` says.
     Raises:
         DepthError: the job failed.
     """
-    with tempfile.TemporaryDirectory(prefix="inputs-", dir=scratch) as name:
+    count = args.count
+    with tempfile.TemporaryDirectory(prefix="inputs-", dir=args.scratch) as name:
         root = Path(name)
-        names = write_list(root, write_photos(source, root / "photos", PHOTOS, PHOTO_HW), count)
-        list(compile_model(CompileJob("demo", "openvino", (NETWORK_HW,), output=root / "graphs")))
+        photos = write_photos(args.input, root / "photos", PHOTOS, PHOTO_HW)
+        names = write_list(root, photos, count)
+        list(
+            compile_model(
+                CompileJob(
+                    model="demo", target="openvino", sizes_hw=(NETWORK_HW,), output=root / "graphs"
+                )
+            )
+        )
         output = root / "depth"
         words = ["run", "--input", names, "--output", output, "--formats", "png16"]
         words += ["--artifact", root / "graphs", "--engine", "simulated", "--service-ms", "0"]

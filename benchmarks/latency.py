@@ -6,6 +6,7 @@ timed, each side's depth is compared with our eager model's. Beside them, in the
 processor's own limit is measured.
 """
 
+import argparse
 import contextlib
 import itertools
 import json
@@ -33,6 +34,7 @@ from benchmarks.limit import (
     sentence,
     traced,
 )
+from benchmarks.options import SQUARE_HW, add_model, add_number, add_precisions, add_rounds
 from benchmarks.peers import environment
 from benchmarks.peers.process import SCRIPTS, Peer, variables
 from benchmarks.rounds import interleave
@@ -43,11 +45,19 @@ from compile.registry import find_model
 from compile.targets import target_module
 from depth_anything_v2.config import ENCODERS
 from layers.vit import VITS
-from runtime.artifact.manifest import InputSpec
+from runtime.artifact.manifest import PRECISIONS, InputSpec
 from runtime.engines import available
 from runtime.errors import CompileError, DepthError, InputError, MissingDependency
 
 log = logging.getLogger(__name__)
+
+ABOUT = "one image, beside upstream, transformers, ONNX Runtime, OpenVINO"
+DESCRIPTION = (
+    "One image at 518x518 through our graphs and through other people's packages, each in an "
+    "environment of its own that is installed once, in interleaved rounds, and the processor's own "
+    "limit beside them."
+)
+EXAMPLE = "--model vits --rounds 5 --doc"
 
 MODELS = ("vits", "demo", "vitb")  # of upstream's classes, and not larger than all sides at once
 UPSTREAM = (
@@ -57,8 +67,8 @@ UPSTREAM = (
 TRANSFORMERS = ("torch==2.13.0", "numpy==2.4.6", "transformers==5.23.0")
 ONNXRUNTIME = ("onnxruntime==1.31.1", "numpy==2.4.6")
 OPENVINO = ("openvino==2026.4.1", "numpy==2.4.6")
-PRECISIONS = ("f32", "bf16", "int8")
-OURS = (("torchscript", ("f32",)), ("onnx", ("f32",)), ("openvino", PRECISIONS))
+COMPARED = ("f32", "bf16", "int8")
+OURS = (("torchscript", ("f32",)), ("onnx", ("f32",)), ("openvino", COMPARED))
 CALLS = 3  # of each side, a round
 SAME = 1e-3  # of the range: float32 sides that differ by more do not run the same network
 LIMIT = "matrix products"
@@ -73,12 +83,12 @@ class LatencyJob:
     """
 
     model: str = "vits"
-    size_hw: tuple[int, int] = (518, 518)
+    size_hw: tuple[int, int] = SQUARE_HW
     rounds: int = 5
     threads: int = 2
     wait_s: float = 10.0  # for quiet, before a round
     peers: bool = True
-    precisions: tuple[str, ...] = PRECISIONS
+    precisions: tuple[str, ...] = COMPARED
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
@@ -101,7 +111,37 @@ class Side:
         return self.name.startswith("ours")
 
 
-def measure(job: LatencyJob) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads."""
+    add_model(parser, "vits", ["vits", "demo", "vitb"])
+    add_rounds(parser)
+    add_number(parser, "--threads", 2, "of every side")
+    quiet = "for others to be quiet, before a round, seconds"
+    add_number(parser, "--wait", 10, quiet, float, "S")
+    parser.add_argument("--alone", action="store_true", help="without the others and the limit")
+    add_precisions(parser, *PRECISIONS)
+
+
+def section(args: argparse.Namespace, slug: str) -> str:
+    """One a model, too."""
+    return f"latency {args.model} {slug}"
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """As ``time_sides``."""
+    return time_sides(
+        LatencyJob(
+            model=args.model,
+            rounds=args.rounds,
+            threads=args.threads,
+            wait_s=args.wait,
+            peers=not args.alone,
+            precisions=tuple(args.precisions),
+        )
+    )
+
+
+def time_sides(job: LatencyJob) -> dict[str, Any]:
     """Time all sides in turns.
 
     Raises:
@@ -214,9 +254,9 @@ def _ours(job: LatencyJob, scratch: Path, left_out: dict[str, str]) -> Iterator[
         known = target_module(target).PRECISIONS if available(target) else ()
         for precision in (name for name in precisions if name in job.precisions and name in known):
             what = CompileJob(
-                job.model,
-                target,
-                (job.size_hw,),
+                model=job.model,
+                target=target,
+                sizes_hw=(job.size_hw,),
                 output=scratch / "artifacts",
                 seeded="always",
                 precision=precision,
@@ -284,7 +324,7 @@ def table(numbers: dict[str, Any]) -> str:
     ]
     if numbers["rates"]:
         parts.append(sentence(numbers["gflop"], numbers["rates"], numbers["least_s"]))
-    parts += [best_against_best(numbers, precision) for precision in PRECISIONS]
+    parts += [best_against_best(numbers, precision) for precision in COMPARED]
     parts += [f"Left out: {name}, since {why}." for name, why in numbers["left_out"].items()]
     return "\n\n".join(filter(None, parts))
 

@@ -5,6 +5,7 @@ artifact, in one run.
 this machine, clients too, so they share the processor with what they measure.
 """
 
+import argparse
 import contextlib
 import io
 import logging
@@ -25,13 +26,24 @@ import numpy as np
 
 from benchmarks.clients import Load, Request, closed_loop, fixed_rate, percentile
 from benchmarks.document import markdown_table
+from benchmarks.options import add_artifact, add_number, add_rounds
 from benchmarks.peers import install
 from runtime.artifact.folder import read_artifact
+from runtime.command_line import above_zero
 from runtime.errors import InputError
 from runtime.photo.decode import read_photo
+from runtime.photo.find import find_photos
 from runtime.predict.predictor import Predictor
 
 log = logging.getLogger(__name__)
+
+ABOUT = "the service at capacity, at three times that, and beside LitServe"
+DESCRIPTION = (
+    "Start the service on loopback, load it with closed loops and then with three times what it "
+    "can do, and do the same to LitServe with the same artifact. LitServe is installed beside, "
+    "once."
+)
+EXAMPLE = "--artifact artifacts/vits-518x518-b1-openvino"
 
 PEER = "litserve==0.2.16"
 BOUNDARY = "photo-boundary"
@@ -40,8 +52,18 @@ OURS, LITSERVE, BARE = "this service", "LitServe", "bare loop"
 TIMES_OVER = 3
 
 
-def measure(artifact: Path, photo: Path, seconds: float, rounds: int, peer: bool) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads."""
+    add_artifact(parser)
+    add_number(parser, "--seconds", 10, "a round", above_zero, "S")
+    add_rounds(parser, 3)
+    parser.add_argument("--alone", action="store_true", help="without LitServe")
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Closed loops in turns, then the overload of each side."""
+    artifact, seconds, rounds = args.artifact, args.seconds, args.rounds
+    photo = find_photos(args.input)[-1]
     body = photo.read_bytes()
     predictor = Predictor([read_artifact(artifact)], "cpu")
     predictor.warm_up()
@@ -49,7 +71,7 @@ def measure(artifact: Path, photo: Path, seconds: float, rounds: int, peer: bool
     with contextlib.ExitStack() as stack:
         ours, _ = stack.enter_context(our_service(artifact))
         sides[OURS] = _request(ours, "/v1/depth", body)
-        if peer:
+        if not args.alone:
             port = stack.enter_context(litserve(artifact))
             sides[LITSERVE] = _request(port, "/predict", body)
         closed: dict[str, list[Load]] = {name: [] for name in sides}

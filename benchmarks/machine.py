@@ -1,38 +1,12 @@
-"""What a measurement ran on: processor, versions, settings, date. Reads, never changes."""
+"""What a measurement ran on, for people; how busy others kept it; what a process holds.
 
-import datetime
+Reads, never changes. The facts themselves are ``runtime.machine``'s.
+"""
+
 import os
-import platform
-import re
 import time
 from pathlib import Path
 from typing import Any
-
-from runtime.optional import version_of
-
-PACKAGES = ("torch", "openvino", "numpy", "opencv-python-headless")
-# x86's products of bfloat16 and of int8; one with none of them computes in float32 instead.
-INSTRUCTIONS = ("avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
-# Environment variables that change how fast the same code runs.
-SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
-
-
-def describe_machine() -> dict[str, Any]:
-    """Facts for the JSON beside each table; ``load_1min`` is the load average just now."""
-    import torch
-
-    flags = _cpuinfo("flags").split()
-    return {
-        "cpu": cpu_name(_cpuinfo("model name") or platform.processor() or platform.machine()),
-        "instructions": [name for name in INSTRUCTIONS if name in flags],
-        "cores": os.cpu_count(),
-        "load_1min": round(os.getloadavg()[0], 2),
-        "torch_threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "versions": {name: version_of(name) for name in PACKAGES},
-        "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
-        "date": datetime.date.today().isoformat(),
-    }
 
 
 def machine_line(machine: dict[str, Any], command: str) -> str:
@@ -54,11 +28,6 @@ def slug(machine: dict[str, Any]) -> str:
     version = ".".join(machine["versions"]["torch"].split(".")[:2])
     settings = [f"{name}={value}" for name, value in machine["settings"].items()]
     return " ".join([f"torch {version}", *settings, "on", machine["cpu"]])
-
-
-def cpu_name(model: str) -> str:
-    """What a processor calls itself, without marks, clock and filler: ``Intel Xeon``."""
-    return " ".join(re.sub(r"\((R|TM)\)|\b(CPU|Processor)\b|@.*|\d+-Core", "", model).split())
 
 
 class OthersMeter:
@@ -125,12 +94,3 @@ def resident_mib(pid: int) -> float:
     """What a process holds in memory just now."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _cpuinfo(key: str) -> str:
-    """The first processor's entry; empty where there is none."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

@@ -3,17 +3,25 @@
 Each case runs in a process of its own, because a process's peak never falls again.
 """
 
+import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.document import markdown_table
+from benchmarks.options import VIEW_HW, add_model
 from benchmarks.spent import run
+from depth_anything_3.config import NETWORKS
+from runtime.command_line import positive
 
 log = logging.getLogger(__name__)
 
+ABOUT = "peak memory of Depth Anything 3 against the number of views"
+DESCRIPTION = "One eager pass over some views at 280x504, each in a process of its own."
+EXAMPLE = "--model da3-base --views 1 8 --doc"
+
+VIEWS = [1, 4, 16, 32]
 IN_MEMORY = (1, 8)  # max_views_in_memory
 CASE = """
 import json, resource, sys
@@ -30,17 +38,30 @@ print(json.dumps({"loaded_mib": loaded, "peak_mib": peak()}))
 """
 
 
-def measure(name: str, size_hw: tuple[int, int], views: Sequence[int]) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads."""
+    add_model(parser, "da3-small", list(NETWORKS))
+    parser.add_argument(
+        "--views",
+        type=positive,
+        nargs="+",
+        default=VIEWS,
+        metavar="N",
+        help=" ".join(map(str, VIEWS)),
+    )
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Run one pass for each number of views and each ``max_views_in_memory``."""
     cases = []
-    for count in views:
+    for count in args.views:
         for in_memory in IN_MEMORY:
-            log.info("%s, %d views, %d at once", name, count, in_memory)
-            words = [name, *map(str, (count, *size_hw, in_memory))]
+            log.info("%s, %d views, %d at once", args.model, count, in_memory)
+            words = [args.model, *map(str, (count, *VIEW_HW, in_memory))]
             spent = run([sys.executable, "-c", CASE, *words])
             facts = json.loads(spent.stdout.splitlines()[-1])
             cases.append({"views": count, "in_memory": in_memory, **facts})
-    return {"model": name, "size_hw": list(size_hw), "cases": cases}
+    return {"model": args.model, "size_hw": list(VIEW_HW), "cases": cases}
 
 
 def table(numbers: dict[str, Any]) -> str:

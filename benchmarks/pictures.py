@@ -1,10 +1,12 @@
 """Charts for the documents: panels side by side, each with one message. PNG files out."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime.files import write_whole
 from runtime.optional import require
 
 INK, GRID, COLOURS = "#222222", "#dddddd", ("#1f6f8b", "#b5543a")
@@ -85,8 +87,9 @@ def _charts(panels: Sequence[Panel], inches: float) -> tuple[Any, list[tuple[Any
 
 def _write(figure: Any, file: Path) -> None:
     figure.tight_layout()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, metadata={"Software": None})
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", metadata={"Software": None})
+    write_whole(file, picture.getvalue())
 
 
 def _short(value: float) -> str:

@@ -4,6 +4,7 @@ Crops of the shipped photos that no quantisation was fitted to, through one Open
 precision, and through the float32 graph left to OpenVINO's own bfloat16, as it is run by default.
 """
 
+import argparse
 import logging
 import statistics
 import tempfile
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.document import markdown_table
+from benchmarks.options import SQUARE_HW, add_models, add_precisions
 from benchmarks.photos import FULL_HD_HW, make_photos
 from compile.checkpoint import load_model
 from compile.fetch import local_checkpoint
@@ -27,6 +29,13 @@ from runtime.photo.preprocess import photo_to_tensor
 
 log = logging.getLogger(__name__)
 
+ABOUT = "what bf16 and int8 do to the depth"
+DESCRIPTION = (
+    "Depth of graphs in each precision against the eager float32 network's, on crops of the "
+    "photos. int8 is fitted first, which takes minutes."
+)
+EXAMPLE = "--models vits --precisions bf16 --doc"
+
 TARGET = "openvino"
 PLAIN = "f32's graph, bf16 by OpenVINO"
 PHOTOS = 16
@@ -35,19 +44,22 @@ PHOTOS = 16
 Run = Callable[[np.ndarray], np.ndarray]
 
 
-def measure(
-    models: Sequence[str], size_hw: tuple[int, int], precisions: Sequence[str], source: Path
-) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads."""
+    add_models(parser, "demo", "vits")
+    add_precisions(parser, "f32", "bf16", "int8")
+
+
+def measure(args: argparse.Namespace, size_hw: tuple[int, int] = SQUARE_HW) -> dict[str, Any]:
     """How far each precision's depth is from the eager network's.
 
-    Args:
-        source: photos; the quantisation is fitted to these, the others are compared on crops.
+    The quantisation is fitted to the photos of ``args.input``; all are compared on crops of them.
     """
     with tempfile.TemporaryDirectory(prefix="precisions-") as scratch:
         cases = [
             case
-            for model in models
-            for case in _cases(model, size_hw, precisions, source, Path(scratch))
+            for model in args.models
+            for case in _cases(model, size_hw, args.precisions, args.input, Path(scratch))
         ]
     return {"size_hw": list(size_hw), "photos": PHOTOS, "cases": cases}
 
@@ -96,9 +108,9 @@ def _cases(
     found = []
     for precision in precisions:
         job = CompileJob(
-            name,
-            TARGET,
-            (size_hw,),
+            model=name,
+            target=TARGET,
+            sizes_hw=(size_hw,),
             output=scratch,
             checkpoint=checkpoint,
             seeded="never" if checkpoint else "always",

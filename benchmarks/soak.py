@@ -1,5 +1,6 @@
 """The service's memory over many requests: a small graph, so that requests are what is measured."""
 
+import argparse
 import logging
 import tempfile
 import threading
@@ -10,19 +11,34 @@ from benchmarks.clients import Request, Seen
 from benchmarks.document import markdown_table
 from benchmarks.load import our_service
 from benchmarks.machine import resident_mib
+from benchmarks.options import add_number
 from compile.job import CompileJob, compile_model
+from runtime.photo.find import find_photos
 
 log = logging.getLogger(__name__)
+
+ABOUT = "the service's memory over many requests"
+DESCRIPTION = (
+    "Send requests to the service on loopback, on a small graph, and look at its worker's memory "
+    "in between."
+)
+EXAMPLE = "--requests 10000 --doc"
 
 SIZE = (56, 56)
 CLIENTS = 4
 LOOKS = 5  # at the memory, after the warm-up
 
 
-def measure(photo: Path, requests: int) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads."""
+    add_number(parser, "--requests", 10000)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Send requests in closed loops and look at the worker's memory between them."""
+    photo, requests = find_photos(args.input)[-1], args.requests
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        job = CompileJob("demo", "openvino", (SIZE,), output=Path(folder))
+        job = CompileJob(model="demo", target="openvino", sizes_hw=(SIZE,), output=Path(folder))
         (artifact,) = compile_model(job)
         with our_service(artifact.path) as (port, pid):
             headers = {"Content-Type": "application/x-image", "Accept": "application/x-npy"}

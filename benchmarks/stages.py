@@ -5,6 +5,7 @@ job's own function, on one thread. Times are processor times, which a busy neigh
 the network's is shared out over the cores, as it would be with all of them to itself.
 """
 
+import argparse
 import logging
 import os
 import statistics
@@ -12,13 +13,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Optional, TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 
 from benchmarks.document import markdown_table
 from benchmarks.end2end import MODEL, compiled_vits
+from benchmarks.options import add_artifacts, add_rounds
 from benchmarks.photos import FULL_HD_HW, TWELVE_MP_HW, write_photos
 from benchmarks.upstream_loop import INPUT_SIZE
 from exports.colour import paint
@@ -33,6 +35,13 @@ from runtime.predict.predictor import Predictor, Prepared
 
 log = logging.getLogger(__name__)
 
+ABOUT = "what the host does around the network, stage by stage"
+DESCRIPTION = (
+    "JPEG photos of 1080p and 12 megapixels to npz and colour PNG: the time of each stage, beside "
+    "the network's in float32 and bfloat16."
+)
+EXAMPLE = "--rounds 5 --doc"
+
 PRECISIONS = ("f32", "bf16")
 SIZES = {"1080p": FULL_HD_HW, "12 MP": TWELVE_MP_HW}
 PHOTOS = 4
@@ -45,25 +54,26 @@ PNG16 = "16-bit PNG"
 Made = TypeVar("Made")
 
 
-def measure(source: Path, artifacts: Optional[Path], rounds: int) -> dict[str, Any]:
-    """Milliseconds of each stage for each size and way to decode, and of the network.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads."""
+    add_artifacts(parser, "use, or compile into, this folder")
+    add_rounds(parser)
 
-    Args:
-        source: folder of photos to begin with.
-        artifacts: folder to use, or compile into; None: a temporary one.
-    """
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds of each stage for each size and way to decode, and of the network."""
     with tempfile.TemporaryDirectory(prefix="stages-") as scratch:
         root = Path(scratch)
         predictors = {
-            precision: Predictor([compiled_vits(artifacts or root / "artifacts", precision)])
+            precision: Predictor([compiled_vits(args.artifacts or root / "artifacts", precision)])
             for precision in PRECISIONS
         }
         cases = []
         for name, size_hw in SIZES.items():
-            photos = write_photos(source, root / name, PHOTOS, size_hw)
+            photos = write_photos(args.input, root / name, PHOTOS, size_hw)
             for decode in DECODES:
                 log.info("%s, %s", name, decode)
-                took = _stages(predictors["f32"], photos, decode, rounds, root)
+                took = _stages(predictors["f32"], photos, decode, args.rounds, root)
                 kilobytes = [photo.stat().st_size // 1000 for photo in photos]
                 cases.append({"size": name, "decode": decode, "kB": kilobytes, "ms": took})
         prepared = predictors["f32"].prepare(read_at_least(photos[0], None)[0])
@@ -72,7 +82,7 @@ def measure(source: Path, artifacts: Optional[Path], rounds: int) -> dict[str, A
         "model": MODEL,
         "size_hw": [INPUT_SIZE, INPUT_SIZE],
         "photos": PHOTOS,
-        "rounds": rounds,
+        "rounds": args.rounds,
         "cases": cases,
         "network_ms": network,
         "cores": os.cpu_count(),

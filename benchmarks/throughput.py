@@ -5,6 +5,7 @@ and ``python -m compile --batch`` arrange them; beside them OpenVINO's own strea
 graph. Tensors are ready; nothing is decoded or written.
 """
 
+import argparse
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,11 +16,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks.document import markdown_table
+from benchmarks.options import SQUARE_HW, add_models, add_number, add_precisions, add_rounds
 from benchmarks.rounds import interleave
 from compile.job import CompileJob, compile_model
 from runtime.artifact.folder import Artifact
 from runtime.engines import load_engine
 from runtime.engines.openvino import compiled, import_openvino
+
+ABOUT = "images/s of engines side by side, of batches, and of OpenVINO's streams"
+DESCRIPTION = (
+    "The same threads given to one engine, to an engine each, to batches, and to OpenVINO's own "
+    "streams, in interleaved rounds. Compiles for openvino with seeded weights."
+)
+EXAMPLE = "--models vits --precisions bf16 --doc"
 
 TARGET = "openvino"
 STREAMS = "OpenVINO's streams"
@@ -27,26 +36,29 @@ BATCHES = (1, 4)
 CALLS = 8  # of one image each, a round; a larger batch has fewer
 
 
-def measure(
-    models: Sequence[str],
-    size_hw: tuple[int, int],
-    precisions: Sequence[str],
-    threads: int,
-    rounds: int,
-) -> dict[str, Any]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What ``measure`` reads."""
+    add_models(parser, "demo", "vits")
+    add_precisions(parser, "f32", "bf16")
+    add_number(parser, "--threads", 2, "in all")
+    add_rounds(parser, 3)
+
+
+def measure(args: argparse.Namespace, size_hw: tuple[int, int] = SQUARE_HW) -> dict[str, Any]:
     """Time every arrangement of every model and precision, in turns."""
     cases = []
     with tempfile.TemporaryDirectory(prefix="throughput-") as scratch:
-        for model in models:
-            for precision in precisions:
+        for model in args.models:
+            for precision in args.precisions:
                 graphs = [
                     _compiled(model, size_hw, precision, batch, Path(scratch)) for batch in BATCHES
                 ]
-                sides = _sides(graphs, precision, threads)
-                seconds, others, rounds_run = interleave(sides, rounds)
+                sides = _sides(graphs, precision, args.threads)
+                seconds, others, rounds_run = interleave(sides, args.rounds)
                 case = {"model": model, "precision": precision, "seconds_an_image": seconds}
                 cases.append({**case, "others_share": others, "rounds_run": rounds_run})
-    return {"size_hw": list(size_hw), "threads": threads, "rounds": rounds, "cases": cases}
+    facts = {"size_hw": list(size_hw), "threads": args.threads, "rounds": args.rounds}
+    return {**facts, "cases": cases}
 
 
 def table(numbers: dict[str, Any]) -> str:
@@ -79,7 +91,15 @@ def table(numbers: dict[str, Any]) -> str:
 def _compiled(
     model: str, size_hw: tuple[int, int], precision: str, batch: int, folder: Path
 ) -> Artifact:
-    job = CompileJob(model, TARGET, (size_hw,), batch, folder, seeded="always", precision=precision)
+    job = CompileJob(
+        model=model,
+        target=TARGET,
+        sizes_hw=(size_hw,),
+        batch=batch,
+        output=folder,
+        seeded="always",
+        precision=precision,
+    )
     (artifact,) = compile_model(job)
     return artifact
 

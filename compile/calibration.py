@@ -1,9 +1,12 @@
 """Photos that a quantisation learns the ranges of activations from.
 
-A folder in; tensors as a graph takes them out. Each photo counts twice, the second time mirrored.
+A folder in; tensors as a graph takes them out, made one batch at a time: what stays in memory is
+one image each, whatever the batch. Each photo counts twice, the second time mirrored.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,32 +16,55 @@ from runtime.photo.decode import read_photo
 from runtime.photo.find import find_photos
 from runtime.photo.preprocess import photo_to_tensor
 
-MOST_PHOTOS = 64
+MAX_PHOTOS = 64
 
 
-def calibration_images(folder: Path, spec: InputSpec) -> list[np.ndarray]:
-    """The folder's first photos, by name, each batch filled with the ones that follow.
+def calibration_photos(folder: Path) -> list[Path]:
+    """The folder's first photos, by name.
 
-    Returns:
-        arrays (batch, 3, H, W) of the input's dtype.
     Raises:
-        InputError: no photo there, or one that cannot be read.
+        InputError: there is none.
     """
     try:
-        paths = find_photos(folder)
+        return find_photos(folder)[:MAX_PHOTOS]
     except InputError as error:
         raise InputError(f"{error}; give photos to calibrate with: --calibration FOLDER") from None
-    images = []
-    for path in paths[:MOST_PHOTOS]:
-        rgb = read_photo(path)
-        for given in (rgb, rgb[:, ::-1]):
-            given = np.ascontiguousarray(given)
-            images.append(
-                photo_to_tensor(given, spec.size_hw, spec.mean, spec.std, spec.dtype, spec.resize)[
-                    0
-                ]
-            )
-    return [
-        np.stack([images[(first + item) % len(images)] for item in range(spec.batch)])
-        for first in range(len(images))
-    ]
+
+
+class CalibrationImages(Sequence[np.ndarray]):
+    """Batches of a folder's photos, each image in one of them; the last is filled from the first.
+
+    Items are arrays (batch, 3, H, W) of the input's dtype, stacked when they are asked for.
+    """
+
+    def __init__(self, folder: Path, spec: InputSpec) -> None:
+        """Decode and resize every photo.
+
+        Raises:
+            InputError: no photo there, or one that cannot be read.
+        """
+        self._spec = spec
+        self._images: list[np.ndarray] = []
+        for path in calibration_photos(folder):
+            rgb = read_photo(path)
+            self._images += [self._resized(rgb), self._resized(np.ascontiguousarray(rgb[:, ::-1]))]
+
+    @property
+    def total(self) -> int:
+        """How many images there are, mirrored ones among them."""
+        return len(self._images)
+
+    def __len__(self) -> int:
+        return -(-self.total // self._spec.batch)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        first = index * self._spec.batch
+        items = (self._images[(first + item) % self.total] for item in range(self._spec.batch))
+        return np.stack(list(items))
+
+    def _resized(self, rgb: np.ndarray) -> np.ndarray:
+        spec = self._spec
+        (image,) = photo_to_tensor(rgb, spec.size_hw, spec.mean, spec.std, spec.dtype, spec.resize)
+        return image

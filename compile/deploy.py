@@ -6,8 +6,8 @@ sizes are constants, the class token does not reach the head, and nothing is wri
 """
 
 import copy
-from collections.abc import Callable, Collection
-from typing import Any, TypeVar, Union
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Optional, TypeVar, Union
 
 import torch
 import torch.nn.functional as F
@@ -31,10 +31,24 @@ from runtime.errors import InputError
 from runtime.photo.preprocess import MEAN, STD
 
 HAS_FUSED_ATTENTION = hasattr(F, "scaled_dot_product_attention")
-Form = Any  # a module whose parts the rewrites know by name
 
 
-class DeploymentFormV2(nn.Module):
+class Form(nn.Module):
+    """A module of one shape whose parts the rewrites know; what a form lacks is None, or empty."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens: Union[Tokens, FoldedTokens, None] = None  # image to the first block's tokens
+        self.blocks: Iterable[Any] = ()
+        self.norm: Optional[nn.LayerNorm] = None  # whose result leaves the form
+        self.norms: Optional[nn.ModuleList] = None  # of the taps, before the pyramid
+        self.pyramid: Optional[FixedPyramid] = None
+        self.enlarge: Union[NativeResize, MatrixResize, None] = None  # to the image's size
+        self.output_conv2: Any = None  # the layers that end it: nn.Sequential
+        self.sky_output_conv2: Any = None
+
+
+class DeploymentFormV2(Form):
     """Depth Anything V2 for inputs of one shape, as it is before any rewrite.
 
     Shares the model's weights and never changes them: a rewrite puts new tensors in place of old.
@@ -58,8 +72,8 @@ class DeploymentFormV2(nn.Module):
         self.blocks = encoder.blocks[: max(self.tap_blocks) + 1]
         for block in self.blocks:
             block.attn = FixedAttention(block.attn, batch, 1 + h * w)
-        self.norms = nn.ModuleList(encoder.norm for _ in range(LEVELS))
-        self.pyramid = FixedPyramid(head, (h, w))
+        self.norms: nn.ModuleList = nn.ModuleList(encoder.norm for _ in range(LEVELS))
+        self.pyramid: FixedPyramid = FixedPyramid(head, (h, w))
         self.output_conv1 = head.scratch.output_conv1
         self.enlarge: Union[NativeResize, MatrixResize] = NativeResize(
             self.pyramid.size_hw, (h * PATCH_SIZE, w * PATCH_SIZE)
@@ -90,12 +104,13 @@ class DeploymentFormV2(nn.Module):
 
 def fold_position_embedding(form: Form) -> None:
     """Resize the position embedding once, and add the class token's row to it."""
-    if isinstance(getattr(form, "tokens", None), Tokens):
+    if isinstance(form.tokens, Tokens):
         form.tokens = FoldedTokens(form.tokens)
 
 
 def fold_normalisation(form: Form) -> None:
     """Let the patch convolution take RGB 0..255: no mean, no deviation, no division before it."""
+    assert form.tokens is not None  # only a form that takes images is given bytes
     conv = form.tokens.proj
     mean, std = (conv.weight.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     _set(conv, conv.weight / (255 * std), conv.bias - (conv.weight * mean / std).sum((1, 2, 3)))
@@ -103,7 +118,7 @@ def fold_normalisation(form: Form) -> None:
 
 def fold_layer_scale(form: Form) -> None:
     """Multiply LayerScale's factors into the projection before each."""
-    for block in getattr(form, "blocks", ()):
+    for block in form.blocks:
         last = block.mlp.w3 if isinstance(block.mlp, SwiGLU) else block.mlp.fc2
         for linear, name in ((block.attn.proj, "ls1"), (last, "ls2")):
             gamma = getattr(block, name).gamma
@@ -114,9 +129,9 @@ def fold_layer_scale(form: Form) -> None:
 def fold_attention_scale(form: Form) -> None:
     """Multiply 1/sqrt(d) into the query's rows of the projection, or into the query's norm.
 
-    Turning a query commutes with scaling it.
+    Rotating a query commutes with scaling it.
     """
-    for block in getattr(form, "blocks", ()):
+    for block in form.blocks:
         attention = block.attn
         if attention.qk_norm:
             norm = attention.q_norm
@@ -136,7 +151,7 @@ def fold_final_norm(form: Form) -> None:
 
     Exact as no official head joins the class token through a nonlinearity first.
     """
-    norms, pyramid = getattr(form, "norms", None), getattr(form, "pyramid", None)
+    norms, pyramid = form.norms, form.pyramid
     if norms is None or pyramid is None:
         return
     for norm, project in zip(norms, pyramid.projects):
@@ -153,24 +168,24 @@ def fold_final_norm(form: Form) -> None:
 
 def convolve_before_resize(form: Form) -> None:
     """Run the fusion blocks' 1x1 convolutions before their upsampling: a quarter of the pixels."""
-    if hasattr(form, "pyramid"):
+    if form.pyramid is not None:
         for fusion in form.pyramid.fusions:
             fusion.conv_first = True
 
 
 def resize_by_matrices(form: Form) -> None:
     """Replace the bilinear resizes with products of constant matrices."""
-    if hasattr(form, "pyramid"):
+    if form.pyramid is not None:
         dtype = form.pyramid.projects[0].weight.dtype
         for fusion in form.pyramid.fusions:
             fusion.resize = MatrixResize(fusion.resize, dtype)
-        if isinstance(getattr(form, "enlarge", None), NativeResize):
+        if isinstance(form.enlarge, NativeResize):
             form.enlarge = MatrixResize(form.enlarge, dtype)
 
 
 def upsample_by_shuffle(form: Form) -> None:
     """Replace the two transposed convolutions with a matrix product and a pixel shuffle."""
-    if hasattr(form, "pyramid"):
+    if form.pyramid is not None:
         for index in (0, 1):
             form.pyramid.resize_layers[index] = ShuffledUpsample(form.pyramid.resize_layers[index])
 
@@ -239,7 +254,8 @@ def deployment_form(
     return rewritten(form, rewrites)
 
 
-FormT = TypeVar("FormT", bound=nn.Module)
+FormT = TypeVar("FormT", bound=Form)
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def rewritten(form: FormT, rewrites: Collection[str]) -> FormT:
@@ -251,7 +267,7 @@ def rewritten(form: FormT, rewrites: Collection[str]) -> FormT:
     return form
 
 
-def same_weights(model: FormT) -> FormT:
+def same_weights(model: ModuleT) -> ModuleT:
     """A copy of the modules around the very same tensors."""
     tensors = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})

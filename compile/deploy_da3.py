@@ -5,17 +5,19 @@ A network in; modules with tensors of known shapes in and out, which the rewrite
 the reference view between them; a mono or metric network is one.
 """
 
-from typing import Any
+from typing import Any, Union
 
 import torch
 from torch import nn
 
-from compile.deploy import same_weights
+from compile.deploy import Form, same_weights
 from compile.fixed import (
+    AddUVEmbedding,
     FixedAttention,
     FixedPyramid,
+    FoldedTokens,
+    MatrixResize,
     NativeResize,
-    Placed,
     Tokens,
 )
 from depth_anything_3.any_view import AnyViewTransformer, PlainTransformer
@@ -27,16 +29,17 @@ from layers.patch_embed import PATCH_SIZE
 from layers.rope import patch_positions, rope_table, shared_positions
 
 Tensors = tuple[torch.Tensor, ...]
+Resize = Union[NativeResize, MatrixResize]
 
 
-class EncoderLocal(nn.Module):
+class EncoderLocal(Form):
     """Images to the tokens of the blocks that run before the reference view is chosen."""
 
     def __init__(self, net: DepthAnything3Net, views: int, grid_hw: tuple[int, int]) -> None:
         super().__init__()
         encoder = same_weights(net.backbone.pretrained)
         assert isinstance(encoder, AnyViewTransformer)
-        self.tokens = Tokens(encoder, views, grid_hw)
+        self.tokens: Union[Tokens, FoldedTokens] = Tokens(encoder, views, grid_hw)
         self.blocks = encoder.blocks[: encoder.local_blocks]
         for block in self.blocks:
             block.attn = FixedAttention(block.attn, views, _tokens(grid_hw))
@@ -49,7 +52,7 @@ class EncoderLocal(nn.Module):
         return x
 
 
-class EncoderGlobal(nn.Module):
+class EncoderGlobal(Form):
     """The remaining blocks; the reference view comes first."""
 
     def __init__(self, net: DepthAnything3Net, views: int, grid_hw: tuple[int, int]) -> None:
@@ -72,7 +75,7 @@ class EncoderGlobal(nn.Module):
             else:
                 rope = tables[0] if index > start else None
                 block.attn = FixedAttention(block.attn, views, count, rope)
-        self.norm = encoder.norm
+        self.norm: nn.LayerNorm = encoder.norm
         self.apart = (views, count, encoder.embed_dim)
         self.joined = (1, views * count, encoder.embed_dim)
 
@@ -101,7 +104,7 @@ class EncoderGlobal(nn.Module):
         return (*taps, camera)
 
 
-class _Head(nn.Module):
+class _Head(Form):
     """What the heads of an any-view network begin with."""
 
     def __init__(
@@ -111,8 +114,8 @@ class _Head(nn.Module):
         head = same_weights(net.head)
         assert isinstance(head, DualDPT)
         self.scratch: Any = head.scratch
-        self.norms = nn.ModuleList(head.norm for _ in range(LEVELS))
-        self.pyramid = FixedPyramid(head, grid_hw, suffix, placed=True)
+        self.norms: nn.ModuleList = nn.ModuleList(head.norm for _ in range(LEVELS))
+        self.pyramid: FixedPyramid = FixedPyramid(head, grid_hw, suffix, add_embedding=True)
         self.shape = (views, head.norm.normalized_shape[0], *grid_hw)
 
     def fuse(self, taps: Tensors) -> torch.Tensor:
@@ -131,8 +134,8 @@ class DepthHead(_Head):
         size_hw = (grid_hw[0] * PATCH_SIZE, grid_hw[1] * PATCH_SIZE)
         self.output_conv1, self.output_conv2 = self.scratch.output_conv1, self.scratch.output_conv2
         channels = self.output_conv1.out_channels
-        self.enlarge: nn.Module = NativeResize(self.pyramid.size_hw, size_hw)
-        self.place = Placed(channels, size_hw, grid_hw, self.output_conv1.weight)
+        self.enlarge: Resize = NativeResize(self.pyramid.size_hw, size_hw)
+        self.embed = AddUVEmbedding(channels, size_hw, grid_hw, self.output_conv1.weight)
         del self.scratch
 
     def forward(
@@ -140,7 +143,7 @@ class DepthHead(_Head):
     ) -> Tensors:
         """Decode: four float (N, h*w, 2C) -> depth and confidence, float (N, H, W) each."""
         x = self.output_conv1(self.fuse((tap_0, tap_1, tap_2, tap_3)))
-        found = self.output_conv2(self.place(self.enlarge(x))).exp()
+        found = self.output_conv2(self.embed(self.enlarge(x))).exp()
         return found[:, 0], found[:, 1] + 1
 
 
@@ -152,19 +155,19 @@ class RayHead(_Head):
         self.output_conv1 = self.scratch.output_conv1_aux[-1]
         self.output_conv2 = self.scratch.output_conv2_aux[-1]
         last = self.output_conv1[-1]
-        self.place = Placed(last.out_channels, self.pyramid.size_hw, grid_hw, last.weight)
+        self.embed = AddUVEmbedding(last.out_channels, self.pyramid.size_hw, grid_hw, last.weight)
         del self.scratch
 
     def forward(
         self, tap_0: torch.Tensor, tap_1: torch.Tensor, tap_2: torch.Tensor, tap_3: torch.Tensor
     ) -> Tensors:
         """Decode: four float (N, h*w, 2C) -> rays float (N, 8h, 8w, 6), confidence (N, 8h, 8w)."""
-        x = self.place(self.output_conv1(self.fuse((tap_0, tap_1, tap_2, tap_3))))
+        x = self.embed(self.output_conv1(self.fuse((tap_0, tap_1, tap_2, tap_3))))
         x = self.output_conv2(x).permute(0, 2, 3, 1)
         return x[..., :6], x[..., 6].exp() + 1
 
 
-class SingleView(nn.Module):
+class SingleView(Form):
     """A mono or metric network: images to depth and sky."""
 
     def __init__(self, net: DepthAnything3Net, views: int, grid_hw: tuple[int, int]) -> None:
@@ -172,14 +175,14 @@ class SingleView(nn.Module):
         encoder, head = same_weights(net.backbone.pretrained), same_weights(net.head)
         assert isinstance(encoder, PlainTransformer) and isinstance(head, DPT)
         self.tap_blocks = encoder.tap_blocks
-        self.tokens = Tokens(encoder, views, grid_hw)
+        self.tokens: Union[Tokens, FoldedTokens] = Tokens(encoder, views, grid_hw)
         self.blocks = encoder.blocks[: max(self.tap_blocks) + 1]
         for block in self.blocks:
             block.attn = FixedAttention(block.attn, views, _tokens(grid_hw))
-        self.norms = nn.ModuleList(encoder.norm for _ in range(LEVELS))
-        self.pyramid = FixedPyramid(head, grid_hw)
+        self.norms: nn.ModuleList = nn.ModuleList(encoder.norm for _ in range(LEVELS))
+        self.pyramid: FixedPyramid = FixedPyramid(head, grid_hw)
         size_hw = (grid_hw[0] * PATCH_SIZE, grid_hw[1] * PATCH_SIZE)
-        self.enlarge: nn.Module = NativeResize(self.pyramid.size_hw, size_hw)
+        self.enlarge: Resize = NativeResize(self.pyramid.size_hw, size_hw)
         self.output_conv1 = head.scratch.output_conv1
         self.output_conv2 = head.scratch.output_conv2
         self.sky_output_conv2 = head.scratch.sky_output_conv2
@@ -199,7 +202,7 @@ class SingleView(nn.Module):
         return depth.squeeze(1), self.sky_output_conv2(x).relu().squeeze(1)
 
 
-class CameraDecoder(nn.Module):
+class CameraDecoder(Form):
     """Camera features to pose encodings."""
 
     def __init__(self, net: DepthAnything3Net, views: int, grid_hw: tuple[int, int]) -> None:
@@ -211,7 +214,7 @@ class CameraDecoder(nn.Module):
         return self.decoder(camera)
 
 
-class CameraEncoder(nn.Module):
+class CameraEncoder(Form):
     """Pose encodings to camera tokens."""
 
     def __init__(self, net: DepthAnything3Net, views: int, grid_hw: tuple[int, int]) -> None:

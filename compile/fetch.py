@@ -1,30 +1,28 @@
-"""Where weights are: on this machine, or with upstream.
+"""Where a model's weights are: its row in the table, given to ``runtime.hub``.
 
 A model's row in, a file's path out; nothing is loaded.
 """
 
-import json
-import os
+import logging
 from pathlib import Path
 from typing import Optional
 
 from compile.registry import DEMO, ROWS, ModelSpec
-from runtime.artifact.folder import sha256_of
 from runtime.errors import CheckpointError
-from runtime.optional import require
+from runtime.hub import FOLDER, FOLDER_VARIABLE, fetch_weights, find_weights
 
-FOLDER = Path("checkpoints")
-FOLDER_VARIABLE = "DEPTH_CHECKPOINT_DIR"
+log = logging.getLogger(__name__)
+
 WITHOUT_WEIGHTS = "vits"  # run with random ones where there are none at all
 
 
 def local_checkpoint(spec: ModelSpec) -> Optional[Path]:
-    """The model's weights in ``checkpoints/`` or ``$DEPTH_CHECKPOINT_DIR``, if they are there."""
-    folders = [FOLDER]
-    if os.environ.get(FOLDER_VARIABLE):
-        folders.append(Path(os.environ[FOLDER_VARIABLE]))
-    files = [folder / spec.file for folder in folders if spec.file]
-    return next((file for file in files if file.is_file()), None)
+    """The model's weights on this machine, if they are there.
+
+    In ``checkpoints/``, in ``models/<name>/``, in ``$DEPTH_CHECKPOINT_DIR``, then beside this
+    package, where demo is however it was installed.
+    """
+    return find_weights(spec.name, spec.file) if spec.file else None
 
 
 def default_model() -> str:
@@ -34,9 +32,6 @@ def default_model() -> str:
 
 def fetch_checkpoint(spec: ModelSpec, folder: Path = FOLDER) -> Path:
     """Download a model's official weights, check them and write down what they are.
-
-    ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` are honoured. The size and, where the server names it,
-    the sha256 are compared; both are written to ``<file>.json`` beside the weights.
 
     Raises:
         CheckpointError: upstream has published none, they cannot be reached, or they arrive
@@ -52,36 +47,16 @@ def fetch_checkpoint(spec: ModelSpec, folder: Path = FOLDER) -> Path:
             f"{spec.name}: upstream has published no weights; give a file with --checkpoint, or "
             "run it with --seeded-weights"
         )
-    hub = require("huggingface_hub", "torch")
-    file = folder / spec.file
-    try:
-        told = hub.get_hf_file_metadata(hub.hf_hub_url(spec.repo, spec.remote_file))
-        hub.hf_hub_download(spec.repo, spec.remote_file, local_dir=file.parent)
-    except Exception as error:  # the hub raises a dozen unrelated classes; the message names it
-        raise CheckpointError(
-            f"{spec.name}: cannot fetch {spec.remote_file} from {spec.repo} "
-            f"({type(error).__name__}: {first_line(error)}); put the file into {FOLDER}/ or a "
-            f"folder named by {FOLDER_VARIABLE}, or run with --seeded-weights"
-        ) from error
-    size, digest = file.stat().st_size, sha256_of(file)
-    expected = told.etag if told.etag and len(told.etag) == 64 else digest
-    if (told.size or size) != size or expected != digest:
-        file.unlink()
-        raise CheckpointError(
-            f"{file}: arrived as {size} bytes with sha256 {digest}, expected {told.size} and "
-            f"{expected}; removed, fetch it again"
+    if spec.successor is not None:
+        log.warning(
+            "upstream trained %s again after a mistake and recommends %s instead",
+            spec.name,
+            spec.successor,
         )
-    facts = {
-        "repo": spec.repo,
-        "revision": told.commit_hash,
-        "bytes": size,
-        "sha256": digest,
-        "licence": spec.licence,
-    }
-    file.with_name(file.name + ".json").write_text(json.dumps(facts, indent=2) + "\n")
-    return file
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text."""
-    return (str(error).strip().splitlines() or ["no message"])[0]
+    try:
+        return fetch_weights(spec.repo, spec.file, spec.licence, folder)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{spec.name}: {error}; put the file into {FOLDER}/ or a folder named by "
+            f"{FOLDER_VARIABLE}, or run with --seeded-weights"
+        ) from error

@@ -13,7 +13,7 @@ from torch import nn
 from layers.attention import Attention
 from layers.dpt import LEVELS, FeatureFusionBlock, Reassemble, resize
 from layers.pos_embed import resize_pos_embed
-from layers.rope import Table, quarter_turn
+from layers.rope import Table, rotate_half
 from layers.uv_embed import uv_embedding
 from layers.vit import VisionTransformer
 
@@ -56,7 +56,8 @@ class FoldedTokens(nn.Module):
 class FixedAttention(nn.Module):
     """Self-attention over a known number of tokens; ``scale`` None means folded into ``qkv``.
 
-    ``rope`` are the tables by which queries and keys turn: two float (N, C / heads), now constants.
+    ``rope`` are the tables by which queries and keys are rotated: two float (N, C / heads), now
+    constants.
     ``fused`` takes torch's own operator for the product, the softmax and the product.
     """
 
@@ -68,7 +69,7 @@ class FixedAttention(nn.Module):
         self.qk_norm = attention.qk_norm
         if attention.qk_norm:
             self.q_norm, self.k_norm = attention.q_norm, attention.k_norm
-        self.turns = rope is not None
+        self.rotates = rope is not None
         if rope is not None:
             self.cosine: torch.Tensor
             self.sine: torch.Tensor
@@ -87,9 +88,9 @@ class FixedAttention(nn.Module):
         query, key, value = qkv.unbind(0)
         if self.qk_norm:
             query, key = self.q_norm(query), self.k_norm(key)
-        if self.turns:
-            query = query * self.cosine + quarter_turn(query) * self.sine
-            key = key * self.cosine + quarter_turn(key) * self.sine
+        if self.rotates:
+            query = query * self.cosine + rotate_half(query) * self.sine
+            key = key * self.cosine + rotate_half(key) * self.sine
         if self.scale is not None:
             query = query * self.scale
         return self.proj(self.attend(query, key, value).transpose(1, 2).reshape(self.joined))
@@ -200,11 +201,16 @@ class FixedFusion(nn.Module):
 class FixedPyramid(nn.Module):
     """Four maps on the patch grid to one map eight times as fine: a DPT head without its ends.
 
-    ``suffix`` names the fusion blocks; ``placed`` adds the UV embedding after each projection.
+    ``suffix`` names the fusion blocks; ``add_embedding`` adds the UV embedding after each
+    projection.
     """
 
     def __init__(
-        self, head: Reassemble, grid_hw: tuple[int, int], suffix: str = "", placed: bool = False
+        self,
+        head: Reassemble,
+        grid_hw: tuple[int, int],
+        suffix: str = "",
+        add_embedding: bool = False,
     ) -> None:
         super().__init__()
         h, w = grid_hw
@@ -220,17 +226,19 @@ class FixedPyramid(nn.Module):
             for i in range(LEVELS)
         )
         channels = [project.out_channels for project in head.projects]
-        self.places = nn.ModuleList(
-            Placed(count, grid_hw, grid_hw, head.projects[0].weight) if placed else nn.Identity()
+        self.embeddings = nn.ModuleList(
+            AddUVEmbedding(count, grid_hw, grid_hw, head.projects[0].weight)
+            if add_embedding
+            else nn.Identity()
             for count in channels
         )
 
     def forward(self, *maps: torch.Tensor) -> torch.Tensor:
         """Fuse: four float (B, C, h, w) -> float (B, F, 8*h, 8*w)."""
         first, second, third, fourth = (
-            entry(resize_(place(project(x))))
-            for entry, resize_, place, project, x in zip(
-                self.entries, self.resize_layers, self.places, self.projects, maps
+            entry(resize_(embed(project(x))))
+            for entry, resize_, embed, project, x in zip(
+                self.entries, self.resize_layers, self.embeddings, self.projects, maps
             )
         )
         path = self.fusions[0](fourth, None)
@@ -239,7 +247,7 @@ class FixedPyramid(nn.Module):
         return path
 
 
-class Placed(nn.Module):
+class AddUVEmbedding(nn.Module):
     """Adds the UV embedding of one size, a constant."""
 
     def __init__(
@@ -250,10 +258,10 @@ class Placed(nn.Module):
         like: torch.Tensor,
     ) -> None:
         super().__init__()
-        self.place: torch.Tensor
-        place = uv_embedding(channels, size_hw, grid_hw[1] / grid_hw[0])
-        self.register_buffer("place", place.unsqueeze(0).to(like))
+        self.embedding: torch.Tensor
+        embedding = uv_embedding(channels, size_hw, grid_hw[1] / grid_hw[0])
+        self.register_buffer("embedding", embedding.unsqueeze(0).to(like))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add: float (B, C, *size_hw) -> the same."""
-        return x + self.place
+        return x + self.embedding

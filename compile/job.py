@@ -14,29 +14,24 @@ import torch
 from torch import nn
 
 from compile.checkpoint import load_model
-from compile.deploy import check_rewrites
+from compile.checks import check_machine, check_settings
 from compile.fetch import fetch_checkpoint, local_checkpoint
 from compile.parity import check_parity, check_stages, eager
 from compile.registry import ModelSpec, find_model
 from compile.stages import Stage, stages_of, views_apart
-from compile.targets import check_precision, pick_target, target_module
+from compile.targets import pick_target, target_module
 from compile.targets.options import NeuronOptions
-from compile.targets.source import Built, Source
-from depth_anything_3.config import NESTED
+from compile.targets.source import Built, GraphSource
 from depth_anything_3.model import DepthAnything3Net
 from runtime.artifact.folder import Artifact, commit, describe_files
-from runtime.artifact.manifest import PRECISIONS, InputSpec, Manifest, ParityReport, WeightsSpec
+from runtime.artifact.manifest import InputSpec, Manifest, ParityReport, WeightsSpec
 from runtime.engines import load_engine
-from runtime.errors import CheckpointError, CompileError, InputError
+from runtime.engines.staged import CAMERA_TOKENS
+from runtime.errors import CheckpointError, CompileError
 from runtime.files import partial_folder
 from runtime.photo.preprocess import RGB_MEAN, RGB_STD
-from runtime.predict.scenes import CAMERA_TOKENS
 
 log = logging.getLogger(__name__)
-
-SEEDED = ("never", "fallback", "always")
-# What the graph takes: normalised float32, or RGB 0..255 as float32 or uint8
-PIXELS = ("normalised", "rgb", "rgb8")
 
 
 @dataclass(frozen=True)
@@ -65,61 +60,55 @@ class CompileJob:
     calibration: Path = Path("input_images")
 
     def __post_init__(self) -> None:
-        if not self.views or any(views < 1 for views in self.views):
-            raise InputError(f"views={self.views}: give numbers of 1 or more")
-        if self.model in NESTED:
-            raise InputError(
-                f"{self.model} is two networks and is not compiled: run it from Python, "
-                "`from depth_anything_3.api import DepthAnything3`, on a CPU or with CUDA; `python "
-                "-m compile audit` says what they need"
-            )
-        if self.precision not in PRECISIONS:
-            raise InputError(f"precision={self.precision!r}: use one of {', '.join(PRECISIONS)}")
-        if self.pixels not in PIXELS:
-            raise InputError(f"pixels={self.pixels!r}: use one of {', '.join(PIXELS)}")
-        check_rewrites(self.without)
-        if "rgb-input" in self.without:
-            raise InputError("rgb-input follows from pixels; leave it out with pixels=normalised")
-        if self.seeded not in SEEDED:
-            raise InputError(f"seeded={self.seeded!r}: use one of {', '.join(SEEDED)}")
-        if self.seeded == "always" and self.checkpoint is not None:
-            raise InputError("give a checkpoint or ask for seeded weights, not both")
-        for size_hw in self.sizes_hw:
-            self.input_spec(size_hw)
+        check_settings(self)
 
     def input_spec(self, size_hw: tuple[int, int]) -> InputSpec:
         """What the graph of this size takes."""
         if self.pixels == "normalised":
             resize = "bytes" if find_model(self.model).family == "v3" else "cubic"
-            return InputSpec(size_hw, self.batch, resize=resize)
+            return InputSpec(size_hw=size_hw, batch=self.batch, resize=resize)
         dtype = "uint8" if self.pixels == "rgb8" else "float32"
-        return InputSpec(size_hw, self.batch, mean=RGB_MEAN, std=RGB_STD, dtype=dtype)
+        return InputSpec(size_hw=size_hw, batch=self.batch, mean=RGB_MEAN, std=RGB_STD, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A job whose target is chosen, with its eager model and what is said of both."""
+
+    job: CompileJob
+    model: nn.Module
+    weights: WeightsSpec
+    versions: dict[str, str]
 
 
 def compile_model(job: CompileJob) -> Iterator[Artifact]:
     """Compile each size, check it against the eager model and write it.
+
+    What cannot work is refused before the weights are read. A size or a number of views that is
+    named twice is compiled once.
 
     Yields:
         the artifacts, one by one as they are done.
     Raises:
         CheckpointError: no weights, or weights that do not fit.
         CompileError: the graph cannot be made or does not equal the model.
-        InputError: the target does not have this precision.
+        InputError: this target, device, precision or output cannot work, or not here.
         MissingDependency: the target's compiler is not installed.
     """
+    if job.target == "auto":
+        job = dataclasses.replace(job, target=pick_target())
     spec = find_model(job.model)
-    target = pick_target() if job.target == "auto" else job.target
-    check_precision(target, job.precision)
+    check_machine(job)
     versions = {
         "depth-anything-inferentia": importlib.metadata.version("depth-anything-inferentia"),
         "python": platform.python_version(),
-        **target_module(target).versions(),  # before the weights: a missing compiler fails at once
+        **target_module(job.target).versions(),  # a missing compiler fails at once
     }
-    model, weights = load_model(spec, find_weights(job, spec))
-    for size_hw in job.sizes_hw:
-        for views in job.views:
-            log.info("compiling %s for %s at %dx%d", spec.name, target, *size_hw)
-            yield _compile_one(job, spec, target, model, weights, versions, size_hw, views)
+    loaded = Loaded(job, *load_model(spec, find_weights(job, spec)), versions)
+    for size_hw in dict.fromkeys(job.sizes_hw):
+        for views in dict.fromkeys(job.views):
+            log.info("compiling %s for %s at %dx%d", spec.name, job.target, *size_hw)
+            yield _compile_one(loaded, size_hw, views)
 
 
 def find_weights(job: CompileJob, spec: ModelSpec) -> Optional[Path]:
@@ -150,55 +139,28 @@ def find_weights(job: CompileJob, spec: ModelSpec) -> Optional[Path]:
     return None
 
 
-def _compile_one(
-    job: CompileJob,
-    spec: ModelSpec,
-    target: str,
-    model: nn.Module,
-    weights: WeightsSpec,
-    versions: dict[str, str],
-    size_hw: tuple[int, int],
-    views: int,
-) -> Artifact:
-    module = target_module(target)
-    input_spec, output_spec = job.input_spec(size_hw), spec.output
-    stages = stages_of(model, input_spec, output_spec, views)
+def _compile_one(loaded: Loaded, size_hw: tuple[int, int], views: int) -> Artifact:
+    job, spec = loaded.job, find_model(loaded.job.model)
+    module = target_module(job.target)
+    input_spec = job.input_spec(size_hw)
+    stages = stages_of(loaded.model, input_spec, spec.output, views)
     with partial_folder(job.output) as folder:
-        described, built = [], []
-        for stage in stages:
-            if len(stages) > 1:
-                log.info("stage %s", stage.name)
-            source = Source(
-                spec.name,
-                stage,
-                input_spec,
-                len(stages) == 1,
-                job.without,
-                job.neuron,
-                job.output / "neuron-workdir",
-                job.precision,
-                job.calibration,
-            )
-            try:
-                built.append(module.build(source, folder))
-            except (RuntimeError, AttributeError) as error:
-                raise CompileError(f"{target} cannot compile {spec.name}: {error}") from error
-            described.append(stage.described(built[-1].graph))
-        if views_apart(model):
-            tokens = model.backbone.pretrained.default_camera_tokens(1, views)[0]
+        built = _build_stages(job, stages, input_spec, folder)
+        if views_apart(loaded.model):
+            tokens = loaded.model.backbone.pretrained.default_camera_tokens(1, views)[0]
             np.save(folder / CAMERA_TOKENS, tokens.detach().float().numpy())
         manifest = Manifest(
             model=spec.name,
             family=spec.family,
-            target=target,
+            target=job.target,
             precision=built[0].precision,
-            stages=tuple(described),
+            stages=tuple(stage.described(one.graph) for stage, one in zip(stages, built)),
             input=input_spec,
-            output=output_spec,
-            weights=weights,
+            output=spec.output,
+            weights=loaded.weights,
             rewrites=built[0].rewrites,
             compiler=_compiler_facts(stages, built),
-            versions=versions,
+            versions=loaded.versions,
             parity=ParityReport(
                 "pending device", "none yet", module.TOLERANCES[built[0].precision]
             ),
@@ -206,15 +168,41 @@ def _compile_one(
             views=views,
         )
         if getattr(module, "device_present", lambda: True)():
-            manifest = with_parity(manifest, folder, model, job.device)
+            manifest = with_parity(manifest, folder, loaded.model, job.device)
         else:
             log.warning(
                 "no chip here for %s: parity is pending. Where there is one, run: "
                 "python -m compile verify %s",
-                target,
+                job.target,
                 job.output / manifest.name,
             )
         return commit(folder, manifest, job.output)
+
+
+def _build_stages(
+    job: CompileJob, stages: Sequence[Stage], input_spec: InputSpec, folder: Path
+) -> list[Built]:
+    """Have the target make each stage's graph, in this folder."""
+    built = []
+    for stage in stages:
+        if len(stages) > 1:
+            log.info("stage %s", stage.name)
+        source = GraphSource(
+            name=job.model,
+            stage=stage,
+            input=input_spec,
+            whole=len(stages) == 1,
+            without=job.without,
+            neuron=job.neuron,
+            workdir=job.output / "neuron-workdir",
+            precision=job.precision,
+            calibration=job.calibration,
+        )
+        try:
+            built.append(target_module(job.target).build(source, folder))
+        except (RuntimeError, AttributeError) as error:
+            raise CompileError(f"{job.target} cannot compile {job.model}: {error}") from error
+    return built
 
 
 def _compiler_facts(stages: Sequence[Stage], built: Sequence[Built]) -> dict[str, str]:

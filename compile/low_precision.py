@@ -6,23 +6,22 @@ A form of float32 in; a module that takes and returns the same, with weights, pr
 - the last convolution of a head: its result is the depth, and bfloat16 has 256 steps an octave;
 - for bfloat16, the sums that run through the blocks: they take every block's rounding otherwise.
   float16 rounds eight times as finely and does without, which spares the traffic;
-- the tables by which queries and keys turn, and the small networks for cameras.
+- the tables by which queries and keys are rotated, and the small networks for cameras.
 
 The statistics of layer norms, softmax, the sums inside products and the weights of resizes are
 float32 within torch's own operators, except for resizes on the CPU of torch 1.13.
 """
 
-from typing import Any, Union
+from typing import Union
 
 import torch
 from torch import nn
 
-from compile.deploy import HAS_FUSED_ATTENTION
+from compile.deploy import HAS_FUSED_ATTENTION, DeploymentFormV2, Form
 from compile.deploy_da3 import CameraDecoder, CameraEncoder
 from compile.fixed import FixedAttention, FoldedTokens, NativeResize, Tokens
 
 ROUNDS_RESIZE_WEIGHTS = not HAS_FUSED_ATTENTION  # torch 1.13, on the CPU
-HEADS = ("output_conv2", "sky_output_conv2")  # by name in every form: the layers that end it
 
 Result = Union[torch.Tensor, tuple[torch.Tensor, ...]]
 
@@ -66,7 +65,7 @@ class Lowered(nn.Module):
         return found.float()
 
 
-def lower(form: nn.Module, dtype: torch.dtype) -> nn.Module:
+def lower(form: Form, dtype: torch.dtype) -> nn.Module:
     """Bring a form to 16 bits; its modules are changed, the tensors of the model are not.
 
     Args:
@@ -75,7 +74,6 @@ def lower(form: nn.Module, dtype: torch.dtype) -> nn.Module:
     """
     if isinstance(form, (CameraDecoder, CameraEncoder)):
         return form
-    parts: Any = form
     stream = torch.float32 if dtype == torch.bfloat16 else dtype  # of the sums through the blocks
     exact = _widen(form, dtype)
     if stream == torch.float32:
@@ -83,16 +81,15 @@ def lower(form: nn.Module, dtype: torch.dtype) -> nn.Module:
     for module in form.modules():
         if id(module) not in exact:
             _store(module, dtype, isinstance(module, nn.Conv2d) and not _embeds(form, module))
-    if hasattr(form, "dtype"):
-        parts.dtype = dtype  # bytes become this
-    return Lowered(form, dtype if hasattr(form, "tokens") else stream).eval()
+    if isinstance(form, DeploymentFormV2):
+        form.dtype = dtype  # bytes become this
+    return Lowered(form, stream if form.tokens is None else dtype).eval()
 
 
-def _widen(form: nn.Module, dtype: torch.dtype) -> set[int]:
+def _widen(form: Form, dtype: torch.dtype) -> set[int]:
     """Let what must be float32 in any case be so; returns the ids of these modules."""
     exact = set()
-    for name in HEADS:
-        layers = getattr(form, name, None)
+    for layers in (form.output_conv2, form.sky_output_conv2):
         if layers is not None:
             last = max(i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d))
             layers[last] = Widened(layers[last])
@@ -107,16 +104,16 @@ def _widen(form: nn.Module, dtype: torch.dtype) -> set[int]:
     return exact
 
 
-def _widen_norms(form: Any, dtype: torch.dtype) -> set[int]:
+def _widen_norms(form: Form, dtype: torch.dtype) -> set[int]:
     """Let the sums through the blocks be float32; returns the ids of the modules that are."""
     exact = set()
-    for block in getattr(form, "blocks", ()):
+    for block in form.blocks:
         block.norm1, block.norm2 = Rounded(block.norm1, dtype), Rounded(block.norm2, dtype)
         exact |= {id(block.norm1.layer), id(block.norm2.layer)}
-    if hasattr(form, "norms"):
+    if form.norms is not None:
         exact |= {id(norm) for norm in form.norms}
         form.norms = nn.ModuleList(Rounded(norm, dtype) for norm in form.norms)
-    if hasattr(form, "norm"):
+    if form.norm is not None:
         exact.add(id(form.norm))  # its result leaves the stage
     for module in form.modules():
         if isinstance(module, (Tokens, FoldedTokens)):
@@ -124,9 +121,9 @@ def _widen_norms(form: Any, dtype: torch.dtype) -> set[int]:
     return exact
 
 
-def _embeds(form: Any, layer: nn.Module) -> bool:
+def _embeds(form: Form, layer: nn.Module) -> bool:
     """True for the convolution that takes the image."""
-    return hasattr(form, "tokens") and layer is form.tokens.proj
+    return form.tokens is not None and layer is form.tokens.proj
 
 
 def _store(module: nn.Module, dtype: torch.dtype, channels_last: bool) -> None:

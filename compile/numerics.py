@@ -7,7 +7,7 @@ not modelled. So it says what error to expect and predicts no bit.
 """
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -21,7 +21,6 @@ from torch.fx.node import Node
 from compile.deploy import COMMON, MATRIX, deployment_form
 from compile.parity import compare
 from depth_anything_v2.dpt import DepthAnythingV2
-from runtime.artifact.manifest import ParityCase
 from runtime.errors import InputError
 from runtime.photo.decode import read_photo
 from runtime.photo.preprocess import photo_to_tensor
@@ -47,22 +46,36 @@ class CastMode:
     transposes: Optional[torch.dtype]
 
 
+def _mode(
+    name: str,
+    words: str,
+    products: torch.dtype,
+    rest: Optional[torch.dtype],
+    transposes: Optional[torch.dtype],
+) -> CastMode:
+    return CastMode(
+        name=name,
+        words=tuple(words.split()),
+        products=products,
+        rest=rest,
+        transposes=transposes,
+    )
+
+
 # From the fastest to the most careful, in the order in which AWS advises to try them; the fp16
 # modes come after, as they can overflow.
 MODES = {
     mode.name: mode
     for mode in (
-        CastMode("all", ("all",), BF16, BF16, BF16),
-        CastMode("matmult", ("fp32-cast-matmult",), BF16, None, FP16),
-        CastMode(
-            "matmult-exact-transpose", ("fp32-cast-matmult", "no-fast-relayout"), BF16, None, None
-        ),
-        CastMode("none", ("none",), BF16, None, None),
-        CastMode("all-fp16", ("fp32-cast-all-fp16",), FP16, FP16, FP16),
-        CastMode("matmult-fp16", ("fp32-cast-matmult-fp16",), FP16, None, FP16),
-        CastMode(
+        _mode("all", "all", BF16, BF16, BF16),
+        _mode("matmult", "fp32-cast-matmult", BF16, None, FP16),
+        _mode("matmult-exact-transpose", "fp32-cast-matmult no-fast-relayout", BF16, None, None),
+        _mode("none", "none", BF16, None, None),
+        _mode("all-fp16", "fp32-cast-all-fp16", FP16, FP16, FP16),
+        _mode("matmult-fp16", "fp32-cast-matmult-fp16", FP16, None, FP16),
+        _mode(
             "matmult-fp16-exact-transpose",
-            ("fp32-cast-matmult-fp16", "no-fast-relayout"),
+            "fp32-cast-matmult-fp16 no-fast-relayout",
             FP16,
             None,
             None,
@@ -166,7 +179,7 @@ def measure(
 
     Args:
         form: a deployment form that takes one image.
-        images: float32 (1, 3, H, W) each, as the form takes them.
+        images: float32 (1, 3, H, W) each, as the form takes them; asked for one at a time.
         metric: whether the answer is metres.
         device: cpu or cuda; on CUDA products are kept from TF32, which is no float32.
     Raises:
@@ -176,17 +189,32 @@ def measure(
         raise InputError("no images to measure on")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     form = form.to(device)
-    tensors = [torch.from_numpy(image).to(device) for image in images]
-    exact = [form(tensor).cpu().numpy() for tensor in tensors]
+
+    def answers(run: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[np.ndarray]:
+        for image in images:
+            yield run(torch.from_numpy(image).to(device)).cpu().numpy()
+
+    exact = list(answers(form))
     errors = []
     for name in modes:
         if name not in MODES:
             raise InputError(f"mode {name!r} is unknown; choose from {', '.join(MODES)}")
-        emulation = CastEmulation(form, MODES[name])
-        found = [emulation.run(tensor).cpu().numpy() for tensor in tensors]
-        cases = [compare("photo", a, b) for a, b in zip(found, exact)]
-        errors.append(_worst(name, cases, found, exact, metric))
+        found = answers(CastEmulation(form, MODES[name]).run)
+        errors.append(_worst([_error(name, a, b, metric) for a, b in zip(found, exact)]))
     return errors
+
+
+class ResizedPhotos(Sequence[np.ndarray]):
+    """Photos as a form takes them, float32 (1, 3, H, W); each is read whenever it is asked for."""
+
+    def __init__(self, photos: Sequence[Path], size_hw: tuple[int, int]) -> None:
+        self._photos, self._size_hw = photos, size_hw
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def __getitem__(self, index: Any) -> Any:
+        return photo_to_tensor(read_photo(self._photos[index]), self._size_hw)
 
 
 def measure_model(
@@ -197,32 +225,32 @@ def measure_model(
     device: str = "cpu",
 ) -> list[ModeError]:
     """``measure`` on photos, in the form that the neuron target compiles first."""
-    images = [photo_to_tensor(read_photo(photo), size_hw) for photo in photos]
     rewrites = (*COMMON, *MATRIX)
     form = deployment_form(model, (1, 3, *size_hw), rewrites)
+    images = ResizedPhotos(photos, size_hw)
     return measure(form, images, model.max_depth is not None, modes, device)
 
 
-def _worst(
-    name: str,
-    cases: Sequence[ParityCase],
-    found: Sequence[np.ndarray],
-    exact: Sequence[np.ndarray],
-    metric: bool,
-) -> ModeError:
-    means = [
-        float(np.abs(a - b).mean() / np.ptp(b)) if np.isfinite(a).all() else float("inf")
-        for a, b in zip(found, exact)
-    ]
-    relative = None
-    if metric:
-        relative = max(float((np.abs(a - b) / b).mean()) for a, b in zip(found, exact))
+def _error(name: str, found: np.ndarray, exact: np.ndarray, metric: bool) -> ModeError:
+    """Of one image."""
+    case, off = compare("photo", found, exact), np.abs(found - exact)
     return ModeError(
-        name,
-        max(case.max_rel_range for case in cases),
-        max(means),
-        min(case.pearson for case in cases),
-        relative,
+        mode=name,
+        max=case.max_rel_range,
+        mean=float(off.mean() / np.ptp(exact)) if np.isfinite(found).all() else float("inf"),
+        pearson=case.pearson,
+        abs_rel=float((off / exact).mean()) if metric else None,
+    )
+
+
+def _worst(errors: Sequence[ModeError]) -> ModeError:
+    relative = [error.abs_rel for error in errors if error.abs_rel is not None]
+    return ModeError(
+        mode=errors[0].mode,
+        max=max(error.max for error in errors),
+        mean=max(error.mean for error in errors),
+        pearson=min(error.pearson for error in errors),
+        abs_rel=max(relative, default=None),
     )
 
 

@@ -20,8 +20,11 @@ from runtime.errors import CompileError
 from runtime.photo.decode import read_photo
 from runtime.photo.preprocess import MEAN, STD, as_bytes, photo_to_tensor
 from runtime.predict.scenes import CAMERA_ENCODER
+from runtime.scene.query import SceneQuery
 
 PHOTO = Path(__file__).parent / "data" / "chelsea.jpg"  # CC0, see input_images/ORIGIN.md
+
+FIRST = SceneQuery(ref_view_strategy="first")  # the order in which chained graphs leave the views
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 
@@ -80,13 +83,15 @@ def compare(name: str, found: np.ndarray, expected: np.ndarray) -> ParityCase:
         raise CompileError(f"parity, {name}: {found.shape} returned, expected {expected.shape}")
     a, b = found.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return ParityCase(name, math.inf, math.inf, math.inf, 0.0)
+        return ParityCase(
+            input=name, max_abs=math.inf, max_rel_range=math.inf, mean_rel=math.inf, pearson=0.0
+        )
     difference, span, size = np.abs(a - b), float(np.ptp(b)), float(np.abs(b).mean())
     spread = float(a.std() * b.std())
     exact = not difference.any()
     pearson = float(((a - a.mean()) * (b - b.mean())).mean() / spread) if spread else float(exact)
     return ParityCase(
-        name,
+        input=name,
         max_abs=float(difference.max()),
         max_rel_range=float(difference.max()) / span if span else (0.0 if exact else math.inf),
         mean_rel=float(difference.mean()) / size if size else (0.0 if exact else math.inf),
@@ -101,9 +106,7 @@ def eager(model: nn.Module) -> Run:
         with torch.no_grad():
             given = torch.from_numpy(image)
             if isinstance(model, DepthAnything3Net):
-                taps = model.encode(given[:, None], None, None, (), "first").taps
-                grid_hw = model.backbone.pretrained.grid_hw(given)
-                depth, sky = model.head([tap[:, 0] for tap in taps], grid_hw)
+                depth, sky, _ = model.depth_and_sky(given)
                 return {"depth": depth.numpy(), "sky": sky.numpy()}
             depth = model(given).numpy()
             return {"disparity": depth, "depth_m": depth}
@@ -142,7 +145,7 @@ def check_stages(
     reference: str,
     tolerance: float,
 ) -> ParityReport:
-    """Each stage against its eager form, on what the eager stages before it give; and the whole.
+    """Each stage against the eager one, on what the eager stages before it give; and the whole.
 
     Args:
         stages, engines: in the order in which they run.
@@ -154,18 +157,18 @@ def check_stages(
     """
     views = manifest.views
     spec = dataclasses.replace(manifest.input, batch=views)
-    tokens = network.backbone.pretrained.default_camera_tokens(1, views)[0]
-    forms = [stage.make(()) for stage in stages]
+    eager_stages = network.stages(1, views, spec.size_hw)
+    tokens = eager_stages.camera_tokens.detach().numpy()
     cases = []
     for name, images in parity_inputs(spec).items():
-        known = {spec.name: images, "camera_tokens": tokens.detach().numpy()}
+        known = {spec.name: images, "camera_tokens": tokens}
         chained = dict(known)
-        for stage, form, engine in zip(stages, forms, engines):
+        for stage, engine in zip(stages, engines):
+            given = {tensor.name: known[tensor.name] for tensor in stage.inputs}
             with torch.no_grad():
-                made = form(*(torch.from_numpy(known[tensor.name]) for tensor in stage.inputs))
-            made = made if isinstance(made, tuple) else (made,)
-            expected = {t.name: value.numpy() for t, value in zip(stage.outputs, made)}
-            found = engine({tensor.name: known[tensor.name] for tensor in stage.inputs})
+                made = eager_stages(stage.name, given)
+            expected = {t.name: made[t.name].numpy() for t in stage.outputs}
+            found = engine(given)
             for tensor in stage.outputs:
                 label = f"{name}: {stage.name} {tensor.name}"
                 cases.append(compare(label, found[tensor.name], expected[tensor.name]))
@@ -173,7 +176,7 @@ def check_stages(
                 chained.update(engine({t.name: chained[t.name] for t in stage.inputs}))
                 known.update(expected)
         with torch.no_grad():
-            whole = network(torch.from_numpy(images)[None], ref_view_strategy="first")
+            whole = network(torch.from_numpy(images)[None], FIRST)
         for output in ("depth", "depth_conf", "ray", "ray_conf"):
             expected_map = whole[output][0].numpy()
             cases.append(compare(f"{name}: whole {output}", chained[output], expected_map))

@@ -6,15 +6,17 @@ Read by the command line, the tests and the README. No torch, no network.
 from dataclasses import dataclass
 from typing import Optional
 
-from depth_anything_3.config import METRIC, NESTED, NETWORKS
+from depth_anything_3.config import METRIC, NESTED, NETWORKS, RETRAINED
 from depth_anything_v2.config import MAX_DEPTH_M
 from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
 from runtime.scene.focal import METRIC_FOCAL_PX
 
-NON_COMMERCIAL = "CC-BY-NC-4.0"
+CC_BY_NC = "CC-BY-NC-4.0"
 UNTAGGED = "untagged upstream"
 PATCH = 14  # pixels
+LONG_SIDE = 504  # pixels of a view's longer side, upstream's default for Depth Anything 3
+RATIOS = ((1, 1), (4, 3), (3, 2), (16, 9))  # of photos, the longer side first
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,20 @@ class ModelSpec:
 
     @property
     def usual_sizes(self) -> tuple[tuple[int, int], ...]:
-        """Input shapes (height, width) for square photos, 4:3 across and 4:3 upright."""
+        """Input shapes (height, width) that photos usually need.
+
+        V2: three, for square photos, 4:3 across and 4:3 upright, with ``short_side``; all are
+        compiled, and a photo goes through the nearest.
+        Depth Anything 3: seven, for 1:1 and for 4:3, 3:2 and 16:9 across and upright. The longer
+        side is 504, so that each is the very shape to which ``inference`` brings such a photo
+        (``process_res=504``): what is compiled sees what the eager model sees, and upstream trained
+        with these shapes. Seven graphs are too many to compile for one photo: take the one that is
+        nearest to the photos at hand.
+        """
+        if self.family == "v3":
+            shorts = [round(LONG_SIDE * b / a / PATCH) * PATCH for a, b in RATIOS]
+            both_ways = [((short, LONG_SIDE), (LONG_SIDE, short)) for short in shorts]
+            return tuple(dict.fromkeys(size for pair in both_ways for size in pair))
         short = self.short_side
         long = round(short * 4 / 3 / PATCH) * PATCH
         return ((short, short), (short, long), (long, short))
@@ -54,6 +69,11 @@ class ModelSpec:
     def any_view(self) -> bool:
         """True if it takes several photos of one scene at once."""
         return self.name in NESTED or (self.family == "v3" and NETWORKS[self.name].any_view)
+
+    @property
+    def successor(self) -> Optional[str]:
+        """The model with newer weights of the same network, which upstream recommends instead."""
+        return RETRAINED.get(self.name)
 
 
 DEMO = "demo"  # ours, trained on generated scenes
@@ -106,25 +126,35 @@ def _da3(name: str, licence: str, parameters_m: float) -> ModelSpec:
 
 ROWS = [
     _relative("vits", "Apache-2.0"),
-    _relative("vitb", NON_COMMERCIAL),
-    _relative("vitl", NON_COMMERCIAL),
-    ModelSpec("vitg", "v2", "vitg", "disparity", NON_COMMERCIAL, PARAMETERS_M["vitg"]),
+    _relative("vitb", CC_BY_NC),
+    _relative("vitl", CC_BY_NC),
+    ModelSpec(
+        name="vitg",
+        family="v2",
+        encoder="vitg",
+        kind="disparity",
+        licence=CC_BY_NC,
+        parameters_m=PARAMETERS_M["vitg"],
+    ),
     *(_metric(encoder, "indoor", "Hypersim") for encoder in SIZES),
     *(_metric(encoder, "outdoor", "VKITTI") for encoder in SIZES),
     _da3("da3-small", "Apache-2.0", 34.3),
     _da3("da3-base", "Apache-2.0", 135.4),
-    _da3("da3-large", NON_COMMERCIAL, 410.9),
-    _da3("da3-giant", NON_COMMERCIAL, 1355.7),
+    _da3("da3-large-1.1", CC_BY_NC, 410.9),
+    _da3("da3-large", CC_BY_NC, 410.9),
+    _da3("da3-giant-1.1", CC_BY_NC, 1355.7),
+    _da3("da3-giant", CC_BY_NC, 1355.7),
     _da3("da3mono-large", "Apache-2.0", 334.2),
     _da3("da3metric-large", "Apache-2.0", 334.2),
-    _da3("da3nested-giant-large", NON_COMMERCIAL, 1689.8),
+    _da3("da3nested-giant-large-1.1", CC_BY_NC, 1689.8),
+    _da3("da3nested-giant-large", CC_BY_NC, 1689.8),
     ModelSpec(
-        DEMO,
-        "v2",
-        "vitt",
-        "disparity",
-        "Apache-2.0",
-        6.4,
+        name=DEMO,
+        family="v2",
+        encoder="vitt",
+        kind="disparity",
+        licence="Apache-2.0",
+        parameters_m=6.4,
         file="demo/model.safetensors",
         short_side=252,
     ),

@@ -4,10 +4,12 @@ A traced graph in, numbers out. Nothing here was measured on a chip: time is ope
 published peak at the utilisation that published measurements of transformers reach.
 """
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from compile.trace import Graph
+from runtime.engines.inferentia import INF1, InferentiaInstance
 from runtime.errors import InputError
 
 CORE_FLOPS = 16e12  # matrix engine of a NeuronCore-v1, bf16 or fp16: Neuron SDK, inf1-arch
@@ -16,25 +18,6 @@ CORE_FLOPS = 16e12  # matrix engine of a NeuronCore-v1, bf16 or fp16: Neuron SDK
 # best, BERT-base at batch 6. The band leaves out the ends.
 UTILISATION = (0.20, 0.35)
 HOST_BYTES_S = 1e9  # between host and chip: estimated from aws-neuron-sdk issue 826
-
-
-@dataclass(frozen=True)
-class Instance:
-    """A row of AWS's Inf1 benchmark price list: reserved, effective dollars an hour."""
-
-    name: str
-    cores: int
-    vcpus: int
-    host_gib: int
-    dollars_h: float
-
-
-INSTANCES = (
-    Instance("inf1.xlarge", 4, 4, 8, 0.110),
-    Instance("inf1.2xlarge", 4, 8, 16, 0.174),
-    Instance("inf1.6xlarge", 16, 24, 48, 0.567),
-    Instance("inf1.24xlarge", 64, 96, 192, 2.269),
-)
 
 
 @dataclass(frozen=True)
@@ -65,10 +48,13 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How many of one instance serve a rate, and what an image costs there."""
+class FleetPlan:
+    """How many of one instance serve a rate, and what an image costs there.
 
-    instance: Instance
+    Pairs are (pessimistic, optimistic).
+    """
+
+    instance: InferentiaInstance
     rate: tuple[float, float]
     count: tuple[int, int]
     dollars_h: tuple[float, float]
@@ -101,36 +87,46 @@ def attention_flops(graph: Graph) -> int:
     return sum(o.flops for o in graph.operators if o.kind == "aten::matmul")
 
 
-def plans_for(needs: Needs, images_s: float) -> list[Plan]:
-    """One plan an instance size.
+def plans_for(needs: Needs, images_s: float) -> list[FleetPlan]:
+    """One plan an Inf1 instance type.
 
     Raises:
         InputError: a rate that is not positive.
     """
     if not (images_s > 0 and math.isfinite(images_s)):
         raise InputError(f"rate {images_s}: give images a second, above 0")
-    plans = []
-    for instance in INSTANCES:
-        rate = tuple(instance.cores * core for core in needs.core_rate)
-        count = tuple(math.ceil(images_s / r) for r in rate)
-        plans.append(
-            Plan(
-                instance,
-                (rate[0], rate[1]),
-                (count[0], count[1]),
-                (count[0] * instance.dollars_h, count[1] * instance.dollars_h),
-                (_per_million(instance, rate[0]), _per_million(instance, rate[1])),
-                (1e3 * instance.vcpus / rate[0], 1e3 * instance.vcpus / rate[1]),
-            )
-        )
-    return plans
+    return [_plan(needs, images_s, instance) for instance in INF1]
 
 
-def _per_million(instance: Instance, images_s: float) -> float:
-    return 1e6 / images_s / 3600 * instance.dollars_h
+def _plan(needs: Needs, images_s: float, instance: InferentiaInstance) -> FleetPlan:
+    assert instance.dollars_h is not None, instance.name
+    dollars_h = instance.dollars_h
+    slow, fast = (instance.cores * core for core in needs.core_rate)
+    counts = (math.ceil(images_s / slow), math.ceil(images_s / fast))
+    return FleetPlan(
+        instance=instance,
+        rate=(slow, fast),
+        count=counts,
+        dollars_h=(counts[0] * dollars_h, counts[1] * dollars_h),
+        dollars_per_million=(_per_million(dollars_h, slow), _per_million(dollars_h, fast)),
+        ms_of_vcpu_an_image=(1e3 * instance.vcpus / slow, 1e3 * instance.vcpus / fast),
+    )
 
 
-def as_text(needs: Needs, plans: list[Plan], images_s: float) -> str:
+def _per_million(dollars_h: float, images_s: float) -> float:
+    return 1e6 / images_s / 3600 * dollars_h
+
+
+def as_json(needs: Needs, plans: list[FleetPlan]) -> str:
+    """The answer for programs."""
+    facts = [
+        {**asdict(plan), "instance": {**asdict(plan.instance), "cores": plan.instance.cores}}
+        for plan in plans
+    ]
+    return json.dumps({"estimate": True, "needs": asdict(needs), "plans": facts}, indent=2)
+
+
+def as_text(needs: Needs, plans: list[FleetPlan], images_s: float) -> str:
     """The answer for people."""
     batch, _, height, width = needs.shape
     low, high = UTILISATION

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from compile.deploy import deployment_form, rewritten
+from compile.deploy import Form, deployment_form, rewritten
 from compile.deploy_da3 import (
     CameraDecoder,
     CameraEncoder,
@@ -27,12 +27,14 @@ from runtime.artifact.manifest import InputSpec, OutputSpec, StageSpec, TensorSp
 from runtime.errors import InputError
 from runtime.photo.preprocess import MEAN
 from runtime.predict.scenes import (
+    CAMERA,
     CAMERA_DECODER,
     CAMERA_ENCODER,
     DEPTH_HEAD,
     ENCODER_GLOBAL,
     ENCODER_LOCAL,
     RAY_HEAD,
+    TAPS,
 )
 
 Rewrites = Collection[str]
@@ -45,7 +47,7 @@ class Stage:
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    make: Callable[[Rewrites], nn.Module]
+    make: Callable[[Rewrites], Form]
     # its module can also run as ``encode`` and ``decode``, one after the other
     splits: bool = False
 
@@ -77,11 +79,11 @@ def stages_of(
         if views != 1:
             raise InputError(f"views={views}: this model takes each photo for itself; use --batch")
 
-        def make(rewrites: Rewrites) -> nn.Module:
+        def make(rewrites: Rewrites) -> Form:
             return deployment_form(model, spec.shape, rewrites, spec.dtype)
 
         depth = TensorSpec(output.kind, (spec.batch, *size_hw))
-        return (Stage(output.kind, (image,), (depth,), make, splits=True),)
+        return (Stage(name=output.kind, inputs=(image,), outputs=(depth,), make=make, splits=True),)
     assert isinstance(model, DepthAnything3Net)
     if spec.mean != MEAN:
         raise InputError("pixels: stages of Depth Anything 3 take normalised images")
@@ -94,15 +96,22 @@ def stages_of(
     grid_hw = (size_hw[0] // PATCH_SIZE, size_hw[1] // PATCH_SIZE)
     maps = tuple(TensorSpec(name, (spec.batch, *size_hw)) for name in ("depth", "sky"))
 
-    return (Stage("depth", (image,), maps, _maker(SingleView, model, spec.batch, grid_hw)),)
+    return (
+        Stage(
+            name="depth",
+            inputs=(image,),
+            outputs=maps,
+            make=_maker(SingleView, model, spec.batch, grid_hw),
+        ),
+    )
 
 
 def _maker(
-    kind: Callable[..., nn.Module], net: DepthAnything3Net, count: int, grid_hw: tuple[int, int]
-) -> Callable[[Rewrites], nn.Module]:
+    kind: Callable[..., Form], net: DepthAnything3Net, count: int, grid_hw: tuple[int, int]
+) -> Callable[[Rewrites], Form]:
     """What makes a stage of Depth Anything 3 for this many images."""
 
-    def make(rewrites: Rewrites) -> nn.Module:
+    def make(rewrites: Rewrites) -> Form:
         with torch.no_grad():
             module = kind(net, count, grid_hw).eval()
         return rewritten(module, rewrites)
@@ -121,8 +130,8 @@ def _any_view_stages(net: DepthAnything3Net, spec: InputSpec, views: int) -> tup
     image = TensorSpec(spec.name, (views, 3, height, width))
     tokens = TensorSpec("tokens", (views, 1 + h * w, dim))
     camera_tokens = TensorSpec("camera_tokens", (views, dim))
-    taps = tuple(TensorSpec(f"tap_{i}", (views, h * w, 2 * dim)) for i in range(4))
-    camera = TensorSpec("camera", (views, 2 * dim))
+    taps = tuple(TensorSpec(name, (views, h * w, 2 * dim)) for name in TAPS)
+    camera = TensorSpec(CAMERA, (views, 2 * dim))
     pose = TensorSpec("pose", (views, 9))
     depth = (
         TensorSpec("depth", (views, height, width)),
@@ -133,14 +142,21 @@ def _any_view_stages(net: DepthAnything3Net, spec: InputSpec, views: int) -> tup
         TensorSpec("ray_conf", (views, 8 * h, 8 * w)),
     )
 
-    def form(kind: Callable[..., nn.Module]) -> Callable[[Rewrites], nn.Module]:
+    def form(kind: Callable[..., Form]) -> Callable[[Rewrites], Form]:
         return _maker(kind, net, views, (h, w))
 
     return (
-        Stage(ENCODER_LOCAL, (image,), (tokens,), form(EncoderLocal)),
-        Stage(ENCODER_GLOBAL, (tokens, camera_tokens), (*taps, camera), form(EncoderGlobal)),
-        Stage(DEPTH_HEAD, taps, depth, form(DepthHead)),
-        Stage(RAY_HEAD, taps, rays, form(RayHead)),
-        Stage(CAMERA_DECODER, (camera,), (pose,), form(CameraDecoder)),
-        Stage(CAMERA_ENCODER, (pose,), (camera_tokens,), form(CameraEncoder)),
+        Stage(name=ENCODER_LOCAL, inputs=(image,), outputs=(tokens,), make=form(EncoderLocal)),
+        Stage(
+            name=ENCODER_GLOBAL,
+            inputs=(tokens, camera_tokens),
+            outputs=(*taps, camera),
+            make=form(EncoderGlobal),
+        ),
+        Stage(name=DEPTH_HEAD, inputs=taps, outputs=depth, make=form(DepthHead)),
+        Stage(name=RAY_HEAD, inputs=taps, outputs=rays, make=form(RayHead)),
+        Stage(name=CAMERA_DECODER, inputs=(camera,), outputs=(pose,), make=form(CameraDecoder)),
+        Stage(
+            name=CAMERA_ENCODER, inputs=(pose,), outputs=(camera_tokens,), make=form(CameraEncoder)
+        ),
     )

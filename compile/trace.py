@@ -121,11 +121,11 @@ def read_graph(module: ScriptModule) -> Graph:
             operators.append(_operator(node, constants))
     given = list(graph.inputs())[1:]
     return Graph(
-        module,
-        tuple(operators),
-        tuple(_tensor(value) for value in given),
-        tuple(_tensor(value) for value in graph.outputs() if _is_tensor(value)),
-        sum(sizes.values()),
+        module=module,
+        operators=tuple(operators),
+        inputs=tuple(_tensor(value) for value in given),
+        outputs=tuple(_tensor(value) for value in graph.outputs() if _is_tensor(value)),
+        constant_bytes=sum(sizes.values()),
     )
 
 
@@ -154,7 +154,13 @@ def _operator(node, constants: dict[str, Tensor]) -> Operator:  # type: ignore[n
         else:  # a list, such as unbind's: its items are what the unpacking node names
             users = [use.user for use in value.uses()]
             outputs += [_tensor(v) for user in users for v in user.outputs() if _is_tensor(v)]
-    return Operator(node.kind(), node.scopeName(), tuple(tensors), tuple(outputs), settings)
+    return Operator(
+        kind=node.kind(),
+        scope=node.scopeName(),
+        tensors=tuple(tensors),
+        outputs=tuple(outputs),
+        settings=settings,
+    )
 
 
 def _argument_names(node) -> list[str]:  # type: ignore[no-untyped-def]

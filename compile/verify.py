@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Optional
 
 from compile.checkpoint import load_model
+from compile.checks import check_cuda, check_device
 from compile.fetch import local_checkpoint
 from compile.job import with_parity
 from compile.registry import find_model
@@ -11,7 +12,7 @@ from compile.targets import target_module
 from runtime.artifact.folder import MANIFEST, Artifact, read_artifact
 from runtime.artifact.manifest import to_json
 from runtime.errors import CheckpointError, DeviceError
-from runtime.files import write_whole
+from runtime.files import check_output_folder, write_whole
 
 
 def verify_artifact(
@@ -27,10 +28,15 @@ def verify_artifact(
         CheckpointError: the weights are not here, or are not those it was made of.
         CompileError: the graph does not equal the model; the artifact stays as it was.
         DeviceError: the chip it was compiled for is not here.
+        InputError: a device that it does not run on, or a folder that cannot be written to.
     """
     artifact = read_artifact(path)
-    artifact.verify()
     manifest = artifact.manifest
+    check_device(manifest.target, device)
+    if device == "cuda":
+        check_cuda()
+    check_output_folder(path)
+    artifact.verify()
     module = target_module(manifest.target)
     if not getattr(module, "device_present", lambda: True)():
         raise DeviceError(

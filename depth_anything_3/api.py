@@ -4,10 +4,11 @@ Same import path, constructor, methods and checkpoint keys as upstream's ``depth
 Exporting scenes to files is not here: a ``ScenePrediction`` holds all that an exporter needs.
 """
 
-import json
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional, Union, cast
 
 import numpy as np
 import torch
@@ -17,13 +18,15 @@ from torch import nn
 from depth_anything_3.config import METRIC, NAMES, NESTED, NETWORKS
 from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
 from depth_anything_3.nested import NestedDepthAnything3Net
-from layers.weights import differences, fill
-from runtime.errors import CheckpointError, InputError
-from runtime.optional import require
+from depth_anything_3.pretrained import HUB_OPTIONS, find_pretrained, looks_of_models
+from depth_anything_3.stages import to_numpy
+from layers.checkpoint import load_checkpoint
+from runtime.errors import InputError
 from runtime.photo.decode import focal_px_of, read_photo
 from runtime.predict.found import ScenePrediction
 from runtime.predict.scenes import align_to_given
-from runtime.scene.cameras import homogeneous, normalise_extrinsics
+from runtime.scene.focal import focal_of, refuse_useless_focal
+from runtime.scene.query import SceneQuery
 from runtime.scene.reference_view import DEFAULT_STRATEGY
 from runtime.scene.sky import SKY_MASK, metric_depth
 from runtime.scene.views import (
@@ -36,14 +39,12 @@ from runtime.scene.views import (
 )
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
-CONFIG_BYTES = 1 << 20
 
 Photo = Union[str, Path, np.ndarray, Image.Image]
 
 
 class DepthAnything3(nn.Module):
-    """One of the seven models of Depth Anything 3 (Lin et al., 2025).
+    """One of the models of Depth Anything 3 (Lin et al., 2025).
 
     Args:
         model_name: a name out of ``depth_anything_3.config.NAMES``.
@@ -85,31 +86,23 @@ class DepthAnything3(nn.Module):
         """Build a model and give it official weights.
 
         Args:
-            source: a folder with ``model.safetensors`` and ``config.json``, or a name on the
-                Hugging Face Hub (``depth-anything/DA3-SMALL``).
-            model_name: which model it is, where ``config.json`` does not say.
-            options: ``dtype`` and ``max_views_in_memory``, as for the constructor.
+            source: a folder with ``model.safetensors``, such a file, a model's name as
+                ``da3-small``, or a name on the Hugging Face Hub as ``depth-anything/DA3-SMALL``;
+                see ``depth_anything_3.pretrained``.
+            model_name: which model it is; by default what ``config.json`` beside the weights says,
+                or else what the folder is called.
+            options: ``dtype`` and ``max_views_in_memory``, as for the constructor; and for the Hub
+                ``cache_dir``, ``force_download``, ``local_files_only``, ``revision``, ``token``.
         Raises:
             CheckpointError: files are missing, damaged or do not fit; or the Hub cannot be
                 reached.
         """
-        folder = Path(source)
-        if not folder.is_dir():
-            folder = _fetch(str(source))
-        name = model_name or _name_in(folder)
-        model = cls(name, **options)
-        file = folder / WEIGHTS
-        try:
-            state = require("safetensors.torch", "torch").load_file(str(file))
-        except Exception as error:  # missing, not safetensors, cut short: each raises its own
-            raise CheckpointError(f"{file}: cannot be read as safetensors ({error})") from error
-        found = differences(model, state)
-        if found:
-            raise CheckpointError(f"{file} does not fit {name}: {'; '.join(found)}")
-        fill(model, state)
+        hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
+        found = find_pretrained(source, model_name, **hub)
+        model = cls(found.model_name, **options)
+        load_checkpoint(model, found.file, found.model_name, looks_of_models())
         return model
 
-    @torch.no_grad()
     def forward(
         self,
         image: torch.Tensor,
@@ -120,26 +113,39 @@ class DepthAnything3(nn.Module):
         use_ray_pose: bool = False,
         ref_view_strategy: str = DEFAULT_STRATEGY,
     ) -> Output:
-        """Run the network on normalised images (B, N, 3, H, W).
+        """Run the network on normalised images.
 
-        Arguments, results and errors are those of ``DepthAnything3Net.forward``.
+        Args:
+            image: float (B, N, 3, H, W), RGB normalised with the ImageNet mean and standard
+                deviation; H and W multiples of 14.
+            extrinsics, intrinsics: (B, N, 3 or 4, 4), world-to-camera, and (B, N, 3, 3), in pixels
+                of the images; known cameras, the first at the origin and the median at distance 1.
+            export_feat_layers, infer_gs, use_ray_pose, ref_view_strategy: see ``SceneQuery``.
+        Returns:
+            tensors by name, as ``DepthAnything3Net.forward`` and the nested one do.
+        Raises:
+            InputError: images of another shape, cameras that do not fit them, or something that
+                this model cannot find.
         """
+        query = SceneQuery(
+            extrinsics=None if extrinsics is None else to_numpy(extrinsics),
+            intrinsics=None if intrinsics is None else to_numpy(intrinsics),
+            export_feat_layers=tuple(export_feat_layers or ()),
+            infer_gs=infer_gs,
+            use_ray_pose=use_ray_pose,
+            ref_view_strategy=ref_view_strategy,
+        )
+        return self._run(image, query)
+
+    def _run(self, image: torch.Tensor, query: SceneQuery) -> Output:
         if self.dtype == "float16" and image.device.type == "cpu":
             raise InputError("dtype='float16' needs CUDA; use bfloat16 or float32 on a CPU")
-        output: Output = self.model(
-            image,
-            extrinsics,
-            intrinsics,
-            export_feat_layers,
-            infer_gs,
-            use_ray_pose,
-            ref_view_strategy,
-        )
-        return output
+        with torch.no_grad():
+            return self.model(image, query)
 
     def inference(
         self,
-        image: Sequence[Photo],
+        image: Union[Photo, Sequence[Photo]],
         extrinsics: Optional[np.ndarray] = None,
         intrinsics: Optional[np.ndarray] = None,
         align_to_input_ext_scale: bool = True,
@@ -154,54 +160,54 @@ class DepthAnything3(nn.Module):
         """Estimate the depth and the cameras of photos of one scene.
 
         Args:
-            image: N photos: paths, uint8 RGB arrays (H, W, 3) or PIL images. Files are turned
-                upright as their EXIF says.
+            image: N photos, or one: paths, uint8 RGB arrays (H, W, 3) or PIL images. Files are
+                turned upright as their EXIF says.
             extrinsics: (N, 3 or 4, 4), world-to-camera; known cameras, given with intrinsics.
             intrinsics: (N, 3, 3), in pixels of the photos. For da3metric-large they may come alone.
             align_to_input_ext_scale: give depth in the unit of the given cameras, and return those;
                 otherwise depth keeps the network's unit and the given cameras are moved into it.
+            infer_gs, use_ray_pose, ref_view_strategy, export_feat_layers: see ``SceneQuery``.
             process_res, process_res_method: how photos become views; see ``runtime.scene.views``.
             focal_px: focal length in pixels of the photos, for da3metric-large. By default that of
                 the intrinsics, or of the files' EXIF.
         Returns:
             the prediction; depth is in metres (``is_metric``) for the nested model, and for
-            da3metric-large where every photo's focal length is known.
+            da3metric-large if every photo's focal length is known. It is never called metres in the
+            unit of given cameras, which only their giver knows.
         Raises:
             InputError: a photo that cannot be read, or arguments that do not go together.
         """
-        if not len(image):
-            raise InputError("image=[]: give one photo or more")
-        photos = [_read(photo) for photo in image]
-        check_camera_counts(len(photos), extrinsics, intrinsics)
-        views = same_size([make_view(p, process_res, process_res_method) for p in photos])
-        known = view_intrinsics(views, intrinsics)
-        given = None if extrinsics is None else homogeneous(extrinsics)
-
-        def tensor(cameras: Optional[np.ndarray]) -> Optional[torch.Tensor]:
-            if cameras is None:
-                return None
-            return torch.from_numpy(cameras[None]).float().to(device)
-
-        device = next(self.parameters()).device
-        alone = self.model_name == METRIC  # intrinsics are the host's affair there
-        output = self(
-            torch.from_numpy(stack_views(views)[None]).to(device),
-            tensor(None if given is None else normalise_extrinsics(given)),
-            tensor(None if alone else known),
-            export_feat_layers,
-            infer_gs,
-            use_ray_pose,
-            ref_view_strategy,
+        given = _listed(image)
+        refuse_useless_focal(self.model_name, self.model_name == METRIC, focal_px is not None)
+        check_camera_counts(len(given), extrinsics, intrinsics)
+        alone = self.model_name == METRIC and extrinsics is None  # intrinsics tell metres there
+        query = SceneQuery(
+            extrinsics=extrinsics,
+            intrinsics=None if alone else intrinsics,
+            align_to_input_ext_scale=align_to_input_ext_scale,
+            export_feat_layers=tuple(export_feat_layers or ()),
+            infer_gs=infer_gs,
+            use_ray_pose=use_ray_pose,
+            ref_view_strategy=ref_view_strategy,
         )
-        prediction = _prediction(output, views)
+        photos = [_read(photo) for photo in given]
+        views = same_size([make_view(p, process_res, process_res_method) for p in photos])
+        query = query.in_pixels_of(views)
+        device = next(self.parameters()).device
+        tensor = torch.from_numpy(stack_views(views)[None]).to(device)
+        prediction = _prediction(self._run(tensor, query.normalised()), views)
         if alone:
-            focal = _focal_of_views(views, image, known, focal_px)
-            if focal is not None:
-                prediction.depth = metric_depth(prediction.depth, focal)
-                prediction.intrinsics, prediction.kind = focal, "depth_m"
-        if given is not None and known is not None:
-            align_to_given(prediction, given, known, align_to_input_ext_scale)
+            known = view_intrinsics(views, intrinsics)
+            return _in_metres(prediction, _focal_of_views(views, given, known, focal_px))
+        return align_to_given(prediction, query)
+
+
+def _in_metres(prediction: ScenePrediction, focal: Optional[np.ndarray]) -> ScenePrediction:
+    """The same in metres, if the intrinsics of the views (N, 3, 3) are known."""
+    if focal is None:
         return prediction
+    depth = metric_depth(prediction.depth, focal)
+    return replace(prediction, depth=depth, intrinsics=focal, kind="depth_m")
 
 
 def _prediction(output: Output, views: Sequence[View]) -> ScenePrediction:
@@ -224,6 +230,22 @@ def _prediction(output: Output, views: Sequence[View]) -> ScenePrediction:
     )
 
 
+def _listed(image: Union[Photo, Sequence[Photo]]) -> list[Photo]:
+    """Photos as a list; one that stands by itself is a list of one, not its letters or rows.
+
+    Raises:
+        InputError: no photo, or a file's bytes, which are not taken.
+    """
+    if isinstance(image, bytes):
+        raise InputError("image is bytes: give paths, uint8 RGB arrays (H, W, 3) or PIL images")
+    alone = isinstance(image, (str, Path, Image.Image))
+    if alone or (isinstance(image, np.ndarray) and image.ndim == 3):
+        return [cast(Photo, image)]
+    if not len(cast(Sequence[Photo], image)):
+        raise InputError("image=[]: give one photo or more")
+    return list(cast(Sequence[Photo], image))
+
+
 def _read(photo: Photo) -> np.ndarray:
     if isinstance(photo, (str, Path)):
         return read_photo(photo)
@@ -243,9 +265,7 @@ def _focal_of_views(
         return known
     result = []
     for view, photo in zip(views, photos):
-        focal = focal_px
-        if focal is None and isinstance(photo, (str, Path)):
-            focal = focal_px_of(photo)
+        focal = focal_of(focal_px, None, partial(_focal_of_exif, photo))
         if focal is None:
             return None
         height, width = view.photo_hw
@@ -254,32 +274,5 @@ def _focal_of_views(
     return np.stack(result)
 
 
-def _name_in(folder: Path) -> str:
-    """The model's name as ``config.json`` gives it, else as the folder is called."""
-    file = folder / CONFIG
-    try:
-        if file.stat().st_size > CONFIG_BYTES:
-            raise CheckpointError(f"{file}: over {CONFIG_BYTES} bytes, not a model's config")
-        name = json.loads(file.read_text(encoding="utf-8")).get("model_name")
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{file}: cannot be read as a model's config ({error})") from error
-    for candidate in (name, folder.name.lower()):
-        if candidate in NAMES:
-            return str(candidate)
-    raise CheckpointError(
-        f"{file}: model_name is {name!r}, expected one of {', '.join(NAMES)}; say which it is with "
-        "model_name="
-    )
-
-
-def _fetch(repo: str) -> Path:
-    hub = require("huggingface_hub", "torch")
-    try:
-        files = [Path(hub.hf_hub_download(repo, name)) for name in (CONFIG, WEIGHTS)]
-    except Exception as error:  # the hub raises a dozen unrelated classes; the message names it
-        text = (str(error).strip().splitlines() or ["no message"])[0]
-        raise CheckpointError(
-            f"{repo}: no such folder, and it cannot be fetched ({type(error).__name__}: {text}); "
-            f"give a folder with {WEIGHTS} and {CONFIG}"
-        ) from error
-    return files[0].parent
+def _focal_of_exif(photo: Photo) -> Optional[float]:
+    return focal_px_of(photo) if isinstance(photo, (str, Path)) else None

@@ -1,4 +1,4 @@
-"""The seven models of Depth Anything 3. Numbers only."""
+"""The models of Depth Anything 3: seven networks, three with newer weights too. Numbers only."""
 
 from dataclasses import dataclass
 from typing import Optional
@@ -30,14 +30,35 @@ LARGE = (256, 512, 1024, 1024)
 ALTERNATING_TAPS = (5, 7, 9, 11)
 
 NETWORKS = {
-    "da3-small": DA3Spec("vits", ALTERNATING_TAPS, 64, SMALL, alternate_from=4),
-    "da3-base": DA3Spec("vitb", ALTERNATING_TAPS, 128, BASE, alternate_from=4),
-    "da3-large": DA3Spec("vitl", (11, 15, 19, 23), 256, LARGE, alternate_from=8),
-    "da3-giant": DA3Spec("vitg", (19, 27, 33, 39), 256, LARGE, alternate_from=13, gaussians=True),
-    "da3mono-large": DA3Spec("vitl", (4, 11, 17, 23), 256, LARGE),
-    "da3metric-large": DA3Spec("vitl", (4, 11, 17, 23), 256, LARGE),
+    "da3-small": DA3Spec(
+        encoder="vits", taps=ALTERNATING_TAPS, features=64, out_channels=SMALL, alternate_from=4
+    ),
+    "da3-base": DA3Spec(
+        encoder="vitb", taps=ALTERNATING_TAPS, features=128, out_channels=BASE, alternate_from=4
+    ),
+    "da3-large": DA3Spec(
+        encoder="vitl", taps=(11, 15, 19, 23), features=256, out_channels=LARGE, alternate_from=8
+    ),
+    "da3-giant": DA3Spec(
+        encoder="vitg",
+        taps=(19, 27, 33, 39),
+        features=256,
+        out_channels=LARGE,
+        alternate_from=13,
+        gaussians=True,
+    ),
+    "da3mono-large": DA3Spec(
+        encoder="vitl", taps=(4, 11, 17, 23), features=256, out_channels=LARGE
+    ),
+    "da3metric-large": DA3Spec(
+        encoder="vitl", taps=(4, 11, 17, 23), features=256, out_channels=LARGE
+    ),
 }
 METRIC = "da3metric-large"  # relative until multiplied by a focal length
 # Two networks in one checkpoint: the first's depth is scaled to the second's metres.
 NESTED = {"da3nested-giant-large": ("da3-giant", METRIC)}
+# Weights that upstream trained again after a mistake, and recommends: the same networks.
+RETRAINED = {name: f"{name}-1.1" for name in ("da3-large", "da3-giant", "da3nested-giant-large")}
+NETWORKS.update({new: NETWORKS[old] for old, new in RETRAINED.items() if old in NETWORKS})
+NESTED.update({new: NESTED[old] for old, new in RETRAINED.items() if old in NESTED})
 NAMES = (*NETWORKS, *NESTED)

@@ -12,7 +12,7 @@ from torch import nn
 from depth_anything_3.dpt import HIDDEN, output_layers
 from layers.dpt import LEVELS, Reassemble, resize
 from layers.patch_embed import PATCH_SIZE
-from layers.uv_embed import uv_embedding
+from layers.uv_embed import add_uv_embedding
 
 RAYS = "_aux"  # what the checkpoints call the branch
 
@@ -61,7 +61,7 @@ class DualDPT(Reassemble):
         """What both branches begin with: four float (B, h*w, C) -> four float (B, F, h_i, w_i)."""
 
         def embed(level: torch.Tensor) -> torch.Tensor:
-            return placed(level, grid_hw)
+            return add_uv_embedding(level, grid_hw)
 
         return self.reassemble([self.norm(tap) for tap in taps], grid_hw, embed)
 
@@ -75,7 +75,7 @@ class DualDPT(Reassemble):
         """
         x = self.scratch.output_conv1(self.scratch.fuse(levels, grid_hw))
         x = resize(x, (grid_hw[0] * PATCH_SIZE, grid_hw[1] * PATCH_SIZE))
-        depth, confidence = self.scratch.output_conv2(placed(x, grid_hw)).exp().unbind(1)
+        depth, confidence = self.scratch.output_conv2(add_uv_embedding(x, grid_hw)).exp().unbind(1)
         return depth, 1 + confidence
 
     def rays(
@@ -89,11 +89,5 @@ class DualDPT(Reassemble):
         """
         scratch: Any = self.scratch
         x = scratch.output_conv1_aux[-1](scratch.fuse(levels, grid_hw, RAYS))
-        x = scratch.output_conv2_aux[-1](placed(x, grid_hw)).permute(0, 2, 3, 1)
+        x = scratch.output_conv2_aux[-1](add_uv_embedding(x, grid_hw)).permute(0, 2, 3, 1)
         return x[..., :6], 1 + x[..., 6].exp()
-
-
-def placed(x: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:
-    """Add to maps where in the picture each place is: float (B, C, h, w) -> the same."""
-    size_hw = (x.shape[2], x.shape[3])
-    return x + uv_embedding(x.shape[1], size_hw, grid_hw[1] / grid_hw[0]).to(x)

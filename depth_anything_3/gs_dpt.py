@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from depth_anything_3.dpt import output_layers
-from depth_anything_3.dual_dpt import placed
 from layers.dpt import Reassemble, resize
+from layers.uv_embed import add_uv_embedding
 
 RAW = 37  # numbers a Gaussian, opacity not counted: see ``runtime.scene.gaussians``
 
@@ -47,10 +47,10 @@ class GSDPT(Reassemble):
         """
 
         def embed(level: torch.Tensor) -> torch.Tensor:
-            return placed(level, grid_hw)
+            return add_uv_embedding(level, grid_hw)
 
         levels = self.reassemble(taps, grid_hw, embed)
         x = self.scratch.output_conv1(self.scratch.fuse(levels, grid_hw))
         x = resize(x, (images.shape[2], images.shape[3])) + self.images_merger(images)
-        x = self.scratch.output_conv2(placed(x, grid_hw)).permute(0, 2, 3, 1)
+        x = self.scratch.output_conv2(add_uv_embedding(x, grid_hw)).permute(0, 2, 3, 1)
         return x[..., :RAW], x[..., RAW].sigmoid()

@@ -4,7 +4,6 @@ Images (B, N, 3, H, W) in; what the any-view network says, in metres, out.
 Source: ``NestedDepthAnything3Net`` of Depth Anything 3.
 """
 
-from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import nn
 
 from depth_anything_3.config import NETWORKS
 from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
-from runtime.scene.reference_view import DEFAULT_STRATEGY
+from runtime.scene.query import SceneQuery
 from runtime.scene.sky import metric_depth, to_metres
 
 
@@ -27,16 +26,7 @@ class NestedDepthAnything3Net(nn.Module):
         self.da3 = DepthAnything3Net(NETWORKS[any_view], max_views_in_memory)
         self.da3_metric = DepthAnything3Net(NETWORKS[metric], max_views_in_memory)
 
-    def forward(
-        self,
-        images: torch.Tensor,
-        extrinsics: Optional[torch.Tensor] = None,
-        intrinsics: Optional[torch.Tensor] = None,
-        export_feat_layers: Optional[Sequence[int]] = None,
-        infer_gs: bool = False,
-        use_ray_pose: bool = False,
-        ref_view_strategy: str = DEFAULT_STRATEGY,
-    ) -> Output:
+    def forward(self, images: torch.Tensor, query: Optional[SceneQuery] = None) -> Output:
         """Estimate depth in metres; arguments as for ``DepthAnything3Net``.
 
         Returns:
@@ -44,15 +34,7 @@ class NestedDepthAnything3Net(nn.Module):
             the network's own unit), sky's confidence at 1, and ``is_metric`` and ``scale_factor``
             (a number, or one for each of the batch).
         """
-        output: Output = self.da3(
-            images,
-            extrinsics,
-            intrinsics,
-            export_feat_layers,
-            infer_gs,
-            use_ray_pose,
-            ref_view_strategy,
-        )
+        output: Output = self.da3(images, query)
         metric = self.da3_metric(images)
         names = ("depth", "depth_conf", "extrinsics", "intrinsics")
         known = [output[name].cpu().numpy() for name in names]

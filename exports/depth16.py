@@ -58,5 +58,9 @@ def to_uint16(
             scaled = (depth[rows] - low) / (high - low)
             stored[rows] = np.round(scaled * MAX_UINT16).astype(np.uint16)
     if metric:
-        return stored, Encoding16(1 / MILLIMETRES, 0.0, "metre", 0, beyond)
-    return stored, Encoding16((high - low) / MAX_UINT16, low, "relative", None, 0)
+        return stored, Encoding16(
+            scale=1 / MILLIMETRES, offset=0.0, unit="metre", invalid=0, out_of_range=beyond
+        )
+    return stored, Encoding16(
+        scale=(high - low) / MAX_UINT16, offset=low, unit="relative", invalid=None, out_of_range=0
+    )

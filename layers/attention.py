@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from layers.rope import Table, turn
+from layers.rope import Table, apply_rope
 
 # Without the fused operator the weights of every token for every other are held. This many of them
 # are, at most, so that many views do not need their square in memory.
@@ -62,6 +62,6 @@ class Attention(nn.Module):
             dtype = self.qkv.weight.dtype
             query, key = self.q_norm(query.to(dtype)), self.k_norm(key.to(dtype))
         if rope is not None:
-            query, key = turn(query, rope), turn(key, rope)
+            query, key = apply_rope(query, rope), apply_rope(key, rope)
         attended = attend(query, key, value.to(query.dtype), fused=self.qk_norm)
         return self.proj(attended.transpose(1, 2).reshape(batch, tokens, dim))

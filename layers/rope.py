@@ -1,8 +1,9 @@
 """Two-dimensional rotary position embedding.
 
-Token positions in, tables of cosines and sines out; tables and queries or keys in, turned ones out.
+Token positions in, tables of cosines and sines out; tables and queries or keys in, rotated
+ones out.
 Source: Su et al., 2021, in the two-dimensional form of Depth Anything 3: the first half of each
-head's channels turns with the row, the second half with the column.
+head's channels rotates with the row, the second half with the column.
 """
 
 import torch
@@ -33,7 +34,7 @@ def shared_positions(grid_hw: tuple[int, int]) -> torch.Tensor:
 
 
 def rope_table(positions: torch.Tensor, head_dim: int) -> Table:
-    """Cosines and sines by which tokens at these positions turn.
+    """Cosines and sines by which tokens at these positions are rotated.
 
     Args:
         positions: int (N, 2), row and column.
@@ -48,13 +49,16 @@ def rope_table(positions: torch.Tensor, head_dim: int) -> Table:
     return angle.cos(), angle.sin()
 
 
-def turn(x: torch.Tensor, table: Table) -> torch.Tensor:
-    """Turn queries or keys: float (B, heads, N, head_dim), tables (N, head_dim) -> the same."""
+def apply_rope(x: torch.Tensor, table: Table) -> torch.Tensor:
+    """Rotate queries or keys by their positions.
+
+    float (B, heads, N, head_dim) and two tables (N, head_dim) -> float (B, heads, N, head_dim).
+    """
     cosine, sine = (part.to(x.dtype) for part in table)
-    return x * cosine + quarter_turn(x) * sine
+    return x * cosine + rotate_half(x) * sine
 
 
-def quarter_turn(x: torch.Tensor) -> torch.Tensor:
-    """Turn every pair of channels by 90 degrees: float (..., head_dim) -> the same."""
+def rotate_half(x: torch.Tensor) -> torch.Tensor:
+    """Rotate every pair of channels by 90 degrees: float (..., head_dim) -> the same."""
     row_1, row_2, column_1, column_2 = x.chunk(4, dim=-1)
     return torch.cat((-row_2, row_1, -column_2, column_1), dim=-1)

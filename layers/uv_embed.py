@@ -1,7 +1,8 @@
 """Where in the picture a feature is, as sines and cosines that are added to feature maps.
 
-Sizes in, float32 (C, h, w) out. Source: the ``create_uv_grid`` and ``position_grid_to_embed`` of
-Depth Anything 3, after MoGe (Wang et al., 2024) and DINO.
+Sizes in, float32 (C, h, w) out; or maps in, and the maps with the embedding added out.
+Source: the ``create_uv_grid`` and ``position_grid_to_embed`` of Depth Anything 3, after MoGe (Wang
+et al., 2024) and DINO.
 """
 
 import torch
@@ -38,6 +39,19 @@ def uv_embedding(channels: int, size_hw: tuple[int, int], aspect: float) -> torc
     columns = columns.unsqueeze(1).expand(-1, height, -1)  # (C/2, w) -> (C/2, h, w)
     rows = rows.unsqueeze(2).expand(-1, -1, width)
     return torch.cat((columns, rows)).mul(SHARE)
+
+
+def add_uv_embedding(x: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:
+    """Add to maps where in the picture each feature is.
+
+    Args:
+        x: float (B, C, h, w), of any size.
+        grid_hw: patches down and across, which tell the picture's aspect ratio.
+    Returns:
+        float (B, C, h, w).
+    """
+    size_hw = (x.shape[2], x.shape[3])
+    return x + uv_embedding(x.shape[1], size_hw, grid_hw[1] / grid_hw[0]).to(x)
 
 
 def _waves(channels: int, places: torch.Tensor) -> torch.Tensor:

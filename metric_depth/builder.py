@@ -6,14 +6,14 @@ Poses, sizes and materials in; flat arrays of solids out. Metres; x right, y up,
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 
 from metric_depth.raycast import BOX
 from metric_depth.textures import FAMILIES, VARIANTS, texture_index
 
-Vector = Sequence[float]
+Vector = Union[Sequence[float], np.ndarray]  # three numbers
 
 
 def rotation(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
@@ -88,8 +88,8 @@ class Builder:
 
     def box(self, low: Vector, high: Vector, material: Material) -> None:
         """Place an upright box between two corners."""
-        low, high = np.asarray(low, float), np.asarray(high, float)
-        self.add(BOX, (low + high) / 2, np.abs(high - low) / 2, material)
+        corner, other = np.asarray(low, float), np.asarray(high, float)
+        self.add(BOX, (corner + other) / 2, np.abs(other - corner) / 2, material)
 
     def material(
         self, *families: str, tile_m: float = 1.0, strength: float = 1.0, gloss: float = 0.0
@@ -109,13 +109,13 @@ class Builder:
         strength *= rng.uniform(0.15, 0.4) if family == "plain" else rng.uniform(0.3, 1.0)
         dark = base + (other - base) * strength
         return Material(
-            texture_index(family, int(rng.integers(VARIANTS))),
-            tile_m * np.exp(rng.normal(0, 0.5)),
-            float(rng.choice([0, 0, 0, np.pi / 2, rng.uniform(0, np.pi)])),
-            tuple(rng.uniform(0, 1, 2)),
-            tuple(dark),
-            tuple(base),
-            float(rng.uniform(0.1, 0.9)) if rng.uniform() < gloss else 0.0,
+            texture=texture_index(family, int(rng.integers(VARIANTS))),
+            tile_m=tile_m * np.exp(rng.normal(0, 0.5)),
+            turn=float(rng.choice([0, 0, 0, np.pi / 2, rng.uniform(0, np.pi)])),
+            shift=tuple(rng.uniform(0, 1, 2)),
+            dark=tuple(dark),
+            light=tuple(base),
+            gloss=float(rng.uniform(0.1, 0.9)) if rng.uniform() < gloss else 0.0,
         )
 
     def tinted(self, colour: Vector, *families: str, tile_m: float = 1.0) -> Material:
@@ -124,13 +124,13 @@ class Builder:
         family = str(rng.choice(families))
         base = np.clip(np.asarray(colour) * np.exp(rng.normal(0, 0.25, 3)), 0.01, 0.95)
         return Material(
-            texture_index(family, int(rng.integers(VARIANTS))),
-            tile_m * np.exp(rng.normal(0, 0.4)),
-            float(rng.uniform(0, np.pi)) if family in ("noise", "leaves", "marble") else 0.0,
-            tuple(rng.uniform(0, 1, 2)),
-            tuple(base * rng.uniform(0.1, 0.8)),
-            tuple(base),
-            0.0,
+            texture=texture_index(family, int(rng.integers(VARIANTS))),
+            tile_m=tile_m * np.exp(rng.normal(0, 0.4)),
+            turn=float(rng.uniform(0, np.pi)) if family in ("noise", "leaves", "marble") else 0.0,
+            shift=tuple(rng.uniform(0, 1, 2)),
+            dark=tuple(base * rng.uniform(0.1, 0.8)),
+            light=tuple(base),
+            gloss=0.0,
         )
 
 

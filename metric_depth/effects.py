@@ -75,7 +75,7 @@ def defocus(
     radius = gaussian_blur(radius, 1.5 * scale)  # a hard edge in blur would show as a cut-out
     out = image
     for low, high in zip(BLURS_PX, BLURS_PX[1:]):
-        share = ((radius - low) / (high - low)).clamp(0, 1)
+        share = radius.sub(low).div(high - low).clamp(0, 1)
         if bool((share > 0).any()):
             out = torch.lerp(out, gaussian_blur(image, high * scale), share)
     return out
@@ -88,7 +88,7 @@ def gaussian_blur(image: torch.Tensor, sigma_px: float) -> torch.Tensor:
         return F.interpolate(halved, size=image.shape[2:], mode="bilinear", align_corners=False)
     reach = min(max(1, math.ceil(2.5 * sigma_px)), min(image.shape[2:]) - 1)
     x = torch.arange(-reach, reach + 1, device=image.device, dtype=image.dtype)
-    kernel = torch.exp(-0.5 * (x / max(sigma_px, 1e-3)) ** 2)
+    kernel = torch.exp(x.div(max(sigma_px, 1e-3)).pow(2).mul(-0.5))
     kernel = kernel / kernel.sum()
     batch, channels, height, width = image.shape
     flat = image.reshape(batch * channels, 1, height, width)
@@ -108,27 +108,27 @@ def hashed_noise(shape: torch.Size, seed: torch.Tensor) -> torch.Tensor:
 
 def hash32(value: torch.Tensor) -> torch.Tensor:
     """Scramble int64 into 32 bits (the finaliser of MurmurHash3)."""
-    value = value & 0xFFFFFFFF
-    value = ((value ^ (value >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
-    value = ((value ^ (value >> 13)) * 0xC2B2AE35) & 0xFFFFFFFF
-    return value ^ (value >> 16)
+    value = value.bitwise_and(0xFFFFFFFF)
+    value = value.bitwise_xor(value >> 16).mul(0x85EBCA6B).bitwise_and(0xFFFFFFFF)
+    value = value.bitwise_xor(value >> 13).mul(0xC2B2AE35).bitwise_and(0xFFFFFFFF)
+    return value.bitwise_xor(value >> 16)
 
 
 def jpeg_damage(image: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
     """Quantise 8x8 blocks of the discrete cosine transform, as JPEG does; strength (B,) from 0."""
-    if not bool((strength > 0).any()):
+    if not bool(strength.gt(0).any()):
         return image
     height, width = image.shape[2:]
     padded = F.pad(image, (0, -width % 8, 0, -height % 8), mode="replicate")
     batch, _, tall, wide = padded.shape
     n = torch.arange(8, device=image.device, dtype=torch.float32)
-    basis = torch.cos(math.pi * (2 * n + 1) * n.unsqueeze(1) / 16) / 2
+    basis = torch.cos(math.pi * (2 * n + 1) * n.unsqueeze(1) / 16).div(2)
     basis[0] /= math.sqrt(2)
     blocks = padded.view(batch, 3, tall // 8, 8, wide // 8, 8).transpose(3, 4)
     step = torch.tensor(QUANTISATION, device=image.device) / 255.0
-    step = step * (4 * strength).view(-1, 1, 1, 1, 1, 1).clamp(min=1e-4)
+    step = step * strength.mul(4).view(-1, 1, 1, 1, 1, 1).clamp(min=1e-4)
     coefficients = basis @ blocks @ basis.T
     coefficients = (coefficients / step).round() * step
     blocks = basis.T @ coefficients @ basis
     restored = blocks.transpose(3, 4).reshape(batch, 3, tall, wide)[..., :height, :width]
-    return torch.where((strength > 0).view(-1, 1, 1, 1), restored, image)
+    return torch.where(strength.gt(0).view(-1, 1, 1, 1), restored, image)

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from apps.estimators import artifact_estimator, eager_estimator
-from benchmarks.machine import describe_machine
+from apps.estimators import Estimator, artifact_estimator, eager_estimator
 from compile.registry import DEMO, MODELS
 from metric_depth.datasets import KINDS, Dataset, DatasetName, open_dataset, parse_name
 from metric_depth.judge import Outcome, judge_all, summarise
 from metric_depth.report import SCHEMA, picture_path, plain_name, table, write_page, write_run
-from runtime.errors import DepthError, InputError
+from runtime.command_line import DONE, FAILED, UsageError, positive, run_command
+from runtime.errors import InputError
+from runtime.machine import describe_machine
 
 LINE_EVERY_S = 60.0
 
@@ -36,13 +37,6 @@ examples:
 """
 
 log = logging.getLogger("evaluate")
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of at least 1")
-    return int(text)
 
 
 def dataset_name(text: str) -> DatasetName:
@@ -97,41 +91,31 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    parser = build_parser()
-    args = parser.parse_args(arguments)
-    if args.artifact and (args.checkpoint or args.seeded_weights or args.size):
-        parser.error("--checkpoint, --seeded-weights and --size do not go with --artifact")
-    if len({plain_name(name.title) for name in args.dataset}) < len(args.dataset):
-        parser.error("--dataset: two of them would write the same files; rename a folder")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        failed = run(args, shlex.join(["python", "-m", "metric_depth.evaluate", *arguments]))
-    except (DepthError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the datasets done so far stay", file=sys.stderr)
-        return 130
-    return 1 if failed else 0
+    command = shlex.join(["python", "-m", "metric_depth.evaluate", *arguments])
+    return run_command(
+        build_parser(),
+        lambda args: FAILED if run(args, command) else DONE,
+        arguments,
+        stopped="stopped; the datasets done so far stay",
+    )
 
 
 def run(args: argparse.Namespace, command: str) -> int:
-    """Evaluate as the command line says; returns how many photos failed."""
+    """Evaluate as the command line says; returns how many photos failed.
+
+    Raises:
+        UsageError: options that do not go together.
+        DepthError: no such dataset or model, or one that cannot be used.
+        OSError: the output folder cannot be written.
+    """
+    if args.artifact and (args.checkpoint or args.seeded_weights or args.size):
+        raise UsageError("--checkpoint, --seeded-weights and --size do not go with --artifact")
+    if len({plain_name(name.title) for name in args.dataset}) < len(args.dataset):
+        raise UsageError("--dataset: two of them would write the same files; rename a folder")
     datasets = [open_dataset(name, args.count) for name in args.dataset]  # before minutes of work
     args.output.mkdir(parents=True, exist_ok=True)
     machine = describe_machine()  # before the run: its load average must not be our own
-    if args.artifact:
-        estimator = artifact_estimator(args.artifact, args.device)
-        if args.model and args.model != estimator.model:
-            raise InputError(f"--artifact holds {estimator.model}, not {args.model}")
-    else:
-        estimator = eager_estimator(
-            args.model or DEMO,
-            args.checkpoint,
-            args.seeded_weights,
-            args.size or MODELS[args.model or DEMO].short_side,
-            args.device,
-        )
+    estimator = _estimator(args)
     log.info("%s, %s", estimator.label, estimator.facts["how"])
     if estimator.weights.seeded:
         log.warning("RANDOM WEIGHTS: these scores are those of noise, not of %s", estimator.model)
@@ -159,6 +143,19 @@ def run(args: argparse.Namespace, command: str) -> int:
     for file in [*files, page]:
         print(file)
     return sum(len(facts["failed"]) for facts in runs)
+
+
+def _estimator(args: argparse.Namespace) -> Estimator:
+    """The model or the artifacts that are judged."""
+    if args.artifact:
+        return artifact_estimator(args.artifact, args.device, args.model or "")
+    return eager_estimator(
+        args.model or DEMO,
+        args.checkpoint,
+        args.seeded_weights,
+        args.size or MODELS[args.model or DEMO].short_side,
+        args.device,
+    )
 
 
 def save(folder: Path, facts: dict[str, Any], outcomes: Sequence[Outcome]) -> Path:

@@ -75,7 +75,7 @@ def judge(estimator: Estimator, entry: Entry, with_picture: bool) -> Outcome:
     """
     sample = entry.load()
     start = time.perf_counter()
-    prediction = estimator.predict(sample.rgb)
+    prediction = estimator(sample.rgb).depth
     seconds = time.perf_counter() - start
     disparity = to_disparity(prediction, estimator.kind)
     scores: dict[str, Optional[float]] = {}
@@ -87,7 +87,14 @@ def judge(estimator: Estimator, entry: Entry, with_picture: bool) -> Outcome:
             unaligned = score_metres(prediction, *truth)
     picture = jpeg(strip(sample, disparity)) if with_picture else None
     pairs = count_pairs(disparity, sample.pairs)
-    return Outcome(entry.name, scores, unaligned, pairs, seconds, picture)
+    return Outcome(
+        name=entry.name,
+        scores=scores,
+        unaligned=unaligned,
+        pairs=pairs,
+        seconds=seconds,
+        picture=picture,
+    )
 
 
 def jpeg(pixels: np.ndarray) -> bytes:

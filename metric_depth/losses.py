@@ -59,7 +59,7 @@ def ranking_loss(
     column = torch.rand(batch, pairs, generator=generator) * width
     # from neighbours to the far corner, as likely on a logarithmic scale
     reach = 0.04 ** torch.rand(batch, pairs, generator=generator) * max(height, width)
-    angle = 2 * math.pi * torch.rand(batch, pairs, generator=generator)
+    angle = torch.rand(batch, pairs, generator=generator).mul(2 * math.pi)
     other_row, other_column = row + reach * angle.sin(), column + reach * angle.cos()
     inside = (other_row >= 0) & (other_row < height) & (other_column >= 0) & (other_column < width)
     first = row.long() * width + column.long()
@@ -94,4 +94,5 @@ def depth_loss(
         ranking_weight, contradicting: of the ranking loss, and within it.
     """
     shape = ssi_loss(predicted, true) + GRADIENT_WEIGHT * gradient_loss(predicted, true)
-    return shape + ranking_weight * ranking_loss(predicted, true, generator, contradicting)
+    ranking = ranking_loss(predicted, true, generator, contradicting)
+    return ranking.mul(ranking_weight).add(shape)

@@ -40,14 +40,14 @@ def augmented(
 
     def uniform(low: float, high: float) -> torch.Tensor:
         draw = torch.rand(batch, generator=generator)
-        return (low + (high - low) * draw).to(device)
+        return draw.mul(high - low).add(low).to(device)
 
     # a window of the picture: its share of the shorter side, then its place
     share = uniform(0.55, 1.0)
-    aspect = size_hw[1] / size_hw[0] * torch.exp(uniform(-0.15, 0.15))
+    aspect = torch.exp(uniform(-0.15, 0.15)).mul(size_hw[1] / size_hw[0])
     high = share / torch.maximum(aspect, torch.ones_like(aspect))
     wide = high * aspect
-    mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    mirror = torch.where(uniform(0, 1).lt(0.5), -1.0, 1.0)
     theta = torch.zeros(batch, 2, 3, device=device)
     theta[:, 0, 0] = wide * mirror
     theta[:, 1, 1] = high
@@ -69,7 +69,7 @@ def augmented(
     tint = 1 + 0.12 * torch.randn(batch, 3, generator=generator).to(device)
     picture = picture * tint.view(-1, 3, 1, 1)
     grey = picture.mean(1, keepdim=True)
-    colour = torch.where(uniform(0, 1) < 0.07, torch.zeros_like(share), uniform(0.6, 1.4))
+    colour = torch.where(uniform(0, 1).lt(0.07), torch.zeros_like(share), uniform(0.6, 1.4))
     picture = (grey + (picture - grey) * each(colour)).clamp(0, 1)
     return normalise_pixels(picture), truth.clamp(min=FURTHEST_1_M)
 

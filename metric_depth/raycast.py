@@ -107,7 +107,7 @@ class Pinhole:
         """World directions float32 (B, H*W, 3), scaled so that a parameter t is depth in metres."""
         height, width = self.size_hw
         device = self.focal_px.device
-        x = torch.arange(width, device=device) + 0.5 - width / 2
+        x = torch.arange(width, device=device).add(0.5 - width / 2)
         y = height / 2 - torch.arange(height, device=device) - 0.5
         focal = self.focal_px[:, None, None]
         shape = (len(self.focal_px), height, width)
@@ -158,7 +158,7 @@ def first_hits(solids: Solids, camera: Pinhole) -> tuple[torch.Tensor, torch.Ten
         local = [(frame[:, 3 * i : 3 * i + 3] * ray).sum(1) for i in range(3)]
         start = origin.flatten(0, 1)[chosen][pair]
         t = hit(start.unbind(1), tuple(local))
-        t = torch.where(t > NEAR_M, t, torch.inf)
+        t = torch.where(t.gt(NEAR_M), t, torch.inf)
         nearest = depth.scatter_reduce(0, target, t, "amin")
         best = (t == nearest[target]) & (t < depth[target])
         winner[target[best]] = (chosen % number)[pair[best]]
@@ -209,7 +209,7 @@ def occluded(
     for kind, hit in HIT.items():
         if kind == ROOM:
             continue
-        index = ((solids.kind == kind) & solids.exists).nonzero()
+        index = (solids.kind.eq(kind) & solids.exists).nonzero()
         for part in index.split(chunk * len(points_m)):
             scene, solid = part.unbind(1)
             frame = to_unit[scene, solid].transpose(1, 2)  # (K, 3, 3)

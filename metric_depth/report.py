@@ -1,18 +1,17 @@
 """What an evaluation writes: a JSON file a run, a table, and one HTML page over all of a folder.
 
-Runs, as plain dictionaries, in; text out, every name in it escaped. The page needs nothing but the
-pictures beside it: no script, no font and no host.
+Runs, as plain dictionaries, in; text out. The page needs nothing but the pictures beside it. Its
+look and its escaping are those of ``exports.pages``.
 """
 
-import html
 import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
-from urllib.parse import quote
 
+from exports.pages import render
 from runtime.files import write_whole
 
 log = logging.getLogger(__name__)
@@ -136,75 +135,39 @@ FIT = (
     "prediction; near is red."
 )
 
-HEAD = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Depth, evaluated</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-:root { color-scheme: light dark; --line: #8884; --bad: #c22; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0; }
-main { max-width: 1500px; margin: auto; padding: 1rem 1.5rem 4rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; }
-p { max-width: 75em; margin: .3em 0; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .92em; font-variant-numeric: tabular-nums; }
-th, td { padding: .3em .5em; text-align: right; border-bottom: 1px solid var(--line); }
-th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; white-space: nowrap; }
-th { font-weight: 600; white-space: nowrap; }
-summary { cursor: pointer; margin: .6em 0; opacity: .8; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .1em 1em; margin: .3em 0; }
-dt { font-weight: 600; } dd { margin: 0; overflow-wrap: anywhere; }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr));
- gap: 1rem; margin-top: 1rem; }
-figure { margin: 0; }
-img { max-width: 100%; max-height: 300px; border-radius: 4px; display: block; }
-figcaption { font-size: .85em; overflow-wrap: anywhere; }
-.bad { color: var(--bad); }
-</style></head><body><main>
-"""
-
 
 def page(runs: Sequence[Mapping[str, Any]]) -> str:
     """The HTML page: a table of all runs, what the scores are, and each run's pictures."""
-    heads = "".join(
-        f'<th title="{html.escape(what)}">{html.escape(heading)}</th>'
-        for heading, _, what in COLUMNS.values()
-    )
-    rows = "".join(_row(run, index) for index, run in enumerate(runs))
-    meanings = "".join(
-        f"<dt>{html.escape(heading)}</dt>"
-        f"<dd>{html.escape(what)}{f'; {way} is better' if way else ''}</dd>"
+    scores = [
+        {"heading": heading, "better": way, "about": what}
         for heading, way, what in COLUMNS.values()
-    )
-    return (
-        f'{HEAD}<h1>Depth, evaluated</h1><div class="wide"><table><thead><tr><th>dataset</th>'
-        f"<th>model</th><th>photos</th><th>pairs</th>{heads}</tr></thead>"
-        f"<tbody>{rows}</tbody></table></div><details><summary>What the scores are</summary>"
-        f"<p>{html.escape(FIT)}</p><dl>{meanings}</dl></details>"
-        f"{''.join(_section(run, index) for index, run in enumerate(runs))}</main></body></html>\n"
-    )
+    ]
+    return render("evaluation.html.j2", scores=scores, fit=FIT, runs=[_shown(run) for run in runs])
 
 
-def _row(run: Mapping[str, Any], index: int) -> str:
-    scores = "".join(f"<td>{number(run['scores'].get(name))}</td>" for name in COLUMNS)
-    return (
-        f'<tr><td>{html.escape(run["dataset"])}</td><td><a href="#run{index}">'
-        f"{html.escape(run['label'])}</a></td><td>{int(run['photos'])}</td>"
-        f"<td>{int(run['pairs']['total'])}</td>{scores}</tr>"
-    )
+def _shown(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A run as the page shows it: its row of the table, its lines, its pictures."""
+    return {
+        "dataset": run["dataset"],
+        "model": run["label"],
+        "photos": run["photos"],
+        "pairs": run["pairs"]["total"],
+        "scores": [number(run["scores"].get(name)) for name in COLUMNS],
+        "seeded": run["weights"].get("source") == "seeded",
+        "lines": _lines(run),
+        "failed": run["failed"],
+        "facts": _facts(run),
+        "figures": [_figure(item) for item in run["samples"] if item.get("picture")],
+    }
 
 
-def _badge(run: Mapping[str, Any]) -> str:
-    seeded = run["weights"].get("source") == "seeded"
-    return ' <strong class="bad">random weights</strong>' if seeded else ""
-
-
-def _section(run: Mapping[str, Any], index: int) -> str:
-    weights, facts = run["weights"], run["estimator"]
-    pairs = run["pairs"]
+def _lines(run: Mapping[str, Any]) -> list[str]:
+    """What is said of a run beside its scores, a paragraph each."""
+    pairs, how = run["pairs"], run["estimator"].get("how", "")
     lines = [
         run["about"],
         f"{run['photos']} photos scored, {len(run['failed'])} failed; output {run['output_kind']}; "
-        f"{facts.get('how', '')}.",
+        f"{how}.",
         f"Pairs: {pairs['right']} of {pairs['total']} right; {pairs['contradicting_right']} of "
         f"{pairs['contradicting']} that contradict the rule, {pairs['following_right']} of "
         f"{pairs['following']} that follow it.",
@@ -215,7 +178,13 @@ def _section(run: Mapping[str, Any], index: int) -> str:
             f"Metres as the model gave them, no fit: AbsRel {number(metres.get('abs_rel'))}, RMSE "
             f"{number(metres.get('rmse'))} m, delta1 {number(metres.get('delta1'))}."
         )
-    told = {
+    return lines
+
+
+def _facts(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a run comes from."""
+    weights = run["weights"]
+    return {
         "weights": weights.get("file") or weights.get("source"),
         "sha256": weights.get("sha256"),
         "licence": weights.get("licence"),
@@ -223,29 +192,10 @@ def _section(run: Mapping[str, Any], index: int) -> str:
         "date": run["date"],
         "machine": json.dumps(run["machine"], ensure_ascii=False),
     }
-    details = "".join(
-        f"<dt>{html.escape(name)}</dt><dd><code>{html.escape(str(value))}</code></dd>"
-        for name, value in told.items()
-    )
-    failed = "".join(
-        f"<li>{html.escape(item['name'])}: {html.escape(item['error'])}</li>"
-        for item in run["failed"]
-    )
-    return (
-        f'<section id="run{index}"><h2>{html.escape(run["label"])} on '
-        f"{html.escape(run['dataset'])}{_badge(run)}</h2>"
-        + "".join(f"<p>{html.escape(line)}</p>" for line in lines)
-        + (f'<ul class="bad">{failed}</ul>' if failed else "")
-        + f"<details><summary>Weights, command, machine</summary><dl>{details}</dl></details>"
-        + f'<div class="grid">{"".join(_figure(item) for item in run["samples"])}</div></section>'
-    )
 
 
-def _figure(item: Mapping[str, Any]) -> str:
-    if not item.get("picture"):
-        return ""
-    source = html.escape(quote(item["picture"]))
-    name = html.escape(item["name"])
+def _figure(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A photo's strip, and what it scored."""
     told = []
     scores = item.get("scores", {})
     for key in ("abs_rel", "delta1", "pearson"):
@@ -255,8 +205,4 @@ def _figure(item: Mapping[str, Any]) -> str:
     if pairs.get("total"):
         told.append(f"{pairs['right']} of {pairs['total']} pairs")
         told.append(f"{pairs['contradicting_right']} of {pairs['contradicting']} contradicting")
-    return (
-        f'<figure><img src="{source}" alt="photo, truth if known, prediction: {name}" '
-        f'loading="lazy"><figcaption><b>{name}</b> {html.escape(" · ".join(told))}'
-        "</figcaption></figure>"
-    )
+    return {"picture": item["picture"], "name": item["name"], "told": " · ".join(told)}

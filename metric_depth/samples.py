@@ -96,4 +96,4 @@ def with_depth(name: str, rgb: np.ndarray, depth_m: np.ndarray, max_m: float, cr
     with np.errstate(invalid="ignore"):
         scored &= (depth_m > MIN_DEPTH_M) & (depth_m <= max_m)
     pairs = draw_pairs(depth_m, scored, zlib.crc32(name.encode("utf-8", "surrogateescape")))
-    return Sample(rgb, depth_m, scored, max_m, pairs)
+    return Sample(rgb=rgb, depth_m=depth_m, scored=scored, max_depth_m=max_m, pairs=pairs)

@@ -96,7 +96,7 @@ def render_worlds(
     linear = linear.transpose(1, 2).reshape(-1, 3, height, width)
     depth_m = depth_m.view(-1, height, width)
     rgb = photograph(linear, depth_m, look, seed)
-    return Scenes((rgb * 255).round().to(torch.uint8), depth_m)
+    return Scenes(rgb.mul(255).round().to(torch.uint8), depth_m)
 
 
 def stack_solids(worlds: Sequence[World], device: Device) -> Solids:
@@ -111,11 +111,11 @@ def stack_solids(worlds: Sequence[World], device: Device) -> Solids:
 
     counts = torch.tensor([len(world.solids["kind"]) for world in worlds])
     return Solids(
-        torch.from_numpy(padded("kind", np.array(BOX))).to(device),
-        (torch.arange(most) < counts.unsqueeze(1)).to(device),
-        _tensor(padded("center_m", np.zeros(3)), device),
-        _tensor(padded("rotation", np.eye(3)), device),
-        _tensor(padded("half_m", np.ones(3)), device),
+        kind=torch.from_numpy(padded("kind", np.array(BOX))).to(device),
+        exists=(torch.arange(most) < counts.unsqueeze(1)).to(device),
+        center_m=_tensor(padded("center_m", np.zeros(3)), device),
+        rotation=_tensor(padded("rotation", np.eye(3)), device),
+        half_m=_tensor(padded("half_m", np.ones(3)), device),
     )
 
 
@@ -140,7 +140,7 @@ def shade(
     """Light that reaches the camera from each pixel: linear RGB float32 (B, H*W, 3)."""
     rays = camera.rays()
     sky = _sky(rays, look)
-    hit = winner >= 0
+    hit = winner.ge(0)
     safe = torch.where(hit, depth_m, torch.ones_like(depth_m))
     point = camera.position_m.unsqueeze(1) + safe.unsqueeze(2) * rays
     chosen = winner.clamp(min=0)
@@ -191,9 +191,9 @@ def _normal(kind: torch.Tensor, unit: torch.Tensor, half: torch.Tensor) -> torch
     axis = torch.tensor([0.0, 1.0, 0.0], device=unit.device)
     side = F.normalize(unit * (1 - axis) / half, dim=2)
     kind = kind.unsqueeze(2)
-    normal = torch.where(kind == ROOM, -face, face)
-    normal = torch.where(kind == CYLINDER, torch.where(cap, axis * unit.sign(), side), normal)
-    return torch.where(kind == ELLIPSOID, F.normalize(unit / half, dim=2), normal)
+    normal = torch.where(kind.eq(ROOM), -face, face)
+    normal = torch.where(kind.eq(CYLINDER), torch.where(cap, axis * unit.sign(), side), normal)
+    return torch.where(kind.eq(ELLIPSOID), F.normalize(unit / half, dim=2), normal)
 
 
 def _albedo(
@@ -241,9 +241,9 @@ def _shadows(
 
     low_hw = (-(-height // 2), -(-width // 2))
     origin, normal = halved(start), halved(facing)
-    scatter = hashed_noise(normal.shape, hash32(seed + 1))
-    astray = F.normalize(normal + 0.9 * F.normalize(scatter, dim=2), dim=2)
-    astray = astray * AMBIENT_REACH * halved(depth_m.unsqueeze(2))
+    scatter = hashed_noise(normal.shape, hash32(seed.add(1)))
+    astray = F.normalize(F.normalize(scatter, dim=2).mul(0.9).add(normal), dim=2)
+    astray = astray.mul(AMBIENT_REACH) * halved(depth_m.unsqueeze(2))
     blocked = occluded(
         solids, torch.cat((origin, origin), dim=1), torch.cat((halved(to_lamp), astray), dim=1)
     )

@@ -47,7 +47,7 @@ class Atlas:
         Returns:
             float32 (K,) in [0, 1].
         """
-        level = (footprint * SIDE).clamp(min=1).log2().round().clamp(max=LEVELS - 1).long()
+        level = footprint.mul(SIDE).clamp(min=1).log2().round().clamp(max=LEVELS - 1).long()
         side = SIDE >> level
         place = (uv - uv.floor()) * side.unsqueeze(1) - 0.5
         corner = place.floor()
@@ -95,8 +95,8 @@ def _grid() -> tuple[np.ndarray, np.ndarray]:
 
 def _fractal(rng: np.random.Generator, slope: float, stretch: float = 1.0) -> np.ndarray:
     """Noise whose spectrum falls with frequency; ``stretch`` draws it out along x."""
-    fy, fx = np.fft.fftfreq(SIDE)[:, None], np.fft.fftfreq(SIDE)[None]
-    radius = np.hypot(fx * stretch, fy)
+    frequency = np.fft.fftfreq(SIDE, 1.0)
+    radius = np.hypot(frequency[None] * stretch, frequency[:, None])
     radius[0, 0] = np.inf
     phase = np.fft.fft2(rng.standard_normal((SIDE, SIDE)))
     noise = np.fft.ifft2(phase * radius**-slope).real

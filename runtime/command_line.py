@@ -13,7 +13,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Optional, Union
 
-from runtime.errors import DepthError
+from runtime.errors import DepthError, first_line
+from runtime.optional import missing
 
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -33,23 +34,33 @@ def run_command(
     """Parse the command line and do the work; the only place where an error ends a command.
 
     Args:
-        work: gets the parsed arguments; returns the exit status, None for done.
+        work: gets the parsed arguments; returns the exit status, None for done. If they hold a
+            ``parser``, a sub-command's own, that one's usage is shown.
         argv: without the program's name; None takes this process's.
         stopped: what is said after Ctrl-C: what stays of the work.
     Returns:
-        the exit status; DepthError and OSError become one sentence on stderr.
+        the exit status; DepthError, OSError and an extra that is not installed become one
+        sentence on stderr.
     """
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
     before = _unwind_on_sigterm()
     try:
         return work(args) or DONE
     except UsageError as error:
-        parser.print_usage(sys.stderr)
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        asked = getattr(args, "parser", parser)
+        asked.print_usage(sys.stderr)
+        print(f"{asked.prog}: error: {error}", file=sys.stderr)
         return USAGE
     except BrokenPipeError:  # `command | head`: nobody reads any more
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 Python flushes it at its end
+        return FAILED
+    except ModuleNotFoundError as error:
+        told = missing(error)
+        if told is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
         return FAILED
     except (DepthError, OSError) as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
@@ -68,7 +79,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, DepthError) and error.strerror:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return ": ".join((*names[:1], error.strerror))
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(error)
 
 
 def _unwind_on_sigterm() -> Optional[Callable[..., object]]:

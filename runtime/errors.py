@@ -35,3 +35,8 @@ class DeviceError(DepthError):
 
 class StorageError(DepthError):
     """Objects could not be read or written: no permission, no connection, no answer."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, to be quoted in another's."""
+    return (str(error).strip().splitlines() or ["no message"])[0]

@@ -2,9 +2,11 @@
 
 Bytes in; what readers see is the old content or the new one. Whatever is half written lies beside
 its place under a name that begins with ``PARTIAL``, which listings skip and ``sweep`` removes.
+``sha256_of`` tells one file's content from another's.
 """
 
 import contextlib
+import hashlib
 import os
 import shutil
 import socket
@@ -13,6 +15,8 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Optional, Union
+
+from runtime.errors import InputError
 
 PARTIAL = ".partial-"
 STALE_S = 86400.0  # nothing takes a day to be written
@@ -46,6 +50,10 @@ def writing_whole(file: Path, scratch: Optional[Path] = None) -> Iterator[Binary
         with partial.open("xb") as out:
             yield out
         partial.replace(file)
+    except OSError as error:  # named after what was to be written
+        if error.filename in (None, str(partial)):
+            error.filename, error.filename2 = str(file), None
+        raise
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
@@ -80,6 +88,55 @@ def replace_folder(fresh: Path, target: Path) -> None:
             if older:
                 (aside / "old").rename(target)
             raise
+
+
+def check_output_folder(folder: Path) -> None:
+    """Refuse, before any work, a folder that could not be made or written to. Leaves nothing there.
+
+    Raises:
+        InputError: a file is in its way, or the disk refuses.
+    """
+    with _named(folder, "folder"):
+        place = _nearest(folder)
+        if not place.is_dir():
+            below = "" if place == folder else f" {place}"
+            raise InputError(f"{folder}:{below} is not a folder; name one to write to")
+        probe = place / partial_name()
+        probe.mkdir()
+        probe.rmdir()
+
+
+def check_output_file(file: Path) -> None:
+    """The same for a file.
+
+    Raises:
+        InputError: a folder has its name, or its own folder could not be made or written to.
+    """
+    with _named(file, "file"):
+        if _nearest(file) == file and file.is_dir():
+            raise InputError(f"{file}: is a folder; name a file to write to")
+    check_output_folder(file.parent)
+
+
+@contextlib.contextmanager
+def _named(place: Path, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{place}: cannot be written to ({error.strerror}); name another {kind}"
+        ) from error
+
+
+def _nearest(folder: Path) -> Path:
+    """The path itself if something is there, else the nearest above it."""
+    try:
+        folder.stat()
+    except FileNotFoundError:  # nothing, or a link to nothing, which cannot be made a folder
+        return folder if folder.is_symlink() else _nearest(folder.parent)
+    except NotADirectoryError:  # a file among the folders above
+        return _nearest(folder.parent)
+    return folder
 
 
 def partial_name() -> str:
@@ -147,6 +204,15 @@ def _is(ask: Callable[[], bool]) -> bool:
         return ask()
     except OSError:  # a link to itself
         return False
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file without holding it in memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def is_running(pid: int) -> bool:

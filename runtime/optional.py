@@ -2,10 +2,26 @@
 
 import importlib
 import importlib.metadata
+import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Optional
 
 from runtime.errors import MissingDependency
+
+PROJECT = "depth-anything-inferentia"
+# Packages that whole modules begin with, and the extra of this project that brings them; all others
+# go through ``require``
+EXTRAS = {
+    "torch": "torch",
+    "safetensors": "torch",
+    "flask": "serve",
+    "gunicorn": "serve",
+    "prometheus_client": "serve",
+    "pythonjsonlogger": "serve",
+    "yaml": "serve",
+    "jinja2": "html",
+}
 
 
 def require(module: str, extra: str, install: Optional[str] = None) -> ModuleType:
@@ -23,9 +39,20 @@ def require(module: str, extra: str, install: Optional[str] = None) -> ModuleTyp
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0]:
             raise
-        raise MissingDependency(
-            install or f"{module} is not installed; run: pip install '.[{extra}]'"
-        ) from error
+        raise MissingDependency(install or _how_to_install(module, extra)) from error
+
+
+def missing(error: ModuleNotFoundError) -> Optional[MissingDependency]:
+    """What to say instead of an import's own error; None if no extra brings the package."""
+    name = error.name or ""
+    return MissingDependency(_how_to_install(name, EXTRAS[name])) if name in EXTRAS else None
+
+
+def _how_to_install(module: str, extra: str) -> str:
+    command = f"pip install '{PROJECT}[{extra}]'"
+    if Path(sys.prefix, "has-base").exists():  # setup.sh made this environment, without pip
+        command = f"./setup.sh {extra}"
+    return f"{module} is not installed; run: {command}"
 
 
 def version_of(package: str) -> str:

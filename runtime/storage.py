@@ -5,7 +5,6 @@ Credentials and region are boto3's own affair.
 """
 
 import mimetypes
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Optional
 
 from runtime.errors import InputError, LimitError, StorageError
-from runtime.files import sweep, write_whole
+from runtime.files import sweep, walk, write_whole
 from runtime.optional import require
 
 SCHEME = "s3://"
@@ -63,7 +62,11 @@ class Storage(ABC):
 
     @abstractmethod
     def below(self, start: str) -> Iterator[Entry]:
-        """Objects whose names begin so, ``folder/``, by name; streamed."""
+        """Objects whose names begin so, ``folder/``, by name; streamed.
+
+        Raises:
+            StorageError: the storage refuses or cannot be reached.
+        """
 
     def list(self) -> Iterator[Entry]:
         """All objects, by name; streamed."""
@@ -71,7 +74,11 @@ class Storage(ABC):
 
     @abstractmethod
     def stat(self, name: str) -> Optional[Entry]:
-        """One object; None if there is none."""
+        """One object; None if there is none.
+
+        Raises:
+            StorageError: the storage refuses or cannot be reached.
+        """
 
     @abstractmethod
     def read(self, name: str, limit_bytes: int) -> bytes:
@@ -97,37 +104,36 @@ class Storage(ABC):
 
     @abstractmethod
     def delete(self, name: str) -> None:
-        """Remove an object, if it is there."""
+        """Remove an object, if it is there.
+
+        Raises:
+            StorageError: the storage refuses or cannot be reached.
+        """
 
 
 class Folder(Storage):
-    """A folder and those below it; hidden ones are left out."""
+    """A folder and those below it, links followed; hidden ones are left out."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.address = root, str(root)
 
     def below(self, start: str) -> Iterator[Entry]:
-        yield from self._below(self.root / start)
-
-    def _below(self, folder: Path) -> Iterator[Entry]:
-        try:
-            found = sorted(os.scandir(folder), key=lambda one: one.name)
-        except FileNotFoundError:
-            return
-        for one in found:
-            if one.name.startswith("."):
-                continue
-            if one.is_dir():
-                yield from self._below(Path(one.path))
-            elif one.is_file():
-                name = Path(one.path).relative_to(self.root).as_posix()
-                yield _entry(name, one.stat())
+        folder = self.root / start
+        if _there(folder):
+            for file in walk(folder, refused=_refused):
+                found = self.stat(file.relative_to(self.root).as_posix())
+                if found is not None:
+                    yield found
 
     def stat(self, name: str) -> Optional[Entry]:
+        file = self.root / name
         try:
-            return _entry(name, (self.root / name).stat())
+            found = file.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{file}: cannot be read ({_reason(error)})") from None
+        return Entry(name, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
 
     def read(self, name: str, limit_bytes: int) -> bytes:
         file = self.root / name
@@ -139,21 +145,26 @@ class Folder(Storage):
         except (OSError, ValueError) as error:
             if isinstance(error, LimitError):
                 raise
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{file}: cannot be read ({reason})") from None
+            raise InputError(f"{file}: cannot be read ({_reason(error)})") from None
 
     def write(self, name: str, data: bytes) -> None:
         file = self.root / name
         try:
             write_whole(file, data, self.root / SCRATCH)
-        except OSError as error:
-            raise StorageError(f"{file}: cannot be written ({error.strerror})") from None
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{file}: cannot be written ({_reason(error)})") from None
 
     def sweep(self) -> None:
         sweep(self.root / SCRATCH)
 
     def delete(self, name: str) -> None:
-        (self.root / name).unlink(missing_ok=True)
+        file = self.root / name
+        try:
+            file.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{file}: cannot be removed ({_reason(error)})") from None
 
 
 class S3Prefix(Storage):
@@ -269,8 +280,20 @@ def media_type(name: str) -> str:
     return MEDIA_TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
-def _entry(name: str, found: os.stat_result) -> Entry:
-    return Entry(name, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+def _there(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{folder}: cannot be read ({_reason(error)})") from None
+
+
+def _refused(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # else somebody removed it just now
+        raise StorageError(f"{error.filename}: cannot be read ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> object:
+    return getattr(error, "strerror", None) or error
 
 
 class _BrokenOff(StorageError):

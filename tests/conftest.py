@@ -4,8 +4,16 @@ No model and no weights: the graph is the mean over the channels, scaled and shi
 compute the answer by hand.
 """
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a core for each test process
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import functools
+import math
+import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Optional
 
@@ -13,9 +21,11 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from marks import COLLECTED, LIST, is_named, slow_tests
 from PIL import Image
 from served import tiny_served  # noqa: F401 a fixture
 
+from compile import seeded
 from runtime.artifact.folder import Artifact, commit, describe_files
 from runtime.artifact.manifest import (
     InputSpec,
@@ -31,6 +41,19 @@ from runtime.files import partial_folder
 # The same examples every time: a red run stays red until the code changes.
 settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("repeatable")
+
+
+LARGEST_KEPT = 1_000_000  # values of one tensor; the MLPs of the small models have 600,000
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m leaves out what it leaves out
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the slow tests by their list, and keep the names of all for tests/test_marks.py."""
+    patterns = [one.pattern for one in slow_tests(LIST.read_text())]
+    for item in items:
+        if any(is_named(item.name, pattern) for pattern in patterns):
+            item.add_marker(pytest.mark.slow)
+    config.stash[COLLECTED] = [item.name for item in items]
 
 
 class ChannelMean(torch.nn.Module):
@@ -49,6 +72,32 @@ class ChannelMean(torch.nn.Module):
         for _ in range(self.work):
             product = self.matrix @ product
         return image.mean(dim=1) * self.factor + self.shift + 0 * product.mean()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def seeded_weights_are_drawn_once() -> Iterator[None]:
+    """Keep the weights of the small models, which many tests ask for, within a test process.
+
+    Larger tensors than a small model has are drawn each time: a process would hold gigabytes.
+    """
+    draw = seeded.seeded_tensor
+    kept = functools.lru_cache(maxsize=None)(draw)
+
+    def once(key: str, shape: tuple[int, ...]) -> np.ndarray:
+        return kept(key, shape) if math.prod(shape) <= LARGEST_KEPT else draw(key, shape)
+
+    seeded.seeded_tensor = once
+    yield
+    seeded.seeded_tensor = draw
+
+
+@pytest.fixture(autouse=True)
+def signals_stay_as_they_were() -> Iterator[None]:
+    """A command that runs inside a test may take SIGTERM; the next test finds it free again."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 ArtifactFactory = Callable[..., Artifact]

@@ -16,10 +16,9 @@ from runtime.artifact.folder import (
     describe_files,
     find_artifacts,
     read_artifact,
-    sha256_of,
 )
 from runtime.errors import ArtifactError
-from runtime.files import PARTIAL, partial_folder
+from runtime.files import PARTIAL, partial_folder, sha256_of
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from compile.__main__ import main
 from compile.audit import (
     CONDITION_MET,
     OUTSIDE,
@@ -15,7 +16,6 @@ from compile.audit import (
     operator_list,
 )
 from compile.checkpoint import build_model
-from compile.commands import main
 from compile.deploy import COMMON, deployment_form
 from compile.registry import ROWS
 from compile.targets.neuron import REWRITES as FOR_NEURON
@@ -145,8 +145,9 @@ def test_operator_list_says_where_it_is_from():
 @pytest.mark.parametrize(
     "arguments, text",
     [
-        (["--batch", "0"], "use 1 or more"),
         (["--without", "layerscale"], "choose from position-embedding"),
+        (["--views", "2"], "demo takes each photo for itself"),
+        (["--model", "da3-small", "--batch", "2"], "takes --views of one scene"),
     ],
 )
 def test_wrong_settings_say_what_is_right(arguments, text, capsys):

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 import time
 from html.parser import HTMLParser
@@ -13,9 +14,10 @@ from PIL import Image
 from runtime.errors import InputError
 from runtime.storage import S3Options, open_storage
 from serve.batch.__main__ import main
-from serve.batch.job import JOB, BatchJob
-from serve.batch.listing import Item
-from serve.batch.plan import make_plan
+from serve.batch.items import Item
+from serve.batch.job import BatchJob
+from serve.batch.job_folder import JOB, JobFolder
+from serve.batch.plan import JobPlan, make_plan
 from serve.batch.records import DONE, ERROR, Record, RecordWriter
 from serve.batch.report import write_report
 from serve.batch.totals import PAUSE_S, Totals
@@ -28,8 +30,8 @@ HOSTILE = (
     "two\nlines \u202egnp.exe.png",
 )
 TAGS = re.compile(
-    "html|head|meta|title|style|body|main|h[123]|p|code|b|span|div|a|svg|rect|line|text|table|tr|td|"
-    "figure|img|figcaption|ul|li"
+    "html|head|meta|title|style|body|main|header|section|h[123]|p|code|b|span|div|a|svg|rect|line|"
+    "text|table|tr|td|dl|dt|dd|figure|img|figcaption|ul|li"
 )
 
 
@@ -58,7 +60,7 @@ def run(photos: Path, output: Path, artifact, *more: str) -> None:
 
 
 def report(output: Path, sample: int = 12) -> Page:
-    address = write_report(open_storage(str(output)), JOB, sample, S3Options())
+    address = write_report(JobFolder(open_storage(str(output))), sample, S3Options())
     assert address == f"{output}/{JOB}/report.html"
     return Page(Path(address).read_text(encoding="utf-8"))
 
@@ -87,6 +89,28 @@ def test_no_name_of_a_file_becomes_part_of_the_page(tmp_path, tiny_artifact, sav
     assert len(page.pictures) == 2 * len(HOSTILE)
     for name in HOSTILE:
         assert name in page.shown and f"{name}.bad.png" in page.shown
+
+
+def test_no_model_and_no_error_becomes_part_of_the_page(
+    tmp_path, tiny_artifact, save_photo, monkeypatch
+):
+    text = "\"'></code></p><script>alert(1)</script>{{ 7 * 7 }}"
+    photos, output = tmp_path / "photos", tmp_path / "depth"
+    save_photo(photos / "a.png")
+    (photos / "bad.png").write_bytes(b"no photo")
+    run(photos, output, tiny_artifact)
+    facts = json.loads((output / "a.png.json").read_text())
+    facts["artifact"]["name"] = f"artifact{text}"
+    facts["weights"]["file"] = f"weights{text}"
+    facts.update(model=f"model{text}", licence=f"licence{text}", warning=f"warning{text}")
+    (output / "a.png.json").write_text(json.dumps(facts))
+    failed = record("bad.png", ERROR, code="bad_photo", error=f"error{text}")
+    monkeypatch.setattr(Totals, "examples", lambda *_: [failed])
+    page = report(output)
+    assert all(map(TAGS.fullmatch, page.tags))
+    assert not {name for name in page.attributes if name.startswith("on")}
+    for what in ("artifact", "weights", "model", "licence", "warning", "error"):
+        assert f"{what}{text}" in page.shown
 
 
 def test_the_page_asks_for_nothing_but_itself(tmp_path, tiny_artifact, save_photo):
@@ -118,7 +142,9 @@ def test_the_page_counts_and_names_errors_and_tells_what_made_it(
     assert "Finished." in page.shown and "bad_photo: 22, the first 20" in page.shown
     assert "not an image in a known format" in page.shown
     assert "bad19.png" in page.shown and "bad20.png" not in page.shown
-    assert page.tags.count("svg") == 4, "images a second, and the times to read, infer and write"
+    assert page.tags.count("svg") == 4 and page.tags.count("rect") >= 4, (
+        "images a second, and the times to read, infer and write"
+    )
     manifest = tiny_artifact.manifest
     for fact in (manifest.name, tiny_artifact.digest, "Apache-2.0", manifest.weights.sha256):
         assert fact in page.shown
@@ -128,8 +154,8 @@ def test_the_page_counts_and_names_errors_and_tells_what_made_it(
 def test_an_unfinished_job_says_so(tmp_path, save_photo, tiny_artifact):
     save_photo(tmp_path / "photos" / "a.png")
     job = BatchJob(str(tmp_path / "photos"), str(tmp_path / "depth"))
-    output = job.open_output()
-    make_plan(output, JOB, job.input, "options", [Item("a.png", str(tmp_path / "photos/a.png"))])
+    items = [Item("a.png", str(tmp_path / "photos/a.png"))]
+    make_plan(job.open(), JobPlan(job.input, "options"), items)
     page = report(tmp_path / "depth")
     assert "Not finished" in page.shown and "svg" not in page.tags and not page.pictures
     assert (cards(page)["done"], cards(page)["missing"]) == ("0", "1")
@@ -210,22 +236,23 @@ def test_the_sample_of_the_same_photos_is_the_same(tmp_path, tiny_artifact, save
 @pytest.fixture
 def totals(tmp_path):
     """Adds up records of a plan of 100 names, 0 to 99."""
-    storage = open_storage(str(tmp_path))
-    plan = make_plan(storage, JOB, "photos", "", [Item(str(n), str(n)) for n in range(100)])
+    folder = JobFolder(open_storage(str(tmp_path)))
+    items = [Item(str(n), str(n)) for n in range(100)]
+    plan = make_plan(folder, JobPlan("photos", ""), items)
 
     def add_up(records: "list[Record]") -> Totals:
-        writer = RecordWriter(storage, JOB)
+        writer = RecordWriter(folder)
         for record in records:
             writer.add(record)
         writer.flush()
         time.sleep(0.001)  # the next part has a later name
-        return Totals(storage, JOB, plan)
+        return Totals(folder, plan)
 
     return add_up
 
 
 def record(name: object, status: str = DONE, **more: object) -> Record:
-    return Record(str(name), "", status, "key", **more)
+    return Record(name=str(name), address="", status=status, key="key", **more)
 
 
 def test_the_last_record_of_a_name_counts_and_strangers_do_not(totals):

@@ -13,7 +13,7 @@ from runtime.predict.found import SIMULATED
 from runtime.storage import S3Options, open_storage
 from serve.batch import simulated
 from serve.batch.__main__ import main
-from serve.batch.job import JOB
+from serve.batch.job_folder import JOB, JobFolder
 from serve.batch.records import read_records
 from serve.batch.report import write_report
 
@@ -47,7 +47,7 @@ def test_all_is_real_but_the_graph(run, tmp_path, monkeypatch):
     output = tmp_path / "depth"
     assert run(output, *WAIT, "--workers", "4", "--formats", "npz,png16,png") == 0
     assert main(["verify", "--output", str(output)]) == 0
-    records = list(read_records(open_storage(str(output)), JOB))
+    records = list(read_records(JobFolder(open_storage(str(output)))))
     assert len(records) == 12
     assert all(one.seconds_infer >= 0.002 and len(one.outputs) == 4 for one in records)
     with np.load(output / "00.png.npz") as first, np.load(output / "11.png.npz") as other:
@@ -73,7 +73,7 @@ def test_every_file_says_that_it_is_simulated(run, tmp_path, make_artifact, caps
     assert json.loads(capsys.readouterr().out)["simulated"] == SIMULATED
     for name in ("plan.json", "_SUCCESS"):
         assert json.loads((output / JOB / name).read_text())["service_ms"] == 2
-    page = write_report(open_storage(str(output)), JOB, 1, S3Options())
+    page = write_report(JobFolder(open_storage(str(output))), 1, S3Options())
     assert "Simulated: no graph ran; each call waited 2 ms" in Path(page).read_text()
 
 
@@ -128,6 +128,6 @@ def test_another_service_time_is_another_job(run, tmp_path, capsys):
     ],
 )
 def test_a_service_time_goes_with_the_simulated_engine(run, tmp_path, more, message, capsys):
-    assert run(tmp_path / "depth", *more) == 1
+    assert run(tmp_path / "depth", *more) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "depth").exists()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.cuda import CudaJob, measure, table
+from benchmarks.cuda import CudaJob, table, time_models
 from benchmarks.limit import traced
 from compile.checkpoint import load_model
 from compile.deploy import HAS_FUSED_ATTENTION
@@ -20,7 +20,7 @@ def test_it_runs_every_side_and_finds_the_same_depth():
     job = CudaJob(
         ("demo",), (2,), PRECISIONS, (28, 28), 1, device="cpu", torch_compile=False, wait_s=0
     )
-    numbers = json.loads(json.dumps(measure(job)))
+    numbers = json.loads(json.dumps(time_models(job)))
     (case,) = numbers["cases"]
     last = PRECISIONS[-1]
     wanted = {f"ours, {precision}" for precision in PRECISIONS}

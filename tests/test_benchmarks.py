@@ -1,8 +1,9 @@
 """The benchmarks walked through on tiny shapes: every step but the speed."""
 
-import importlib
+import argparse
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from benchmarks import (
     compiling,
+    forms,
     growth,
     latency,
     limit,
@@ -21,16 +23,17 @@ from benchmarks import (
     throughput,
 )
 from benchmarks.__main__ import build_parser, main
-from benchmarks.commands import COMMANDS, GROUPS
+from benchmarks.commands import GROUPS, NAMES, about, load, page_of, section_of
 from benchmarks.document import DOCS
 from benchmarks.latency import LatencyJob
-from benchmarks.machine import cpu_name, seconds_of_children
+from benchmarks.machine import seconds_of_children
 from benchmarks.peers.process import SCRIPTS, Peer
 from compile.checkpoint import load_model
 from compile.job import CompileJob, compile_model
 from compile.registry import find_model
 from runtime.engines import available, load_engine
 from runtime.errors import DepthError, InputError
+from runtime.machine import cpu_name
 
 TARGET = "openvino" if available("openvino") else "torchscript"
 SIZE_HW = (28, 28)
@@ -45,17 +48,104 @@ def artifact(tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
-def test_each_command_has_a_module_a_menu_line_and_a_page(command, capsys):
-    importlib.import_module(f"benchmarks.{command.module}")
-    with pytest.raises(SystemExit) as ended:
-        main(["--help"])
-    assert ended.value.code == 0 and command.about in capsys.readouterr().out
-    args = build_parser().parse_args([command.name])
-    section = re.escape(command.section(args, "torch 1.13"))
+def parsed(name: str, *words: str) -> argparse.Namespace:
+    """What a benchmark measures by, as its command line gives it."""
+    return build_parser(name).parse_args([name, *words])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_has_a_module_and_a_page(name):
+    module = load(name)
+    assert about(name) == module.ABOUT, "the menu reads it without importing the module"
+    assert callable(module.measure) and callable(module.table)
+    section = re.escape(section_of(module, parsed(name), "torch 1.13"))
     place = rf"<!-- generated: {section}( on [^<>]+)? -->"  # one processor or another
-    pages = (DOCS / command.page).read_text()
-    assert re.search(place, pages) or command.name == "da3"  # torch 2 only
+    pages = (DOCS / page_of(module)).read_text()
+    assert re.search(place, pages) or name == "da3"  # torch 2 only
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_commands_help_shows_its_example_which_it_understands(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    example = load(name).EXAMPLE
+    assert ended.value.code == 0 and f"python -m benchmarks {name} {example}" in shown
+    assert " ".join(load(name).DESCRIPTION.split()[:4]) in shown
+    parsed(name, *shlex.split(example))
+
+
+def test_the_menu_lists_all_and_imports_none():
+    code = "import sys; sys.modules['torch'] = None; from benchmarks.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert all(f"{name} {about(name)}" in lines for name in NAMES)
+
+
+def test_every_command_line_in_the_documents_is_understood():
+    found = [
+        line
+        for page in sorted(DOCS.glob("*.md"))
+        for line in re.findall(r"python -m benchmarks ([^`#\n]+)", page.read_text())
+    ]
+    named = set()
+    for line in found:
+        name, *words = shlex.split(line)
+        if name in NAMES:
+            parsed(name, *words)
+            named.add(name)
+        else:
+            assert name == "--help", line
+    assert len(found) > 40 and named >= {"latency", "end2end", "batch", "kills", "buckets"}
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["nothing"], "invalid choice: 'nothing'"),
+        ([], "the following arguments are required: COMMAND"),
+        (["latency", "--rounds", "0"], "give a whole number of at least 1"),
+        (["load", "--seconds", "nan"], "give a number above 0"),
+        (["precisions", "--precisions", "f64"], "invalid choice: 'f64'"),
+    ],
+)
+def test_bad_usage_exits_with_2(words, says, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2 and says in capsys.readouterr().err
+
+
+def test_numbers_and_table_are_kept_whole(tmp_path, monkeypatch, capsys):
+    """A command from its words to its files, its measuring left out."""
+    page = tmp_path / "performance.md"
+    page.write_text(
+        "before\n<!-- generated: forms here -->\nold\n<!-- end: forms here -->\nafter\n"
+    )
+    monkeypatch.setattr("benchmarks.__main__.DOCS", tmp_path)
+    monkeypatch.setattr("benchmarks.__main__.slug", lambda machine: "here")
+    monkeypatch.setattr(forms, "measure", lambda args: {"rounds": args.rounds})
+    monkeypatch.setattr(forms, "table", lambda found: f"| {found['rounds']} rounds |")
+    file = tmp_path / "kept" / "numbers.json"
+    assert main(["forms", "--rounds", "7", "--json", str(file), "--doc"]) == 0
+    facts = json.loads(file.read_text())
+    assert facts["rounds"] == 7 and facts["machine"]["cores"] > 0
+    assert facts["command"].startswith("python -m benchmarks forms --rounds 7")
+    printed = capsys.readouterr().out
+    assert "| 7 rounds |" in printed and printed.splitlines()[-2:] == [str(file), str(page)]
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert "| 7 rounds |" in text
+    assert {one.name for one in tmp_path.iterdir()} == {"performance.md", "kept"}
+
+
+def test_a_page_without_the_section_fails_before_anything_is_measured(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("benchmarks.__main__.DOCS", tmp_path)
+    monkeypatch.setattr(forms, "measure", lambda args: pytest.fail("measured"))
+    assert main(["forms", "--doc"]) == 1
+    assert "run this from the repository's root" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -73,7 +163,7 @@ def test_a_processor_is_named_without_marks_and_clock(model, name):
 
 def test_the_first_group_is_what_a_reader_looks_for():
     first = next(iter(GROUPS.values()))
-    assert {"latency", "end2end", "load", "compile"} <= {command.name for command in first}
+    assert {"latency", "end2end", "load", "compile"} <= set(first)
 
 
 def test_a_peer_answers_in_a_process_of_its_own(artifact, tmp_path):
@@ -126,7 +216,7 @@ def test_a_commands_peak_is_its_own_and_not_that_of_what_started_it():
 
 def test_latency_compares_depth_before_it_times():
     job = LatencyJob("demo", SIZE_HW, 1, 1, wait_s=0, peers=False, precisions=("f32",))
-    numbers = json.loads(json.dumps(latency.measure(job)))
+    numbers = json.loads(json.dumps(latency.time_sides(job)))
     sides = {side["side"]: side for side in numbers["sides"]}
     assert f"ours, {TARGET}" in sides
     assert all(side["off"] < 1e-4 and side["pearson"] > 0.999999 for side in sides.values())
@@ -187,7 +277,8 @@ def test_the_limit_takes_the_best_rate_and_the_networks_own_shapes():
 
 def test_a_compile_and_a_start_are_measured(monkeypatch):
     monkeypatch.setattr(compiling, "STARTS", 1)
-    numbers = json.loads(json.dumps(compiling.measure(["demo"], [TARGET], ["f32"], SIZE_HW)))
+    args = parsed("compile", "--models", "demo", "--targets", TARGET)
+    numbers = json.loads(json.dumps(compiling.measure(args, SIZE_HW)))
     (case,) = numbers["cases"]
     assert case["artifact"] == f"demo-28x28-b1-{TARGET}" and case["size_mib"] > 20
     assert case["start_s"] > case["load_s"] + case["call_s"] > 0
@@ -202,7 +293,7 @@ def test_growth_is_drawn_from_its_numbers(tmp_path):
         for place in (1, 4, 16)
     ]
     numbers = {"target": TARGET, **dict.fromkeys(("images", "batch", "views", "size"), points)}
-    growth.draw_all(numbers, tmp_path)
+    growth.draw(numbers, tmp_path)
     text = growth.table(numbers)
     for file in tmp_path.iterdir():
         assert file.read_bytes().startswith(b"\x89PNG") and f"(pictures/{file.name})" in text
@@ -212,7 +303,8 @@ def test_growth_is_drawn_from_its_numbers(tmp_path):
 @pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
 def test_throughput_arranges_engines_batches_and_streams(monkeypatch):
     monkeypatch.setattr(rounds, "wait_until_quiet", lambda *_: None)
-    numbers = throughput.measure(["demo"], SIZE_HW, ["f32"], 2, 1)
+    args = parsed("throughput", "--models", "demo", "--precisions", "f32", "--rounds", "1")
+    numbers = throughput.measure(args, SIZE_HW)
     (case,) = numbers["cases"]
     assert list(case["seconds_an_image"]) == [
         "1 engine of 2 threads, batch 1",
@@ -226,7 +318,8 @@ def test_throughput_arranges_engines_batches_and_streams(monkeypatch):
 
 @pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
 def test_precisions_are_compared_with_the_eager_network():
-    numbers = precisions.measure(["demo"], SIZE_HW, ["f32", "bf16"], Path("input_images"))
+    args = parsed("precisions", "--models", "demo", "--precisions", "f32", "bf16")
+    numbers = precisions.measure(args, SIZE_HW)
     exact, plain, marked = numbers["cases"]
     worst = [max(one["max_share"] for one in case["each"]) for case in (exact, plain, marked)]
     assert worst[0] < 1e-4 < worst[2] and worst[0] < worst[1]

@@ -1,4 +1,4 @@
-"""Weights: found, fetched, verified, loaded strictly, or refused with a reason."""
+"""Weights of the table's models: found, fetched, verified, loaded, and said what they are."""
 
 import hashlib
 import http.server
@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,15 @@ from compile import checkpoint, fetch
 from compile.__main__ import main
 from compile.registry import MODELS
 from compile.seeded import fill_seeded
+from depth_anything_3.api import DepthAnything3
+from depth_anything_3.config import RETRAINED
 from depth_anything_v2.dpt import DepthAnythingV2
+from layers.checkpoint import look_of
 from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import CheckpointError
 
 VITS = MODELS["vits"]
+KEYS = Path(__file__).parent / "golden" / "keys"
 OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1"}
 
 
@@ -62,80 +65,27 @@ def test_weights_are_found_in_checkpoints_first_then_in_the_named_folder(tmp_pat
     assert fetch.local_checkpoint(VITS) == Path("checkpoints") / VITS.file
 
 
-def test_half_precision_weights_become_float32(state, tmp_path):
-    save_file({key: value.half() for key, value in state.items()}, str(tmp_path / "h.safetensors"))
-    model, _ = checkpoint.load_model(VITS, tmp_path / "h.safetensors")
-    assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
-
-
-def test_a_state_dict_that_does_not_fit_is_explained(state):
-    broken = dict(state)
-    broken.pop("pretrained.norm.weight")
-    broken["extra.weight"] = torch.zeros(1)
-    broken["pretrained.norm.bias"] = torch.zeros(3)
-    with pytest.raises(CheckpointError) as refusal:
-        checkpoint.load_strictly(DepthAnythingV2("vits"), broken, "file.pth as vits")
-    text = str(refusal.value)
-    assert "1 missing: pretrained.norm.weight" in text
-    assert "1 not expected: extra.weight" in text
-    assert "pretrained.norm.bias (3,) instead of (384,)" in text
-
-
-def test_weights_of_another_encoder_are_named(state):
-    with pytest.raises(CheckpointError, match="looks like vits: use that model"):
-        checkpoint.load_strictly(DepthAnythingV2("vitb"), state, "file.pth as vitb")
-
-
-class Bomb:
-    def __reduce__(self):
-        return os.system, ("touch exploded",)
-
-
-def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path):
-    torch.save({"weight": Bomb()}, str(tmp_path / "bomb.pth"))
-    with pytest.raises(CheckpointError, match="holds more than tensors"):
-        checkpoint.read_state_dict(tmp_path / "bomb.pth")
-    assert not (tmp_path / "exploded").exists()
-
-
-def test_a_torchscript_archive_is_refused_before_torch_sees_it(tmp_path, monkeypatch):
-    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "script.pth"))
-    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch.load was called"))
-    with pytest.raises(CheckpointError, match="TorchScript archive"):
-        checkpoint.read_state_dict(tmp_path / "script.pth")
-
-
-def test_files_that_are_no_checkpoints_are_refused(tmp_path):
-    (tmp_path / "text.pth").write_text("hello")
-    with pytest.raises(CheckpointError, match="zip format"):
-        checkpoint.read_state_dict(tmp_path / "text.pth")
-    torch.save(
-        {"a": torch.zeros(1)}, str(tmp_path / "old.pth"), _use_new_zipfile_serialization=False
-    )
-    with pytest.raises(CheckpointError, match="save it again"):
-        checkpoint.read_state_dict(tmp_path / "old.pth")
-    with zipfile.ZipFile(tmp_path / "zip.pth", "w") as archive:
-        archive.writestr("readme", "hello")
-    with pytest.raises(CheckpointError, match="not a state dict"):
-        checkpoint.read_state_dict(tmp_path / "zip.pth")
-    (tmp_path / "cut.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
-    with pytest.raises(CheckpointError, match="damaged"):
-        checkpoint.read_state_dict(tmp_path / "cut.safetensors")
-    torch.save([1, 2], str(tmp_path / "list.pth"))
-    with pytest.raises(CheckpointError, match="not a state dict"):
-        checkpoint.read_state_dict(tmp_path / "list.pth")
-    with pytest.raises(CheckpointError, match="no such file"):
-        checkpoint.read_state_dict(tmp_path / "absent.pth")
-
-
-def test_upstreams_training_checkpoint_is_unwrapped(state, tmp_path):
-    torch.save({"model": state, "epoch": 3}, str(tmp_path / "latest.pth"))
-    assert checkpoint.read_state_dict(tmp_path / "latest.pth").keys() == state.keys()
+@pytest.mark.parametrize(
+    "name, file",
+    [
+        ("vits", "depth_anything_v2_vits.pth"),
+        ("vits", "model.safetensors"),  # as transformers' repositories have it
+        ("da3-small", "model.safetensors"),
+        ("da3nested-giant-large-1.1", "model.safetensors"),
+    ],
+)
+def test_a_folder_of_the_models_own_counts_after_checkpoints(tmp_path, monkeypatch, name, file):
+    own, shelf = Path("models") / name / file, tmp_path / "shelf" / MODELS[name].file
+    monkeypatch.setenv(fetch.FOLDER_VARIABLE, str(tmp_path / "shelf"))
+    for place in (shelf, own, Path("checkpoints") / MODELS[name].file):
+        place.parent.mkdir(parents=True)
+        place.write_bytes(b"a")
+        assert fetch.local_checkpoint(MODELS[name]) == place
 
 
 def test_no_weights_and_no_network_says_where_to_put_them():
     done = subprocess.run(
-        [sys.executable, "-m", "compile", "--target", "torchscript"],
+        [sys.executable, "-m", "compile", "--model", "vits", "--target", "torchscript"],
         capture_output=True,
         text=True,
         env=OFFLINE,
@@ -146,13 +96,43 @@ def test_no_weights_and_no_network_says_where_to_put_them():
 
 
 def test_seeded_fallback_is_loud_and_recorded():
-    arguments = ["--seeded-fallback", "--sizes", "28x28", "--output", "made"]
+    arguments = ["--model", "vits", "--seeded-fallback", "--sizes", "28x28", "--output", "made"]
     command = [sys.executable, "-m", "compile", "--target", "torchscript", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=OFFLINE)
     assert done.returncode == 0, done.stderr
     assert "NO WEIGHTS for vits" in done.stderr
     manifest = json.loads(Path("made/vits-28x28-b1-torchscript/manifest.json").read_text())
     assert manifest["weights"]["source"] == "seeded"
+
+
+def test_the_file_of_another_model_is_named(tmp_path):
+    for model, other, said in (
+        (DepthAnythingV2("vits"), "vitb", "vits, vits-indoor or vits-outdoor: use one of these"),
+        (DepthAnythingV2("vitt"), "vits", "looks like demo: use that model"),
+        (DepthAnything3("da3-small"), "vits", "looks like da3-small: use that model"),
+        (DepthAnything3("da3-small"), "da3-base", "looks like da3-small: use that model"),
+    ):
+        file = tmp_path / "model.pth"
+        torch.save(model.state_dict(), str(file))
+        with pytest.raises(CheckpointError, match=f"does not fit {other}: .*{said}"):
+            checkpoint.load_model(MODELS[other], file)
+
+
+@pytest.mark.parametrize("name", [name for name, row in MODELS.items() if row.file])
+def test_every_models_official_names_look_like_it(name):
+    row = MODELS[name]
+    first = name.replace("-1.1", "")
+    keys = row.encoder if row.family == "v2" else first
+    if name == "demo":
+        state = DepthAnythingV2(row.encoder).state_dict()
+    else:
+        listed = KEYS / (f"v2_{keys}.json" if row.family == "v2" else f"{keys}.json")
+        shapes = json.loads(listed.read_text())
+        state = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    state = {key.replace("model.", "", 1): value for key, value in state.items()}
+    known = checkpoint.known_looks()
+    assert known.keys() == MODELS.keys()
+    assert look_of(state) == known[name]
 
 
 def test_fallback_does_not_hide_a_checkpoint_that_does_not_fit(tmp_path, capsys):
@@ -166,6 +146,9 @@ def test_fallback_does_not_hide_a_checkpoint_that_does_not_fit(tmp_path, capsys)
 def test_unpublished_weights_are_not_looked_for():
     with pytest.raises(CheckpointError, match="published no weights"):
         fetch.fetch_checkpoint(MODELS["vitg"])
+
+
+URL = "{repo_id}/resolve/{revision}/{filename}"
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -203,10 +186,10 @@ def hub(request):
     server.server_close()
 
 
-def fetch_from(hub):
+def fetch_from(hub, model="vits"):
     env = {**os.environ, "HF_ENDPOINT": hub, "HF_HUB_DISABLE_XET": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "compile", "fetch", "--model", "vits"],
+        [sys.executable, "-m", "compile", "fetch", "--model", model],
         capture_output=True,
         text=True,
         env=env,
@@ -226,6 +209,7 @@ def test_fetching_checks_the_file_and_writes_down_what_it_is(hub):
         "sha256": Hub.etag,
         "licence": "Apache-2.0",
     }
+    assert sorted(path.name for path in file.parent.iterdir()) == [file.name, f"{file.name}.json"]
     assert "is here already" in fetch_from(hub).stderr
 
 
@@ -233,4 +217,35 @@ def test_fetching_checks_the_file_and_writes_down_what_it_is(hub):
 def test_a_file_that_arrives_damaged_is_removed(hub):
     done = fetch_from(hub)
     assert done.returncode == 1 and "fetch it again" in done.stderr
-    assert not (Path("checkpoints") / VITS.file).exists()
+    assert list(Path("checkpoints").iterdir()) == []
+
+
+def test_a_download_that_stops_halfway_is_never_taken_for_the_file(hub, monkeypatch):
+    class Stop(BaseException):
+        """What a kill does: nobody tidies up."""
+
+    def stop(*_, **__):
+        raise Stop
+
+    monkeypatch.setattr("runtime.hub.sha256_of", stop)  # the bytes are there, nobody looked yet
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub)
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", f"{hub}/" + URL)
+    with pytest.raises(Stop):
+        fetch.fetch_checkpoint(VITS)
+    assert any(path.is_file() and path.read_bytes() == Hub.body for path in Path().rglob("*"))
+    assert fetch.local_checkpoint(VITS) is None
+    assert fetch_from(hub).returncode == 0 and fetch.local_checkpoint(VITS) is not None
+
+
+@pytest.mark.parametrize("name, newer", RETRAINED.items())
+def test_fetching_what_upstream_trained_again_names_the_newer_one(monkeypatch, caplog, name, newer):
+    asked = []
+    monkeypatch.setattr(fetch, "fetch_weights", lambda *given: asked.append(given[:2]))
+    fetch.fetch_checkpoint(MODELS[newer])
+    assert "recommends" not in caplog.text
+    fetch.fetch_checkpoint(MODELS[name])
+    assert f"recommends {newer} instead" in caplog.text
+    new, old = asked
+    assert old == (f"depth-anything/{name.upper()}", f"{name}/model.safetensors")
+    assert new == (f"depth-anything/{name.upper()}-1.1", f"{name}-1.1/model.safetensors")

@@ -1,22 +1,29 @@
 """The compile stage: an artifact that equals the model, or no artifact and a reason."""
 
+import hashlib
 import importlib.util
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tracemalloc
+import weakref
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from compile.__main__ import main
-from compile.calibration import calibration_images
+from compile.calibration import CalibrationImages
+from compile.checkpoint import build_model
 from compile.deploy import DeploymentFormV2
 from compile.job import CompileJob, compile_model
 from compile.parity import PHOTO, check_parity, compare, parity_inputs
-from compile.registry import ROWS, table
+from compile.registry import find_model
 from compile.seeded import fill_seeded
 from compile.targets import int8
 from compile.targets.mixed import rounded
@@ -224,24 +231,39 @@ def test_engines_that_share_a_processor_are_not_pinned_to_its_first_cores(tmp_pa
     not (available("openvino") and importlib.util.find_spec("nncf")),
     reason="nncf is not installed; pip install '.[openvino,int8]'",
 )
-def test_int8_artifact_says_what_is_int8_and_how_far_off_it_is(tmp_path, monkeypatch, calibration):
-    monkeypatch.setattr(int8, "LEAST_PEARSON", 0.9)  # nothing is left out, which takes minutes
-    monkeypatch.setattr(int8, "MOST_OFF", 0.5)
+def test_int8_artifact_says_what_is_int8_and_how_far_off_it_is(
+    tmp_path, monkeypatch, calibration, save_photo
+):
+    monkeypatch.setattr(int8, "MIN_PEARSON", 0.9)  # nothing is left out, which takes minutes
+    monkeypatch.setattr(int8, "MAX_OFF", 0.5)
+    save_photo(calibration / "b.png", seed=1)
+    save_photo(calibration / "c.png", seed=2)
+    alive = [0]
+    stacked = CalibrationImages.__getitem__
+
+    def counted(self, index):
+        batch = stacked(self, index)
+        alive.append(alive[-1] + 1)
+        weakref.finalize(batch, lambda: alive.append(alive[-1] - 1))
+        return batch
+
+    monkeypatch.setattr(CalibrationImages, "__getitem__", counted)
     job = CompileJob(
         "demo",
         "openvino",
         ((28, 42),),
-        1,
+        2,
         tmp_path,
         seeded="always",
         precision="int8",
         calibration=calibration,
     )
     (artifact,) = compile_model(job)
+    assert 1 <= max(alive) <= 2 and len(alive) > 2 * 3 * 2  # three batches, asked for again
     m = artifact.manifest
-    assert m.name == "demo-28x42-b1-openvino-int8" and m.parity.status == "passed"
+    assert m.name == "demo-28x42-b2-openvino-int8" and m.parity.status == "passed"
     assert int(m.compiler["int8_layers"]) >= 48 and m.compiler["left_out"] == "nothing"
-    assert m.compiler["calibration"].startswith("2 images, pearson 0.9")
+    assert m.compiler["calibration"].startswith("6 images, pearson 0.9")
     photo = m.parity.cases[0]
     assert photo.pearson > 0.95 and photo.max_rel_range > 1e-4  # int8 indeed
 
@@ -256,12 +278,38 @@ def test_int8_without_its_quantiser_says_what_to_install(tmp_path, monkeypatch, 
 
 def test_calibration_takes_each_photo_twice_and_fills_batches(tmp_path, calibration):
     spec = InputSpec((28, 42), batch=3)
-    first, second = calibration_images(calibration, spec)
-    assert first.shape == second.shape == spec.shape and first.dtype == np.float32
-    np.testing.assert_array_equal(first[0], second[1])
-    assert np.abs(first[0] - first[1][..., ::-1]).max() < 1e-4
+    (batch,) = CalibrationImages(calibration, spec)
+    assert batch.shape == spec.shape and batch.dtype == np.float32
+    np.testing.assert_array_equal(batch[0], batch[2])  # two images fill three places
+    assert np.abs(batch[0] - batch[1][..., ::-1]).max() < 1e-4  # mirrored
     with pytest.raises(InputError, match="--calibration FOLDER"):
-        calibration_images(tmp_path / "empty", spec)
+        CalibrationImages(tmp_path / "empty", spec)
+
+
+def test_every_calibration_image_is_in_one_batch(tmp_path, save_photo):
+    for seed in range(3):
+        save_photo(tmp_path / f"{seed}.png", seed=seed)
+    alone = list(CalibrationImages(tmp_path, InputSpec((28, 28))))
+    batches = CalibrationImages(tmp_path, InputSpec((28, 28), batch=4))
+    assert (len(alone), batches.total, len(batches)) == (6, 6, 2)
+    np.testing.assert_array_equal(np.concatenate(list(batches))[:6], np.concatenate(alone))
+
+
+def test_calibration_holds_one_batch_at_a_time_whatever_its_size(tmp_path, save_photo):
+    for seed in range(8):
+        save_photo(tmp_path / f"{seed}.png", seed=seed)
+    spec = InputSpec((140, 140), batch=16)
+    images = CalibrationImages(tmp_path, spec)
+    batch_bytes = 4 * math.prod(spec.shape)
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            for batch in images:
+                assert batch.nbytes == batch_bytes
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert batch_bytes < peak < 2.5 * batch_bytes  # the last one, the next, and change
 
 
 def test_int8_is_near_enough_only_by_both_measures():
@@ -283,21 +331,6 @@ def test_weights_are_rounded_to_the_nearest_bfloat16():
         np.testing.assert_array_equal(rounded(given), expected)
 
 
-@pytest.mark.parametrize(
-    "target, precision, text",
-    [
-        ("onnx", "bf16", "target onnx has f32 only; choose another --target"),
-        ("neuron", "bf16", "target neuron has f32 only; --casts says"),
-    ],
-)
-def test_precision_that_a_target_lacks_is_refused_before_anything_is_loaded(
-    tmp_path, target, precision, text, capsys
-):
-    arguments = ["--target", target, "--precision", precision, "--output", str(tmp_path)]
-    assert main(arguments) == 1
-    assert text in capsys.readouterr().err and not list(tmp_path.iterdir())
-
-
 @pytest.mark.skipif(not available("onnx"), reason="onnx is not installed")
 def test_same_compile_gives_the_same_manifest(tmp_path):
     job = CompileJob("vits", "onnx", ((28, 28),), 1, tmp_path, seeded="always")
@@ -306,47 +339,51 @@ def test_same_compile_gives_the_same_manifest(tmp_path):
     assert first.digest == second.digest
 
 
-@pytest.mark.parametrize(
-    "arguments, text",
-    [
-        (["--sizes", "500x518"], "nearest is 504x518"),
-        (["--sizes", "518"], "HEIGHTxWIDTH"),
-        (["--model", "vitx"], "invalid choice"),
-        (["--target", "tpu"], "invalid choice"),
-        (["--seeded-weights", "--seeded-fallback"], "not allowed with"),
-    ],
-)
-def test_wrong_arguments_exit_2_and_say_what_is_right(arguments, text, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2 and text in capsys.readouterr().err
+def test_a_size_and_a_number_of_views_that_are_named_twice_are_compiled_once(tmp_path):
+    job = CompileJob(
+        model="demo",
+        target="torchscript",
+        sizes_hw=((28, 28), (28, 28)),
+        output=tmp_path,
+        seeded="always",
+        views=(1, 1),
+    )
+    assert len(list(compile_model(job))) == 1
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"batch": 0},
-        {"sizes_hw": ((500, 518),)},
-        {"seeded": "maybe"},
-        {"pixels": "bgr"},
-        {"without": ("layerscale",)},
-        {"without": ("rgb-input",)},
-        {"precision": "fp16"},
-    ],
-)
-def test_a_job_that_cannot_work_is_refused_where_it_is_written(settings):
-    with pytest.raises(InputError):
-        CompileJob(**settings)
+class CountedHash:
+    """sha256 that writes down what it found."""
+
+    found: ClassVar[list[str]] = []
+    exact = hashlib.sha256
+
+    def __init__(self, data=b""):
+        self.digest = self.exact(data)
+
+    def update(self, data):
+        self.digest.update(data)
+
+    def hexdigest(self):
+        self.found.append(self.digest.hexdigest())
+        return self.found[-1]
 
 
-def test_help_shows_examples(capsys):
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    assert "examples:" in capsys.readouterr().out
-
-
-def test_list_prints_every_model_with_its_licence(capsys):
-    assert main(["--list"]) == 0
-    printed = capsys.readouterr().out
-    assert printed.strip() == table()
-    assert all(f"`{row.name}`" in printed and row.licence in printed for row in ROWS)
+def test_manifest_names_the_checkpoint_by_its_sha256_which_is_counted_once(tmp_path, monkeypatch):
+    model = build_model(find_model("demo"))
+    fill_seeded(model)
+    file = tmp_path / "mine.safetensors"
+    save_file(model.state_dict(), str(file))
+    expected = hashlib.sha256(file.read_bytes()).hexdigest()
+    job = CompileJob(
+        model="demo",
+        target="torchscript",
+        sizes_hw=((28, 28), (28, 42)),
+        output=tmp_path / "out",
+        checkpoint=file,
+    )
+    monkeypatch.setattr(CountedHash, "found", [])
+    monkeypatch.setattr(hashlib, "sha256", CountedHash)
+    artifacts = list(compile_model(job))
+    assert [a.manifest.weights.sha256 for a in artifacts] == [expected, expected]
+    assert CountedHash.found.count(expected) == 1
+    assert artifacts[0].manifest.weights.file == "mine.safetensors"

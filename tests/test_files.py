@@ -4,11 +4,15 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from runtime.errors import InputError
 from runtime.files import (
     PARTIAL,
+    check_output_file,
+    check_output_folder,
     is_running,
     partial_folder,
     partial_name,
@@ -79,3 +83,37 @@ def test_a_folder_takes_the_place_of_another_at_once(tmp_path):
 def test_processes_are_told_apart():
     assert is_running(os.getpid())
     assert not is_running(2**22 + 12345)
+
+
+@pytest.mark.parametrize("name", ["", "new", "new/deep/er"])
+def test_a_folder_that_can_be_made_passes_and_nothing_is_left(tmp_path, name):
+    check_output_folder(tmp_path / name)
+    check_output_file(tmp_path / name / "file.bin")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_whose_place_something_else_is_does_not_pass(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "file/below", "link", "link/below"):
+        with pytest.raises(InputError, match="is not a folder; name one"):
+            check_output_folder(tmp_path / name)
+        with pytest.raises(InputError, match="is not a folder; name one"):
+            check_output_file(tmp_path / name / "file.bin")
+    with pytest.raises(InputError, match="File name too long"):
+        check_output_folder(tmp_path / ("x" * 300))
+    with pytest.raises(InputError, match="File name too long"):
+        check_output_file(tmp_path / ("x" * 300))
+    with pytest.raises(InputError, match="is a folder; name a file"):
+        check_output_file(tmp_path)
+    check_output_file(tmp_path / "file")  # which would be replaced
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_folder_that_the_disk_refuses_does_not_pass(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(InputError, match=r"cannot be written to \(Permission denied\)"):
+        check_output_folder(tmp_path / "new")

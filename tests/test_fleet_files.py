@@ -16,16 +16,17 @@ import yaml
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
-from compile.resources import INSTANCES
+from runtime.engines.inferentia import INF1
 from runtime.storage import open_storage
 from serve.batch.__main__ import build_parser
-from serve.batch.job import JOB, BatchJob
+from serve.batch.job import BatchJob
+from serve.batch.job_folder import JOB, JobFolder
 from serve.batch.on_ray import _resources
 from serve.batch.records import read_records
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
-CORES = {instance.name: instance.cores for instance in INSTANCES}
+CORES = {instance.name: instance.cores for instance in INF1}
 NEURON_ACTOR = _resources("neuron", BatchJob("photos", "depth", engine="ray"), None)
 
 
@@ -121,7 +122,7 @@ def test_shards_take_a_core_each_and_do_everything_once(tmp_path, save_photo, ti
     names = [
         record.name
         for index in range(4)
-        for record in read_records(storage, f"{JOB}/shard-{index}-of-4")
+        for record in read_records(JobFolder(storage, f"{JOB}/shard-{index}-of-4"))
     ]
     assert sorted(names) == [f"{number:02}.png" for number in range(24)]
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import apps.folder
-from apps.folder import FolderJob, find_photos, output_base, run_folder
+from apps.folder import FolderJob, run_folder
 from runtime.errors import ArtifactError, InputError
 from runtime.photo.decode import read_at_least, read_photo
 from runtime.predict.pipeline import READ_AHEAD, WRITE_BEHIND
@@ -99,7 +99,7 @@ def test_batches_over_mixed_shapes_give_every_photo_one_outcome(
             save_photo(photo, *sizes_hw[kind], seed=number)
     job = FolderJob(root / "in", root / "out", formats=("pfm",))
     outcomes = list(run_folder(job, batch_predictor))
-    assert sorted(outcome.photo for outcome in outcomes) == find_photos(job)
+    assert sorted(outcome.photo for outcome in outcomes) == job.photos()
     for outcome in outcomes:
         assert (outcome.error is not None) == outcome.photo.name.endswith("-bad.png")
         assert len(outcome.files) == (0 if outcome.error else 2)
@@ -134,19 +134,19 @@ def test_photos_in_folders_keep_their_relative_path(job, predictor, save_photo):
 def test_folders_in_folders_are_left_alone_unless_asked_for(job, save_photo):
     save_photo(job.source / "a.png")
     save_photo(job.source / "deeper" / "b.png")
-    assert find_photos(job) == [job.source / "a.png"]
+    assert job.photos() == [job.source / "a.png"]
 
 
 def test_photos_are_found_in_the_order_of_their_names(job, save_photo):
     for name in ("c.png", "a.png", "b.png"):
         save_photo(job.source / name)
-    assert [photo.name for photo in find_photos(job)] == ["a.png", "b.png", "c.png"]
+    assert [photo.name for photo in job.photos()] == ["a.png", "b.png", "c.png"]
 
 
 def test_hidden_files_are_left_alone(job, save_photo):
     save_photo(job.source / "a.png")
     (job.source / "._a.jpg").write_bytes(b"what a Mac leaves behind")
-    assert find_photos(job) == [job.source / "a.png"]
+    assert job.photos() == [job.source / "a.png"]
 
 
 def test_an_output_inside_the_input_is_not_read_again(job, predictor, save_photo):
@@ -174,20 +174,20 @@ def test_one_folder_for_input_and_output_is_refused(spelling, job, save_photo):
         "link": job.source.parent / "link",
     }[spelling]
     with pytest.raises(InputError, match="is both input and output; name another folder"):
-        find_photos(replace(job, output=output))
+        replace(job, output=output).photos()
 
 
 def test_a_folder_without_photos_is_refused(job):
     (job.source / "notes.txt").touch()
     with pytest.raises(InputError, match=r"in: no photo there \(\.jpg, \.jpeg, \.png"):
-        find_photos(job)
+        job.photos()
 
 
 def test_a_source_that_is_not_there_is_refused(job, predictor):
     job = replace(job, source=job.source / "absent")
-    with pytest.raises(InputError, match="absent: no such file or folder"):
-        find_photos(job)
-    with pytest.raises(InputError, match="absent: no such file or folder"):
+    with pytest.raises(InputError, match="absent: no such file, folder or pattern"):
+        job.photos()
+    with pytest.raises(InputError, match="absent: no such file, folder or pattern"):
         list(run_folder(job, predictor))
 
 
@@ -197,7 +197,7 @@ def test_a_single_file_is_a_job_of_one_photo_whatever_its_suffix(job, predictor,
     job = replace(job, source=photo)
     (outcome,) = run_folder(job, predictor)
     assert outcome.files == [job.output / "one.picture.npz", job.output / "one.picture.json"]
-    assert output_base(job, photo) == job.output / "one.picture"
+    assert job.base(photo) == job.output / "one.picture"
 
 
 def test_a_second_run_replaces_the_files_of_the_first(job, predictor, save_photo):
@@ -218,7 +218,7 @@ def test_a_file_that_cannot_be_written_is_an_outcome_and_the_rest_goes_on(
     (job.output / "b.png.npz").mkdir(parents=True)  # in the way
     outcomes = {outcome.photo.name: outcome for outcome in run_folder(job, predictor)}
     assert [outcomes[name].error is None for name in ("a.png", "b.png", "c.png")] == [1, 0, 1]
-    assert "b.png: [Errno " in outcomes["b.png"].error and outcomes["b.png"].files == []
+    assert "b.png.npz: Is a directory" in outcomes["b.png"].error and outcomes["b.png"].files == []
     assert below(job.output) == ["a.png.json", "a.png.npz", "c.png.json", "c.png.npz"]
 
 
@@ -274,7 +274,7 @@ def test_a_photo_decoded_smaller_gets_depth_on_its_own_pixels_and_says_so(
     )
     prepared = predictor.prepare(reduced, photo_hw=whole_hw)
     ((depth, seconds),) = predictor.infer([prepared])
-    prediction = predictor.finish(prepared, depth, seconds)
+    prediction, _ = predictor.finish(prepared, depth, seconds)
     difference = np.abs(prediction.depth - predictor(whole).depth).mean()
     assert 0 < difference < 0.05 * np.ptp(predictor(whole).depth)
     with np.load(job.output / "large.jpg.npz") as arrays:

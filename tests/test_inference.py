@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-import inference
+from apps import compiled, inference
 from exports.colour import COLORMAPS
 from exports.files import FORMATS
 
-ROOT = Path(inference.__file__).parent
+ROOT = Path(__file__).parent.parent
 SUMMARY = re.compile(r"(\d+) done, (\d+) failed, \d+\.\d\d images/s -> (.+)/")
 
 
@@ -24,6 +24,7 @@ def workplace(tmp_path, monkeypatch, save_photo) -> Path:
     """A folder to work in, with two photos in ``input_images`` and no checkpoint anywhere."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DEPTH_CHECKPOINT_DIR", raising=False)
+    monkeypatch.setattr("runtime.shipped.CHECKPOINTS", tmp_path / "none")
     save_photo(tmp_path / "input_images" / "a.png", seed=1)
     save_photo(tmp_path / "input_images" / "b.jpg", seed=2)
     return tmp_path
@@ -31,7 +32,7 @@ def workplace(tmp_path, monkeypatch, save_photo) -> Path:
 
 @pytest.fixture
 def no_compile(monkeypatch) -> None:
-    monkeypatch.setattr(inference, "compile_buckets", lambda model: pytest.fail("it compiled"))
+    monkeypatch.setattr(compiled, "compile_sizes", lambda *_: pytest.fail("it compiled"))
 
 
 def counts(stdout: str) -> tuple[str, ...]:
@@ -136,19 +137,6 @@ def test_the_examples_in_help_are_accepted_by_the_parser():
     assert len(lines) == 6
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("npz", ("npz",)),
-        ("npz,png16", ("npz", "png16")),
-        (" npz , png16 ,", ("npz", "png16")),
-        ("npz,npz", ("npz",)),
-    ],
-)
-def test_formats_are_a_list_without_repetition(text, expected):
-    assert inference.formats(text) == expected
-
-
 def test_every_option_reaches_the_files(workplace, tiny_artifact, save_photo, capsys):
     save_photo(workplace / "photos" / "deep" / "c.png", 12, 15)
     arguments = ["--artifact", str(tiny_artifact.path), "--input", "photos", "--recursive"]
@@ -166,7 +154,7 @@ def test_every_option_reaches_the_files(workplace, tiny_artifact, save_photo, ca
 
 def test_a_single_file_can_be_the_input(workplace, tiny_artifact, capsys):
     assert inference.main(["--artifact", str(tiny_artifact.path), "--input", "b.jpg"]) == 1
-    assert "error: b.jpg: no such file or folder" in capsys.readouterr().err
+    assert "error: b.jpg: no such file, folder or pattern" in capsys.readouterr().err
     arguments = ["--artifact", str(tiny_artifact.path), "--input", "input_images/b.jpg"]
     assert inference.main(arguments) == 0
     assert counts(capsys.readouterr().out) == ("1", "0", "output_depth")
@@ -188,12 +176,12 @@ def test_nothing_to_do_is_said_before_anything_is_compiled(workplace, no_compile
 
 def test_an_artifact_of_another_model_than_asked_for_is_refused(workplace, tiny_artifact, capsys):
     assert inference.main(["--artifact", str(tiny_artifact.path), "--model", "vitb"]) == 1
-    assert "error: --artifact holds vits, not vitb" in capsys.readouterr().err
+    assert "is of vits, not of vitb" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_artifact_is_refused(workplace, capsys):
     assert inference.main(["--artifact", "input_images"]) == 1
-    assert "error: input_images: no manifest.json there" in capsys.readouterr().err
+    assert "error: no artifact can be used" in capsys.readouterr().err
 
 
 def test_a_folder_of_artifacts_is_used_whole(workplace, make_artifact, save_photo, caplog):
@@ -201,7 +189,7 @@ def test_a_folder_of_artifacts_is_used_whole(workplace, make_artifact, save_phot
     for size_hw in [(28, 28), (28, 42)]:
         make_artifact(size_hw=size_hw, root=workplace / "mine")
     assert inference.main(["--artifact", "mine", "--formats", "npz"]) == 0
-    assert "vits on torchscript (28x28, 28x42), licence Apache-2.0" in caplog.text
+    assert "vits on torchscript f32 (28x28, 28x42), licence Apache-2.0" in caplog.text
 
 
 def test_random_weights_are_announced_loudly(workplace, make_artifact, caplog):
@@ -220,47 +208,22 @@ def test_the_models_artifacts_are_found_in_the_artifacts_folder(
 
 
 def test_a_model_without_an_artifact_is_compiled_once(workplace, make_artifact, monkeypatch):
-    compiled = []
+    made = []
 
-    def compile_buckets(model):
-        compiled.append(model)
+    def compile_sizes(model, sizes_hw, views):
+        made.append(model)
         make_artifact(root=workplace / "artifacts", model=model, seeded=True)
 
-    monkeypatch.setattr(inference, "compile_buckets", compile_buckets)
+    monkeypatch.setattr(compiled, "compile_sizes", compile_sizes)
     for _ in range(2):
         assert inference.main(["--model", "vits-indoor"]) == 0
-    assert compiled == ["vits-indoor"]
+    assert made == ["vits-indoor"]
 
 
 def test_a_compile_that_leaves_nothing_usable_is_one_sentence(workplace, monkeypatch, capsys):
-    monkeypatch.setattr(inference, "compile_buckets", lambda model: None)
+    monkeypatch.setattr(compiled, "compile_sizes", lambda *_: None)
     assert inference.main(["--model", "vits"]) == 1
     assert "error: no artifact of vits can run here; see `python -m" in capsys.readouterr().err
-
-
-def test_real_weights_are_preferred_to_random_ones(workplace, make_artifact):
-    make_artifact(size_hw=(28, 28), root=workplace / "artifacts", seeded=True)
-    real = make_artifact(size_hw=(28, 42), root=workplace / "artifacts", weights_sha256="f" * 64)
-    (artifact,) = inference.usable_artifacts("vits")
-    assert artifact.digest == real.digest
-
-
-def test_an_artifact_that_cannot_be_read_is_passed_over_with_a_warning(
-    workplace, make_artifact, caplog
-):
-    good = make_artifact(root=workplace / "artifacts")
-    (workplace / "artifacts" / "old").mkdir()
-    (workplace / "artifacts" / "old" / "manifest.json").write_text('{"schema_version": 0}')
-    assert [artifact.digest for artifact in inference.usable_artifacts("vits")] == [good.digest]
-    assert "skipped: artifacts/old: manifest has schema version 0" in caplog.text
-
-
-@pytest.mark.parametrize("batches", [(1, 2), (2, 1)])
-def test_of_several_batches_the_smallest_is_used(batches, workplace, make_artifact):
-    for batch in batches:
-        make_artifact(batch=batch, root=workplace / "artifacts")
-    (artifact,) = inference.usable_artifacts("vits")
-    assert artifact.manifest.input.batch == 1
 
 
 class Terminal(io.StringIO):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-import inference
+from apps.compiled import choose_or_compile
 from apps.folder import FolderJob
-from apps.scene_folder import run_scene
+from apps.scene_folder import run_scene_folder
 from compile.job import CompileJob, compile_model
 from compile.seeded import fill_seeded
 from compile.stages import stages_of
@@ -20,20 +20,14 @@ from depth_anything_3.api import DepthAnything3
 from runtime.artifact.folder import read_artifact
 from runtime.artifact.manifest import InputSpec, OutputSpec
 from runtime.engines import available
+from runtime.engines.staged import CAMERA_TOKENS
 from runtime.errors import ArtifactError, InputError
-from runtime.predict.found import ScenePrediction
+from runtime.predict.choose import SCENE
 from runtime.predict.predictor import Predictor
-from runtime.predict.scenes import (
-    CAMERA_TOKENS,
-    ENCODER_GLOBAL,
-    SceneEngine,
-    ScenePredictor,
-    group_views,
-    pick_views,
-)
+from runtime.predict.scenes import ENCODER_GLOBAL, SceneEngine, ScenePredictor
 from runtime.scene.cameras import inverse
+from runtime.scene.query import SceneQuery
 from runtime.scene.reference_view import STRATEGIES
-from runtime.scene.similarity import Similarity
 from runtime.scene.views import fit_view, stack_views
 
 SIZE = (56, 84)
@@ -96,7 +90,7 @@ def close(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-3) -> b
 def test_a_staged_artifact_equals_the_model(model, artifacts, photos, views, strategy):
     images = stack_views([fit_view(photo, SIZE) for photo in photos[:views]])
     expected = model(torch.from_numpy(images)[None], ref_view_strategy=strategy)
-    found = SceneEngine(artifacts[views])(images, strategy=strategy)
+    found = SceneEngine(artifacts[views])(images, SceneQuery(ref_view_strategy=strategy))
     assert close(found.depth, expected["depth"][0].numpy())
     assert close(found.depth_conf, expected["depth_conf"][0].numpy())
     assert close(found.extrinsics, expected["extrinsics"][0].numpy())
@@ -113,7 +107,7 @@ def test_a_staged_openvino_artifact_equals_the_model(model, tmp_path, photos, vi
     images = stack_views([fit_view(photo, SIZE) for photo in photos[:views]])
     for strategy in STRATEGIES if views > 2 else STRATEGIES[:1]:
         expected = model(torch.from_numpy(images)[None], ref_view_strategy=strategy)
-        found = SceneEngine(artifact)(images, strategy=strategy)
+        found = SceneEngine(artifact)(images, SceneQuery(ref_view_strategy=strategy))
         assert close(found.depth, expected["depth"][0].numpy())
         assert close(found.extrinsics, expected["extrinsics"][0].numpy())
 
@@ -123,12 +117,12 @@ def test_rays_and_known_cameras_go_through_stages_too(model, artifacts, photos):
     images = stack_views([fit_view(photo, SIZE) for photo in photos])
     tensor = torch.from_numpy(images)[None]
     expected = model(tensor, use_ray_pose=True)
-    found = engine(images, use_ray_pose=True)
+    found = engine(images, SceneQuery(use_ray_pose=True))
     assert close(found.depth, expected["depth"][0].numpy())
     extrinsics, intrinsics = cameras(4)
     given = [torch.from_numpy(c).float()[None] for c in (extrinsics, intrinsics)]
     expected = model(tensor, *given)
-    found = engine(images, extrinsics, intrinsics)
+    found = engine(images, SceneQuery(extrinsics, intrinsics))
     assert close(found.depth, expected["depth"][0].numpy())
     assert close(found.extrinsics, expected["extrinsics"][0].numpy())
 
@@ -189,53 +183,6 @@ def test_more_photos_than_views_are_grouped_and_joined(artifacts, photos):
     assert np.array_equal(prediction.depth[:4], alone.depth)
 
 
-def test_joining_recovers_a_scene_that_was_cut_in_two():
-    """Two groups of one true scene, the second in another scale and other axes."""
-    from runtime.predict.scenes import join_groups
-
-    rng = np.random.RandomState(0)
-    extrinsics, intrinsics = cameras(5)
-    depth = rng.uniform(1, 3, (5, 6, 8)).astype(np.float32)
-
-    def part(group, change):
-        rows = list(group)
-        return ScenePrediction(
-            depth=(depth[rows] / change.scale).astype(np.float32),
-            conf=np.full((len(rows), 6, 8), 2.0, np.float32),
-            extrinsics=Similarity(
-                change.rotation.T,
-                -change.rotation.T @ change.translation / change.scale,
-                1 / change.scale,
-            ).move_cameras(extrinsics[rows])[:, :3],
-            intrinsics=intrinsics[rows],
-            processed_images=np.zeros((len(rows), 6, 8, 3), np.uint8),
-        )
-
-    turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    groups = [(0, 1, 2), (2, 3, 4)]
-    changes = [Similarity(np.eye(3), np.zeros(3), 1.0), Similarity(turn, np.ones(3), 2.5)]
-    joined = join_groups([part(*pair) for pair in zip(groups, changes)], groups, linked=True)
-    assert np.allclose(joined.depth, depth, rtol=1e-5)
-    assert np.allclose(joined.extrinsics, extrinsics[:, :3], atol=1e-6)
-
-
-def test_groups_overlap_and_cover_everything():
-    assert pick_views(4, [1, 2, 4]) == 4 and pick_views(3, [1, 2, 4]) == 2
-    assert pick_views(9, [1, 2, 4]) == 4 and pick_views(1, [2, 4]) == 2
-    assert group_views(3, 4) == [(0, 1, 2)]
-    assert group_views(3, 1) == [(0,), (1,), (2,)]
-    for count in range(1, 30):
-        for views in (2, 3, 4, 8):
-            groups = group_views(count, views)
-            assert sorted({index for group in groups for index in group}) == list(range(count))
-            assert all(set(a) & set(b) for a, b in zip(groups, groups[1:]))
-
-
-def test_a_scene_of_fewer_photos_is_filled_up(artifacts, photos):
-    prediction = ScenePredictor([artifacts[4]])(photos[:3])
-    assert prediction.depth.shape == (3, *SIZE)
-
-
 def test_a_folder_becomes_one_scene_with_its_cameras(artifacts, photos, tmp_path):
     source = tmp_path / "room"
     source.mkdir()
@@ -243,7 +190,7 @@ def test_a_folder_becomes_one_scene_with_its_cameras(artifacts, photos, tmp_path
         Image.fromarray(photo).save(source / name)
     (source / "bad.png").write_bytes(b"no photo")
     job = FolderJob(source, tmp_path / "out", ("npz",))
-    outcomes = list(run_scene(job, ScenePredictor([artifacts[4]])))
+    outcomes = list(run_scene_folder(job, ScenePredictor([artifacts[4]])))
     assert [o.photo.name for o in outcomes if o.error] == ["bad.png"]
     assert [o.photo.name for o in outcomes if not o.error] == ["a.png", "b.png", "c.png", "d.png"]
     facts = json.loads((tmp_path / "out" / "cameras.json").read_text())
@@ -260,13 +207,15 @@ def test_a_folder_becomes_one_scene_with_its_cameras(artifacts, photos, tmp_path
         assert close(file["depth"][0, 0], expected.depth[2, 0, 0])
     with pytest.raises(InputError, match="not one photo can be read"):
         list(
-            run_scene(FolderJob(source / "bad.png", tmp_path / "x"), ScenePredictor([artifacts[4]]))
+            run_scene_folder(
+                FolderJob(source / "bad.png", tmp_path / "x"), ScenePredictor([artifacts[4]])
+            )
         )
 
 
 def test_a_model_without_scenes_says_which_have_them():
     with pytest.raises(InputError, match="takes each photo for itself; use one of da3-small"):
-        inference.scene_artifacts_of("vits", [Path("a.png")])
+        choose_or_compile("vits", [Path("a.png")], SCENE)
 
 
 def test_scenes_with_wrong_input_are_refused(artifacts, photos):

@@ -1,6 +1,7 @@
 """The emulation of neuron-cc's casts: each rule of the table, on layers whose answer is known."""
 
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from compile.commands import main
+from compile.__main__ import main
 from compile.deploy import deployment_form
 from compile.numerics import (
     BF16,
@@ -144,6 +145,29 @@ def test_metric_models_report_the_relative_error_too():
     form = deployment_form(model, (1, 3, 28, 28), REWRITES)
     (error,) = measure(form, [np.zeros((1, 3, 28, 28), np.float32)], True, ["all"])
     assert error.abs_rel is not None and 0 < error.abs_rel < 0.2
+
+
+def test_images_are_asked_for_one_at_a_time_and_the_worst_of_each_measure_counts(form):
+    alive = [0]
+
+    class Images:
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            if index >= len(self):
+                raise IndexError(index)
+            image = np.random.RandomState(index).randn(1, 3, 56, 84).astype(np.float32)
+            alive.append(alive[-1] + 1)
+            weakref.finalize(image, lambda: alive.append(alive[-1] - 1))
+            return image
+
+    (all_of_them,) = measure(form, Images(), False, ["matmult"])
+    assert max(alive) <= 2
+    alone = [measure(form, [image], False, ["matmult"])[0] for image in Images()]
+    assert all_of_them.max == max(error.max for error in alone)
+    assert all_of_them.mean == max(error.mean for error in alone)
+    assert all_of_them.pearson == min(error.pearson for error in alone)
 
 
 def test_bad_questions_are_refused(form):

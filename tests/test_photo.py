@@ -3,6 +3,7 @@
 import errno
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -527,11 +528,11 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 def test_a_file_without_permission_is_refused(tmp_path, save_photo, monkeypatch):
-    def forbidden(_: Path) -> bytes:
+    def forbidden(_: Path, mode: str) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     file = save_photo(tmp_path / "secret.png")
-    monkeypatch.setattr(Path, "read_bytes", forbidden)  # chmod would not stop root
+    monkeypatch.setattr(Path, "open", forbidden)  # chmod would not stop root
     with pytest.raises(InputError, match=r"secret\.png: cannot be read \(Permission denied\)"):
         read_photo(file)
 
@@ -574,3 +575,15 @@ def test_a_mutated_photo_decodes_or_is_refused_and_nothing_else(file_format, enc
         assert rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.size
         decoded += 1
     assert 0 < decoded < 400  # else the mutations test only one of the two ways
+
+
+def test_a_file_that_is_larger_than_a_photo_may_be_is_refused_before_it_is_read(tmp_path):
+    file = tmp_path / "huge.jpg"
+    with file.open("wb") as sparse:
+        sparse.truncate(3 << 30)
+    tracemalloc.start()
+    with pytest.raises(LimitError, match=r"huge\.jpg: over 268,435,456 bytes"):
+        read_photo(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20

@@ -13,6 +13,7 @@ from runtime.engines import load_engine
 from runtime.errors import ArtifactError, InputError
 from runtime.photo.postprocess import resize_to_photo
 from runtime.photo.preprocess import photo_to_tensor
+from runtime.predict.found import ArtifactName
 from runtime.predict.predictor import Predictor, nearest_bucket
 
 BUCKETS = ((28, 28), (28, 42), (42, 28))
@@ -77,7 +78,9 @@ def test_of_buckets_with_one_ratio_the_largest_is_picked():
 )
 def test_a_photo_goes_to_the_graph_of_its_shape(photo_hw, bucket, bucket_artifacts, make_photo):
     prediction = Predictor(bucket_artifacts)(make_photo(*photo_hw))
-    assert prediction.artifact == bucket_artifacts[bucket]
+    expected = bucket_artifacts[bucket]
+    assert prediction.provenance.artifact == ArtifactName(expected.manifest.name, expected.digest)
+    assert prediction.input == expected.manifest.input
 
 
 @pytest.mark.parametrize("photo_hw", [(20, 30), (28, 42), (100, 33), (1, 1), (1, 200)])
@@ -87,7 +90,7 @@ def test_depth_is_on_the_photos_grid_and_equals_the_stages_by_hand(
     rgb = make_photo(*photo_hw)
     prediction = Predictor(bucket_artifacts)(rgb)
     assert prediction.depth.dtype == np.float32 and prediction.depth.shape == photo_hw
-    tensor = photo_to_tensor(rgb, prediction.artifact.manifest.input.size_hw)
+    tensor = photo_to_tensor(rgb, prediction.input.size_hw)
     by_hand = resize_to_photo(tensor.mean(axis=1)[0] * 2 + 10, photo_hw)
     np.testing.assert_allclose(prediction.depth, by_hand, rtol=1e-5)
 
@@ -95,10 +98,12 @@ def test_depth_is_on_the_photos_grid_and_equals_the_stages_by_hand(
 @pytest.mark.parametrize("kind", ["disparity", "depth", "depth_m"])
 def test_a_prediction_says_its_kind_and_its_times(kind, make_artifact, make_photo):
     artifact = make_artifact(kind=kind)
-    prediction = Predictor([artifact])(make_photo())
+    predictor = Predictor([artifact])
+    prepared = predictor.prepare(make_photo())
+    prediction, seconds = predictor.finish(prepared, *predictor.infer([prepared])[0])
     assert prediction.output == artifact.manifest.output and prediction.output.kind == kind
-    assert set(prediction.seconds) == {"preprocess", "inference", "postprocess"}
-    assert all(took >= 0 for took in prediction.seconds.values())
+    assert set(seconds) == {"preprocess", "inference", "postprocess"}
+    assert all(took >= 0 for took in seconds.values())
 
 
 def infer_together(predictor: Predictor, photos: Sequence[np.ndarray]) -> list[np.ndarray]:

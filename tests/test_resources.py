@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from compile.commands import main
-from compile.resources import INSTANCES, UTILISATION, needs_of, plans_for
+from compile.__main__ import main
+from compile.resources import UTILISATION, needs_of, plans_for
 from compile.trace import trace
+from runtime.engines.inferentia import INF1
 from runtime.errors import InputError
 
 
@@ -30,7 +31,7 @@ def test_times_follow_from_the_published_peak_and_band(needs):
 
 
 def test_plans_serve_the_rate_and_cost_what_the_instances_do(needs):
-    for plan, instance in zip(plans_for(needs, 1000), INSTANCES):
+    for plan, instance in zip(plans_for(needs, 1000), INF1):
         assert plan.instance is instance
         assert plan.rate == pytest.approx(tuple(instance.cores * r for r in needs.core_rate))
         for rate, count, dollars in zip(plan.rate, plan.count, plan.dollars_h):
@@ -52,4 +53,4 @@ def test_plan_prints_estimates_and_calls_them_so(capsys):
     assert "ESTIMATES, not measured on Inf1" in printed and "inf1.24xlarge" in printed
     assert main([*arguments, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["estimate"] is True and len(facts["plans"]) == len(INSTANCES)
+    assert facts["estimate"] is True and len(facts["plans"]) == len(INF1)

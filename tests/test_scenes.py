@@ -8,6 +8,7 @@ import torch
 
 from metric_depth.builder import MATERIAL_NUMBERS, rotation
 from metric_depth.effects import gaussian_blur, hashed_noise, jpeg_damage
+from metric_depth.layouts import CALM_CHANCES, CHANCES, LAYOUTS
 from metric_depth.raycast import (
     BOX,
     CYLINDER,
@@ -20,7 +21,7 @@ from metric_depth.raycast import (
 )
 from metric_depth.scenes import HELD_OUT_SEED, render_scenes
 from metric_depth.textures import FAMILIES, VARIANTS, make_atlas, texture_index
-from metric_depth.world import CHANCES, LAYOUTS, random_world
+from metric_depth.world import random_world
 from runtime.errors import InputError
 
 SIZE_HW = (41, 61)
@@ -148,12 +149,43 @@ def test_scenes_are_pictures_with_depth_at_every_scale():
 
 
 def test_every_layout_can_be_drawn():
-    assert len(LAYOUTS) == len(CHANCES) and sum(CHANCES) == pytest.approx(1)
+    for chances in (CHANCES, CALM_CHANCES):
+        assert len(LAYOUTS) == len(chances) and sum(chances) == pytest.approx(1)
     for seed in range(60):
         world = random_world(seed, plain=0.3)
         assert len(world.solids["kind"]) == len(world.materials) > 0
         assert world.materials.shape[1] == MATERIAL_NUMBERS
         assert np.isfinite(world.materials).all() and (world.solids["half_m"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    "seed, plain, calm, solids, expected",
+    [
+        (0, 0.1, 0.5, 112, (2566.69132011, 1088.54485177, 5266.73631389, 1.01462354, 304.06739460)),
+        (1, 1.0, 0.0, 7, (99.13022874, 813.44189907, 354.10114934, 1.52060196, 291.01039910)),
+        (7, 0.0, 1.0, 46, (886.46166958, 897.69286566, 1012.67336604, 0.97463601, 349.33886136)),
+        (HELD_OUT_SEED, 0, 0, 39, (91.79552745, 17.6127985, 1888.2225625, 0.6857697, 27.0231278)),
+    ],
+)  # fmt: skip
+def test_worlds_are_those_that_the_demo_checkpoint_was_trained_on(
+    seed, plain, calm, solids, expected
+):
+    world = random_world(seed, plain, calm)
+    assert len(world.solids["kind"]) == solids
+    parts = (
+        np.abs(world.solids["center_m"]).sum(),
+        world.solids["half_m"].sum(),
+        world.materials.sum(),
+        world.fov_rad,
+        sum(np.abs(numbers).sum() for numbers in world.look.values()),
+    )
+    assert parts == pytest.approx(expected, rel=1e-8)
+
+
+def test_pictures_are_those_that_the_demo_checkpoint_was_trained_on():
+    scenes = render_scenes([0, HELD_OUT_SEED], (84, 112))
+    means = [*scenes.rgb.float().flatten(1).mean(1), *scenes.disparity.flatten(1).mean(1)]
+    assert means == pytest.approx([93.7658, 108.9076, 0.304011, 1.612296], rel=1e-4)
 
 
 @pytest.mark.parametrize("seeds, size_hw", [([], (64, 64)), ([-1], (64, 64)), ([1], (8, 64))])

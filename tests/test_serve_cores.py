@@ -6,18 +6,17 @@ from types import SimpleNamespace
 
 import pytest
 
+from runtime.engines.inferentia import CORE_COUNT, CORES_CHOSEN, visible_cores
 from runtime.errors import InputError
 from runtime.predict.choose import Choice
-from serve.http.neuron_cores import core_variables, cores_a_worker, visible_cores
+from serve.http.neuron_cores import core_variables, cores_a_worker
 from serve.http.server import Server, worker_count
 from serve.http.settings import Settings
-
-COUNT, CHOSEN = "NEURON_RT_NUM_CORES", "NEURON_RT_VISIBLE_CORES"
 
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch):
-    for name in (COUNT, CHOSEN):
+    for name in (CORE_COUNT, CORES_CHOSEN):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -63,23 +62,22 @@ def test_a_pipeline_of_several_cores_has_fewer_workers(cores, workers, two_chips
 def test_a_worker_has_the_cores_that_its_artifact_needs(compiler, expected, for_neuron):
     artifacts = [for_neuron(), for_neuron(**compiler)]
     cores = cores_a_worker(artifacts, {})
-    assert core_variables("neuron", 0, cores, {}) == {COUNT: str(expected)}
+    assert core_variables("neuron", 0, cores, {}) == {CORE_COUNT: str(expected)}
 
 
 def test_the_operators_own_count_stands(for_neuron, two_chips):
-    environment = {COUNT: "2"}
+    environment = {CORE_COUNT: "2"}
     cores = cores_a_worker([for_neuron(pipeline_cores="4")], environment)
     assert worker_count(Settings(), "neuron", two_chips, cores, environment) == 4
-    assert core_variables("neuron", 3, cores, environment) == {COUNT: "2"}
+    assert core_variables("neuron", 3, cores, environment) == {CORE_COUNT: "2"}
 
 
 def test_cores_that_are_named_are_shared_out():
-    environment = {CHOSEN: "2-4,7"}
+    environment = {CORES_CHOSEN: "2-4,7"}
     assert visible_cores("2-4,7") == [2, 3, 4, 7]
-    assert [core_variables("neuron", place, 1, environment)[CHOSEN] for place in range(4)] == [
-        "2", "3", "4", "7",
-    ]  # fmt: skip
-    assert core_variables("neuron", 1, 2, environment) == {CHOSEN: "4,7"}
+    each = [core_variables("neuron", place, 1, environment) for place in range(4)]
+    assert [variables[CORES_CHOSEN] for variables in each] == ["2", "3", "4", "7"]
+    assert core_variables("neuron", 1, 2, environment) == {CORES_CHOSEN: "4,7"}
     assert worker_count(Settings(), "neuron", cores=2, environment=environment) == 2
     assert core_variables("openvino", 0, 1, environment) == {}
 
@@ -92,7 +90,7 @@ def test_cores_that_are_no_cores_are_refused(text):
 
 def test_a_count_that_is_none_is_refused(for_neuron):
     with pytest.raises(InputError, match="NEURON_RT_NUM_CORES='four': give a whole number"):
-        cores_a_worker([for_neuron()], {COUNT: "four"})
+        cores_a_worker([for_neuron()], {CORE_COUNT: "four"})
 
 
 def server(artifact, tmp_path, **settings) -> Server:
@@ -100,7 +98,7 @@ def server(artifact, tmp_path, **settings) -> Server:
 
 
 def test_more_workers_than_cores_are_refused_at_the_start(for_neuron, tmp_path, monkeypatch):
-    monkeypatch.setenv(CHOSEN, "0-2")
+    monkeypatch.setenv(CORES_CHOSEN, "0-2")
     said = "2 workers of 2 NeuronCores each, and NEURON_RT_VISIBLE_CORES=0-2 names 3"
     with pytest.raises(InputError, match=said):
         server(for_neuron(pipeline_cores="2"), tmp_path, workers=2)
@@ -115,13 +113,13 @@ def cores_of_workers(server: Server, monkeypatch, *ages: int) -> "list[str]":
         with monkeypatch.context() as child:
             child.setattr(os, "environ", dict(os.environ))
             server._forked(None, worker)
-            found.append(os.environ[CHOSEN])
+            found.append(os.environ[CORES_CHOSEN])
         server.seen[age] = worker
     return found
 
 
 def test_a_worker_that_replaces_another_gets_its_cores(for_neuron, tmp_path, monkeypatch):
-    monkeypatch.setenv(CHOSEN, "4-6")
+    monkeypatch.setenv(CORES_CHOSEN, "4-6")
     served = server(for_neuron(), tmp_path)
     served.seen = {}
     assert cores_of_workers(served, monkeypatch, 1, 2, 3) == ["4", "5", "6"]

@@ -1,6 +1,10 @@
 """Training: the recipe's numbers, a step that helps, and a pause that loses nothing."""
 
 import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +12,7 @@ from safetensors.torch import load_file
 
 from depth_anything_v2.dpt import DepthAnythingV2
 from layers.pos_embed import resize_pos_embed
-from metric_depth import train as train_module
+from metric_depth.initialisation import fresh_model, sinusoidal_pos_embed
 from metric_depth.pool import ScenePool, augmented
 from metric_depth.schedule import (
     ROUNDS,
@@ -23,8 +27,11 @@ from metric_depth.schedule import (
     stage_at,
 )
 from metric_depth.state import LARGEST_BYTES, read_state, write_state
-from metric_depth.train import Training, TrainJob, fresh_model, main, sinusoidal_pos_embed, train
+from metric_depth.train import main, train
+from metric_depth.training import Training, TrainJob
 from runtime.errors import CheckpointError, InputError
+
+ROOT = Path(__file__).parent.parent
 
 
 def seeded(number: int = 0) -> torch.Generator:
@@ -43,7 +50,7 @@ def stage(steps: int, *sizes: Size) -> Stage:
 def tiny(monkeypatch, tmp_path):
     """A recipe of six steps on scenes as small as they can be."""
     rounds = (Round(4e-4, (stage(4, SMALL),)), Round(2e-4, (stage(2, SMALL, LARGER),)))
-    monkeypatch.setitem(train_module.ROUNDS, "cpu", rounds)
+    monkeypatch.setitem(ROUNDS, "cpu", rounds)
     return TrainJob(output=tmp_path / "demo", work=tmp_path / "training")
 
 
@@ -156,15 +163,109 @@ def test_a_paused_training_goes_on_where_it_was(tiny, tmp_path):
     assert json.loads((tiny.output / "training.json").read_text())["steps"] == 6
 
 
-def test_state_is_small_files_and_survives_a_kill_between_renames(tmp_path):
-    folder = tmp_path / "state"
-    tensors = {str(i): torch.full((1000, 1000), float(i)) for i in range(9)}
-    write_state(folder, tensors, {"step": 3})
-    write_state(folder, tensors, {"step": 4})
-    assert all(file.stat().st_size < 2**24 > LARGEST_BYTES for file in folder.iterdir())
-    folder.rename(tmp_path / "state.old")
+WRITE = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from metric_depth import state
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+def kill_at(number, function, calls=[0]):
+    def counted(*arguments):
+        calls[0] += 1
+        return kill() if calls[0] == number else function(*arguments)
+    return counted
+moment, number = sys.argv[2], int(sys.argv[3])
+if moment == "writing":
+    state.save_file = kill_at(number, state.save_file)
+else:
+    Path.rename = kill_at(number, Path.rename)
+tensors = {str(i): torch.full((1000, 1000), 4.0) for i in range(9)}
+state.write_state(Path(sys.argv[1]), tensors, {"step": 4})
+"""
+
+
+def state_of(step: int) -> "dict[str, torch.Tensor]":
+    return {str(i): torch.full((1000, 1000), float(step)) for i in range(9)}
+
+
+def assert_whole(folder: Path, step: int) -> None:
     found, numbers = read_state(folder)
-    assert numbers == {"step": 4} and all(torch.equal(found[k], v) for k, v in tensors.items())
+    expected = state_of(step)
+    assert numbers == {"step": step} and found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_state_is_small_files_of_which_nothing_else_stays(tmp_path):
+    folder = tmp_path / "state"
+    for step in (3, 4):
+        write_state(folder, state_of(step), {"step": step})
+    assert all(file.stat().st_size < 2**24 > LARGEST_BYTES for file in folder.iterdir())
+    assert_whole(folder, 4)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    "moment, number, step",
+    [
+        ("writing", 1, 3),
+        ("writing", 3, 3),
+        ("renaming", 1, 3),
+        pytest.param("renaming", 2, 4, id="between the old one's rename and the new one's"),
+        pytest.param("renaming", 3, 4, id="not killed"),
+    ],
+)
+def test_a_kill_leaves_the_old_state_or_the_new(tmp_path, moment, number, step):
+    folder = tmp_path / "work" / "state"
+    write_state(folder, state_of(3), {"step": 3})
+    words = [sys.executable, "-c", WRITE, str(folder), moment, str(number)]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    killed = (moment, number) != ("renaming", 3)
+    assert ended.returncode == (-signal.SIGKILL if killed else 0), ended.stderr
+    assert_whole(folder, step)
+    write_state(folder, state_of(5), {"step": 5})
+    assert_whole(folder, 5)
+    assert list(folder.parent.iterdir()) == [folder], "what the killed one left is removed"
+
+
+def test_ctrl_c_between_two_renames_loses_nothing(tmp_path, monkeypatch):
+    folder, rename, calls = tmp_path / "state", Path.rename, []
+    write_state(folder, state_of(3), {"step": 3})
+
+    def interrupted(path, target):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_state(folder, state_of(4), {"step": 4})
+    monkeypatch.undo()
+    assert_whole(folder, 4)
+
+
+def test_a_disk_that_refuses_leaves_the_old_state_and_nothing_else(tmp_path, monkeypatch):
+    folder = tmp_path / "state"
+    write_state(folder, state_of(3), {"step": 3})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("metric_depth.state.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_state(folder, state_of(4), {"step": 4})
+    assert_whole(folder, 3)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_training_that_is_stopped_says_how_it_goes_on(tiny, monkeypatch, capsys):
+    def interrupted(job):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("metric_depth.train.train", interrupted)
+    assert main(["--output", str(tiny.output), "--work", str(tiny.work)]) == 130
+    assert "--resume goes on" in capsys.readouterr().err
 
 
 def test_resuming_nothing_or_another_recipe_says_so(tiny, capsys):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.errors import MissingDependency
+from runtime.files import partial_folder, write_whole
 
 FOLDER = Path("benchmarks/.peers")
 PYTHONS = ((3, 11), (3, 12), (3, 13))  # what current wheels of all peers are made for
@@ -29,10 +30,10 @@ def install(name: str, *steps: Sequence[str]) -> Path:
     folder = FOLDER / name
     if folder.exists():
         return folder.resolve()
-    partial = folder.with_name(folder.name + ".partial")
-    for packages in steps:
-        _pip(Path(sys.executable), ["--target", str(partial), *packages])
-    partial.rename(folder)
+    with partial_folder(FOLDER) as scratch:
+        for packages in steps:
+            _pip(Path(sys.executable), ["--target", str(scratch / name), *packages])
+        (scratch / name).rename(folder)
     return folder.resolve()
 
 
@@ -53,7 +54,7 @@ def environment(name: str, *steps: Sequence[str]) -> Path:
     subprocess.run([find_python(), "-m", "venv", str(folder)], check=True)
     for packages in steps:
         _pip(python, packages)
-    done.write_text(pins)
+    write_whole(done, pins.encode())
     return python
 
 

@@ -2,7 +2,10 @@
 
 A target's module has ``build(source, folder) -> Built``, ``versions() -> dict``, ``PRECISIONS``,
 which can be asked for, ``TOLERANCES`` by precision, of the eager output's range, and ``REWRITES``,
-what it takes of ``compile.deploy.REWRITES`` unless told otherwise.
+what it takes of ``compile.deploy.REWRITES`` unless told otherwise. It may have
+``device_present() -> bool``, whether its graphs can run on this machine; ``check_precision_here``,
+which refuses a precision that this machine cannot make; and ``NEURON_OPTIONS``, which of the
+Neuron compilers' options it looks at.
 """
 
 import importlib

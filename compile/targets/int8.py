@@ -9,7 +9,7 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,16 +23,16 @@ from runtime.optional import require, version_of
 
 log = logging.getLogger(__name__)
 
-LEAST_PEARSON = 0.999  # of every calibration image with the float32 graph
-MOST_OFF = 5e-2  # largest difference, of the float32 output's range
+MIN_PEARSON = 0.999  # of every calibration image with the float32 graph
+MAX_OFF = 5e-2  # largest difference, of the float32 output's range
 LINEAR = re.compile(r"/(qkv|proj|fc1|fc2|w12|w3)/MatMul$")
 CONVOLUTION = re.compile(r"/(resConfUnit\d/conv\d|entries\.\d|output_conv1)/Conv(/WithoutBiases)?$")
 QUANTISED = ("MatMul", "Convolution")
 
 RANKED_ON = 2  # images, the worst, on which each layer's share of the error is measured
 
-# Runs a graph as it will be run, on some of the calibration images.
-Run = Callable[[Any, Sequence[int]], Sequence[np.ndarray]]
+# Runs a graph as it will be run, on some of the calibration images; one answer at a time.
+Run = Callable[[Any, Sequence[int]], Iterable[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Worst:
     @property
     def share(self) -> float:
         """The larger of both as a share of what is allowed."""
-        return max((1 - self.pearson) / (1 - LEAST_PEARSON), self.max_rel_range / MOST_OFF)
+        return max((1 - self.pearson) / (1 - MIN_PEARSON), self.max_rel_range / MAX_OFF)
 
     @property
     def near_enough(self) -> bool:
@@ -101,7 +101,7 @@ def quantise(
 
     Args:
         read: a fresh float32 graph, each time.
-        images: as the graph takes them, float32 or uint8 (B, 3, H, W).
+        images: as the graph takes them, float32 or uint8 (B, 3, H, W); asked for one at a time.
         expected: what the float32 graph makes of them, (B, H, W).
         run: gives what a graph makes of the images of these indices.
     Raises:
@@ -185,7 +185,7 @@ def _quantised(graph: Any, names: Sequence[str], images: Sequence[np.ndarray]) -
     with contextlib.redirect_stdout(sys.stderr):  # its progress; ours goes to people and pipes
         return nncf.quantize(
             graph,
-            nncf.Dataset(list(images)),
+            nncf.Dataset(images),  # which reads them one by one
             model_type=nncf.ModelType.TRANSFORMER,
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(images),

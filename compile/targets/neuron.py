@@ -21,11 +21,10 @@ from torch.jit._script import ScriptModule
 
 from compile.audit import CONSTANTS_LIMIT
 from compile.deploy import COMMON, MATRIX, DeploymentFormV2
-from compile.fetch import first_line
 from compile.numerics import FP32_CAST, MODES
 from compile.targets.options import NeuronOptions
-from compile.targets.source import Built, Source
-from runtime.errors import CompileError
+from compile.targets.source import Built, GraphSource
+from runtime.errors import CompileError, first_line
 from runtime.optional import require, version_of
 
 log = logging.getLogger(__name__)
@@ -61,7 +60,7 @@ class Placement:
     on_cpu: dict[str, int]
 
 
-def build(source: Source, folder: Path) -> Built:
+def build(source: GraphSource, folder: Path) -> Built:
     """Compile, in the first form that neuron-cc takes, and save.
 
     Raises:
@@ -106,7 +105,7 @@ def build(source: Source, folder: Path) -> Built:
     )
 
 
-def attempts(source: Source) -> list[Attempt]:
+def attempts(source: GraphSource) -> list[Attempt]:
     """Ways to ask, the best first; the order is part of the documentation.
 
     1. Constant matrices for resizes, pixel shuffle for transposed convolutions: nothing but
@@ -203,7 +202,7 @@ def trace_options(
 
 
 def compile_form(
-    source: Source, attempt: Attempt, workdir: Path
+    source: GraphSource, attempt: Attempt, workdir: Path
 ) -> tuple[ScriptModule, dict[str, Any]]:
     """One call of the compiler, or one a stage; returns the graph and the options it was given."""
     form = source.form(attempt.rewrites)

@@ -10,10 +10,9 @@ from pathlib import Path
 import torch
 
 from compile.deploy import MATRIX
-from compile.fetch import first_line
 from compile.targets import neuron
-from compile.targets.source import Built, Source
-from runtime.errors import CompileError
+from compile.targets.source import Built, GraphSource
+from runtime.errors import CompileError, first_line
 from runtime.optional import require, version_of
 
 log = logging.getLogger(__name__)
@@ -27,6 +26,7 @@ INSTALL = (
     "docs/inferentia.md says where to begin. On this machine use --target openvino, onnx or "
     "torchscript."
 )
+NEURON_OPTIONS = ("casts", "retries")  # of NeuronOptions: those that are looked at
 # neuronx-cc's words for the cast modes of compile.numerics
 AUTO_CAST = {
     "all": ("all", "bf16"),
@@ -37,18 +37,14 @@ AUTO_CAST = {
 }
 
 
-def build(source: Source, folder: Path) -> Built:
+def build(source: GraphSource, folder: Path) -> Built:
     """Compile with constant-matrix resizes, else with the native operator, and save.
 
     Raises:
         MissingDependency: torch-neuronx is not installed.
-        CompileError: a cast mode that this compiler has no word for, or neither form was taken.
+        CompileError: neither form was taken.
     """
     torch_neuronx = require("torch_neuronx", "neuron", INSTALL)
-    if source.neuron.casts not in AUTO_CAST:
-        raise CompileError(
-            f"casts={source.neuron.casts!r}: neuronx-cc knows {', '.join(AUTO_CAST)}"
-        )
     cast, dtype = AUTO_CAST[source.neuron.casts]
     arguments = ["--auto-cast", cast, "--auto-cast-type", dtype]
     matrix = source.rewrites(REWRITES)

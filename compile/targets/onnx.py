@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from compile.deploy import COMMON
-from compile.targets.source import Built, Source
+from compile.targets.source import Built, GraphSource
 from runtime.optional import require
 
 PRECISIONS = ("f32",)
@@ -16,7 +16,7 @@ REWRITES = COMMON
 OPSET = 17  # the first with LayerNormalization; the last that torch 1.13 writes
 
 
-def build(source: Source, folder: Path) -> Built:
+def build(source: GraphSource, folder: Path) -> Built:
     """Export and validate. Weights past protobuf's 2 GB are written beside the graph."""
     onnx = require("onnx", "onnx")
     rewrites = source.rewrites(REWRITES)

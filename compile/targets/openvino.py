@@ -1,16 +1,16 @@
 """OpenVINO: from the ONNX export (torch 1.13 cannot feed OpenVINO's own torch frontend)."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compile.calibration import calibration_images
+from compile.calibration import CalibrationImages
 from compile.targets import int8, mixed
 from compile.targets import onnx as onnx_target
-from compile.targets.source import Built, Source
+from compile.targets.source import Built, GraphSource
 from runtime.engines.openvino import compiled, import_openvino
 from runtime.errors import InputError
 from runtime.optional import require
@@ -20,7 +20,7 @@ TOLERANCES = {"f32": 1e-4, "bf16": 5e-2, "int8": 0.2}
 REWRITES = onnx_target.REWRITES
 
 
-def build(source: Source, folder: Path) -> Built:
+def build(source: GraphSource, folder: Path) -> Built:
     """Export, convert, quantise if asked to, and save.
 
     Raises:
@@ -29,15 +29,14 @@ def build(source: Source, folder: Path) -> Built:
         MissingDependency: onnx, openvino or, for int8, nncf is not installed.
     """
     openvino = import_openvino()
-    if source.precision == "int8":
-        require("nncf", "int8")  # before minutes of other work
+    images = _calibration(source) if source.precision == "int8" else None
     file = folder / source.file_name(".xml")
     facts: dict[str, str] = {}
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name) as scratch:
         built = onnx_target.build(source, Path(scratch))
         exported = Path(scratch) / built.graph
-        if source.precision == "int8":
-            graph, facts = _quantised(source, exported)
+        if images is not None:
+            graph, facts = _quantised(exported, images)
         else:
             graph = openvino.Core().read_model(str(exported))
         _save(graph, file, source.precision)
@@ -56,27 +55,33 @@ def _save(graph: Any, file: Path, precision: str) -> None:
         mixed.mark_kept(file)
 
 
-def _quantised(source: Source, exported: Path) -> tuple[Any, dict[str, str]]:
-    """The graph in int8, and what the manifest says of it."""
+def _calibration(source: GraphSource) -> CalibrationImages:
+    """What int8 needs, before minutes of other work."""
+    require("nncf", "int8")
     if not source.whole:
         raise InputError(
             f"precision='int8': {source.name} is several graphs, which are not quantised; use bf16"
         )
-    images = calibration_images(source.calibration, source.input)
+    return CalibrationImages(source.calibration, source.input)
+
+
+def _quantised(exported: Path, images: CalibrationImages) -> tuple[Any, dict[str, str]]:
+    """The graph in int8, and what the manifest says of it."""
     core = import_openvino().Core()
     trial = exported.with_name("trial.xml")
 
-    def run(graph: Any, which: Sequence[int]) -> list[np.ndarray]:
+    def run(graph: Any, which: Sequence[int]) -> Iterator[np.ndarray]:
         _save(graph.clone(), trial, "int8")
         return outputs(trial, "int8", which)
 
-    def outputs(file: Path, precision: str, which: Sequence[int]) -> list[np.ndarray]:
+    def outputs(file: Path, precision: str, which: Sequence[int]) -> Iterator[np.ndarray]:
         engine = compiled(file, precision)
-        return [engine(images[index])[0].copy() for index in which]
+        for index in which:
+            yield engine(images[index])[0].copy()
 
-    expected = outputs(exported, "f32", range(len(images)))
+    expected = list(outputs(exported, "f32", range(len(images))))
     found = int8.quantise(lambda: core.read_model(str(exported)), images, expected, run)
-    return found.graph, found.facts(len(images))
+    return found.graph, found.facts(images.total)
 
 
 def versions() -> dict[str, str]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
 
+from compile.deploy import Form
 from compile.stages import Stage
 from compile.targets.options import NeuronOptions
 from runtime.artifact.manifest import InputSpec
@@ -14,7 +14,7 @@ from runtime.photo.preprocess import RGB_MEAN
 
 
 @dataclass(frozen=True)
-class Source:
+class GraphSource:
     """What a target builds from: one stage of a model, or all of it."""
 
     name: str
@@ -32,7 +32,7 @@ class Source:
         asked = wanted if self.input.mean != RGB_MEAN else (*wanted, "rgb-input")
         return tuple(name for name in asked if name not in self.without)
 
-    def form(self, rewrites: tuple[str, ...]) -> nn.Module:
+    def form(self, rewrites: tuple[str, ...]) -> Form:
         """The stage, rewritten."""
         return self.stage.make(rewrites)
 

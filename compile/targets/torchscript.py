@@ -7,7 +7,7 @@ from torch import nn
 
 from compile.deploy import COMMON, HAS_FUSED_ATTENTION
 from compile.low_precision import lower
-from compile.targets.source import Built, Source
+from compile.targets.source import Built, GraphSource
 from compile.trace import trace
 from runtime.errors import InputError
 
@@ -17,7 +17,7 @@ DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
 REWRITES = (*COMMON, "fused-attention") if HAS_FUSED_ATTENTION else COMMON
 
 
-def build(source: Source, folder: Path) -> Built:
+def build(source: GraphSource, folder: Path) -> Built:
     """Trace and save.
 
     Raises:
@@ -29,20 +29,29 @@ def build(source: Source, folder: Path) -> Built:
     return Built(file, source.precision, rewrites)
 
 
-def form_of(source: Source) -> tuple[nn.Module, tuple[str, ...]]:
+def form_of(source: GraphSource) -> tuple[nn.Module, tuple[str, ...]]:
     """What is traced, in the precision asked for, and the rewrites in it; raises as ``build``."""
+    check_precision_here(source.precision)
     wanted = REWRITES
     if source.precision != "f32" and not HAS_FUSED_ATTENTION:
-        if source.precision == "f16":
-            raise InputError(
-                f"precision='f16': torch {torch.__version__} computes no float16 on the CPU, where "
-                "graphs are traced; use bf16, or compile with torch 2.1 or newer"
-            )
         # its transposed convolution of bfloat16 maps returns the wrong shape
         wanted = (*wanted, "shuffle-upsample")
     rewrites = source.rewrites(wanted)
     form = source.form(rewrites)
     return (form if source.precision == "f32" else lower(form, DTYPES[source.precision])), rewrites
+
+
+def check_precision_here(precision: str) -> None:
+    """Refuse what the installed torch cannot trace.
+
+    Raises:
+        InputError: float16 with torch 1.13.
+    """
+    if precision == "f16" and not HAS_FUSED_ATTENTION:
+        raise InputError(
+            f"precision='f16': torch {torch.__version__} computes no float16 on the CPU, where "
+            "graphs are traced; use bf16, or compile with torch 2.1 or newer"
+        )
 
 
 def versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runtime.artifact.manifest import FileSpec, Manifest, from_json, to_json
 from runtime.errors import ArtifactError
-from runtime.files import replace_folder
+from runtime.files import replace_folder, sha256_of
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 1 << 20
@@ -38,15 +38,6 @@ class Artifact:
                     f"{file}: its bytes are not those the manifest names (damaged, or edited "
                     "after the compile); rebuild the artifact with `make compile`"
                 )
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file without holding it in memory."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def describe_files(folder: Path) -> tuple[FileSpec, ...]:

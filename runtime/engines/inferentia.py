@@ -1,15 +1,19 @@
 """Facts about Inferentia: the EC2 instances that have its chips, and the cores a graph takes.
 
-A manifest in, a number of NeuronCores out; and one table. No torch, no device, no AWS call.
+A manifest in, a number of NeuronCores out; the Neuron runtime's variables; and one table. No torch,
+no device, no AWS call.
 """
 
 from dataclasses import dataclass
 from typing import Optional
 
 from runtime.artifact.manifest import Manifest
-from runtime.errors import ArtifactError
+from runtime.errors import ArtifactError, InputError
 
 CORES_A_CHIP = {"neuron": 4, "neuronx": 2}  # by target: Inferentia 1 and 2
+# The Neuron runtime's variables: how many cores a process takes; which ones, `2` or `0-3,6`, which
+# wins over the number
+CORE_COUNT, CORES_CHOSEN = "NEURON_RT_NUM_CORES", "NEURON_RT_VISIBLE_CORES"
 PIPELINE_CORES = "pipeline_cores"  # what the compiler's facts call the cores of one graph
 
 
@@ -87,3 +91,18 @@ def cores_of(manifest: Manifest) -> int:
                 "rebuild it with `make compile`"
             )
     return max(map(int, found.values()), default=1)
+
+
+def visible_cores(text: str) -> list[int]:
+    """The cores that ``CORES_CHOSEN`` names: numbers and inclusive ranges, separated by commas.
+
+    Raises:
+        InputError: it names none so.
+    """
+    cores: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise InputError(f"{CORES_CHOSEN}={text!r}: give cores as 2, 0-3 or 0,2")
+        cores += range(int(first), int(last or first) + 1)
+    return cores

@@ -1,7 +1,7 @@
 """Graphs on Inferentia: Inf1 through torch-neuron, Inf2 and Trn1 through torch-neuronx.
 
-One process holds one NeuronCore until it exits, and the runtime does not survive a fork: load in
-the process that answers, not in one that forks it.
+One process holds its NeuronCores until it exits: one, or as many as the artifact was compiled for.
+The runtime does not survive a fork: load in the process that answers, not in one that forks it.
 """
 
 import logging
@@ -15,13 +15,13 @@ import numpy as np
 
 from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import ENGINES, Engine
+from runtime.engines.inferentia import CORE_COUNT, CORES_CHOSEN, cores_of
 from runtime.engines.torchscript import named_outputs
 from runtime.errors import DeviceError
 from runtime.optional import require
 
 log = logging.getLogger(__name__)
 
-CORES, CHOSEN = "NEURON_RT_NUM_CORES", "NEURON_RT_VISIBLE_CORES"
 # Status codes of the Neuron runtime (nrt_status.h) that mean something to do.
 STATUS = {
     4: "the device or the host ran out of memory; run fewer models on this core",
@@ -51,17 +51,23 @@ SIGNS = {
 def load(
     folder: Path, manifest: Manifest, stage: StageSpec, device: str, threads: Optional[int]
 ) -> Engine:
-    """Load a graph onto a NeuronCore and run it once, so that the core is taken now or never.
+    """Load a graph onto its NeuronCores and run it once, so that they are taken now or never.
 
     Raises:
         DeviceError: no driver, no free core, or the first call failed.
     """
     package = ENGINES[manifest.target][1]
-    cores = manifest.compiler.get("pipeline_cores", "1")
-    if CORES not in os.environ and CHOSEN not in os.environ:
+    cores = cores_of(manifest)
+    if CORE_COUNT not in os.environ and CORES_CHOSEN not in os.environ:
         if package in sys.modules:
-            log.warning("%s was imported before %s was set: it may take every core", package, CORES)
-        os.environ[CORES] = cores  # read once, when the runtime starts
+            log.warning(
+                "%s was imported before %s was set: it may take every core", package, CORE_COUNT
+            )
+        os.environ[CORE_COUNT] = str(cores)  # read once, when the runtime starts
+    elif CORES_CHOSEN not in os.environ and stage == manifest.stages[0]:
+        given = os.environ[CORE_COUNT].strip()
+        if given.isdecimal() and int(given) < cores:
+            log.warning("%s is %s, but %s needs %d cores", CORE_COUNT, given, manifest.name, cores)
     install = (
         f"{package} is not installed: it comes from AWS's own pip repository, see "
         "docs/inferentia.md; elsewhere compile for another target"
@@ -98,7 +104,7 @@ def load(
     log.info(
         "%s on NeuronCore %s (process %d), %s %s",
         manifest.name,
-        os.environ.get(CHOSEN) or f"any {os.environ.get(CORES, '?')} free",
+        os.environ.get(CORES_CHOSEN) or f"any {os.environ.get(CORE_COUNT, '?')} free",
         owner,
         package,
         neuron.__version__,

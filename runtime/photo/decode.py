@@ -9,7 +9,8 @@ fraction of the time.
 import io
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Optional, Union
 
@@ -106,22 +107,13 @@ def read_at_least(
     Raises:
         as ``read_photo``.
     """
-    name = name or ("photo" if isinstance(source, bytes) else str(source))
-    if not isinstance(source, bytes):
-        source = read_file(Path(source))
-    if not source:
+    data, name = _bytes_of(source, name)
+    if not data:
         raise InputError(f"{name}: empty, 0 bytes")
-    try:
-        with _opened(source, name) as image:
-            _check_size(image, name, max_pixels)
-            whole_hw = _reduced(image, name, size_for) if size_for else None
-            rgb = _pixels(_to_rgb(_upright(image, name), name))
-    except UnidentifiedImageError:
-        raise InputError(f"{name}: not an image in a known format ({', '.join(FORMATS)})") from None
-    except InputError:
-        raise
-    except Exception as error:  # decoders fed with damaged bytes raise whatever they trip over
-        raise InputError(f"{name}: damaged or incomplete image ({error})") from None
+    with _told(name), _opened(data, name) as image:
+        _check_size(image, name, max_pixels)
+        whole_hw = _reduced(image, name, size_for) if size_for else None
+        rgb = _pixels(_to_rgb(_upright(image, name), name))
     return rgb, whole_hw or (rgb.shape[0], rgb.shape[1])
 
 
@@ -134,18 +126,9 @@ def photo_size(source: Union[str, Path, bytes]) -> tuple[int, int]:
         InputError: no such file, or not an image of a known format.
         LimitError: a header made to take long.
     """
-    name = "photo" if isinstance(source, bytes) else str(source)
-    if not isinstance(source, bytes):
-        source = read_file(Path(source))
-    try:
-        with _opened(source, name) as image:
-            return _upright_hw(image, name)
-    except UnidentifiedImageError:
-        raise InputError(f"{name}: not an image in a known format ({', '.join(FORMATS)})") from None
-    except InputError:
-        raise
-    except Exception as error:  # decoders fed with damaged bytes raise whatever they trip over
-        raise InputError(f"{name}: damaged or incomplete image ({error})") from None
+    data, name = _bytes_of(source)
+    with _told(name), _opened(data, name) as image:
+        return _upright_hw(image, name)
 
 
 def focal_px_of(source: Union[str, Path, bytes]) -> Optional[float]:
@@ -154,15 +137,34 @@ def focal_px_of(source: Union[str, Path, bytes]) -> Optional[float]:
     EXIF gives what the focal length would be on 35 mm film, 43.27 mm across; the photo's diagonal
     has the same share of it.
     """
-    if not isinstance(source, bytes):
-        source = read_file(Path(source))
+    data, _ = _bytes_of(source)
     try:
-        with _opened(source, "photo") as image:
+        with _opened(data, "photo") as image:
             focal_mm = float(_exif(image, "photo").get_ifd(EXIF_IFD).get(FOCAL_35_MM, 0))
             diagonal_px = math.hypot(image.width, image.height)
     except Exception:  # no image, or EXIF that cannot be read: nothing is known
         return None
     return focal_mm / FILM_DIAGONAL_MM * diagonal_px if 0 < focal_mm < math.inf else None
+
+
+def _bytes_of(source: Union[str, Path, bytes], name: str = "") -> tuple[bytes, str]:
+    """A photo's bytes, and what errors call it."""
+    if isinstance(source, bytes):
+        return source, name or "photo"
+    return read_file(Path(source)), name or str(source)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """What decoders raise, in our words: damaged bytes make them raise whatever they trip over."""
+    try:
+        yield
+    except UnidentifiedImageError:
+        raise InputError(f"{name}: not an image in a known format ({', '.join(FORMATS)})") from None
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{name}: damaged or incomplete image ({error})") from None
 
 
 def _opened(source: bytes, name: str) -> Image.Image:

@@ -5,6 +5,7 @@ left out, and so is whatever lies below a folder that results go to.
 """
 
 import glob
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,21 +41,29 @@ def iter_photos(
     if source.is_file():
         yield source
         return
-    inside = Inside(leave_out)
+    if not source.is_dir() and not glob.has_magic(str(source)):
+        raise InputError(f"{source}: no such file, folder or pattern")
+    root, results = root_of(source).resolve(), [folder.resolve() for folder in leave_out]
+    if root in results:
+        raise InputError(f"{source}: is both input and output; name another folder")
+    # Results in a folder above the photos are no reason to leave the photos out
+    inside = Inside([folder for folder in results if folder not in root.parents])
     if source.is_dir():
-        if source.resolve() in inside.folders:
-            raise InputError(f"{source}: is both input and output; name another folder")
-        # Results in a folder above the photos are no reason to leave the photos out
-        inside = Inside([one for one in inside.folders if one not in source.resolve().parents])
         files: Iterator[Path] = walk(source, recursive, _refused)
-    elif glob.has_magic(str(source)):
+    else:
         found = sorted(glob.glob(str(source), recursive=True))  # noqa: PTH207 absolute ones, too
         files = (Path(name) for name in found if Path(name).is_file())
-    else:
-        raise InputError(f"{source}: no such file, folder or pattern")
     for file in files:
         if is_photo(file.name) and not inside.holds(file):
             yield file
+
+
+def root_of(source: Path) -> Path:
+    """The folder that photos' names begin below: of a pattern, its part without wildcards."""
+    if source.is_dir():
+        return source
+    fixed = itertools.takewhile(lambda part: not glob.has_magic(part), source.parts[:-1])
+    return Path(*fixed)
 
 
 def is_photo(name: str) -> bool:
@@ -67,10 +76,18 @@ class Inside:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = {folder.resolve() for folder in folders}
+        self._last = Path(), Path()  # files come folder by folder: resolve each folder once
 
     def holds(self, file: Path) -> bool:
         """True if the file's real place is below one of the folders."""
-        return bool(self.folders) and not self.folders.isdisjoint(file.resolve().parents)
+        if not self.folders:
+            return False
+        if file.is_symlink():
+            return not self.folders.isdisjoint(file.resolve().parents)
+        if file.parent != self._last[0]:
+            self._last = file.parent, file.parent.resolve()
+        real = self._last[1]
+        return real in self.folders or not self.folders.isdisjoint(real.parents)
 
 
 def _refused(error: OSError) -> None:

@@ -30,8 +30,8 @@ def resize_to_photo(depth: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
         return depth.astype(np.float32)
     # columns first, which are few as long as the map is low; each as a row of the turned map
     turned = cv2.transpose(np.ascontiguousarray(depth, np.float32))
-    wide = cv2.transpose(_lengthened(turned, size_hw[1]))  # (h, W)
-    return _lengthened(wide, size_hw[0])
+    wide = cv2.transpose(_resize_rows(turned, size_hw[1]))  # (h, W)
+    return _resize_rows(wide, size_hw[0])
 
 
 def value_range(depth: np.ndarray) -> tuple[float, float]:
@@ -39,7 +39,7 @@ def value_range(depth: np.ndarray) -> tuple[float, float]:
     return float(depth.min()), float(depth.max())
 
 
-def _lengthened(depth: np.ndarray, rows: int) -> np.ndarray:
+def _resize_rows(depth: np.ndarray, rows: int) -> np.ndarray:
     """Resize to this many rows, each between the two that it lies between: float32 (rows, W).
 
     All rows between the same two are made at once: they share one difference, and stay in the

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from runtime.artifact.folder import MANIFEST, Artifact, find_artifacts, read_artifact
-from runtime.artifact.manifest import PRECISIONS
+from runtime.artifact.manifest import PRECISIONS, Manifest
 from runtime.engines import ENGINES, available
 from runtime.errors import ArtifactError
 from runtime.predict.scenes import ENCODER_LOCAL
@@ -77,8 +77,9 @@ def choose(
     artifacts, unreadable = read_artifacts(roots)
     chosen = choose_among(artifacts, model, use, runs, weights_sha256, unreadable)
     for one in chosen.left_out:
-        loud = not one.model
-        log.log(logging.WARNING if loud else logging.DEBUG, "left out: %s", one)
+        # what cannot be read is news; that a folder holds other models is none
+        level = {"": logging.WARNING, chosen.model: logging.INFO}.get(one.model, logging.DEBUG)
+        log.log(level, "left out: %s", one)
     return chosen
 
 
@@ -113,7 +114,6 @@ def choose_among(
 ) -> Choice:
     """Choose among artifacts that have been read; arguments and errors as for ``choose``."""
     assert use in USES
-    left_out = list(unreadable)
     models = sorted({one.manifest.model for one in artifacts})
     if not model and len(models) > 1:
         raise ArtifactError(
@@ -121,75 +121,81 @@ def choose_among(
             "for the service"
         )
     model = model or (models[0] if models else "")
-
-    def keep(wanted: Callable[[Artifact], bool], reason: Callable[[Artifact], str]) -> None:
-        nonlocal artifacts
-        for one in artifacts:
-            if not wanted(one):
-                left_out.append(LeftOut(one.path, reason(one), one.manifest.model))
-        artifacts = [one for one in artifacts if wanted(one)]
-
-    def prefer(key: Callable[[Artifact], Any], reason: str) -> None:
-        best = min((key(one) for one in artifacts), default=None)
-        keep(lambda one: key(one) == best, lambda one: reason.format(m=one.manifest))
-
-    keep(
-        lambda one: one.manifest.model == model,
-        lambda one: f"is of {one.manifest.model}, not of {model}",
-    )
+    sieve = _Sieve(list(artifacts), list(unreadable))
+    sieve.keep(lambda m: m.model == model, lambda m: f"is of {m.model}, not of {model}")
     if weights_sha256 is not None:
-        keep(
-            lambda one: one.manifest.weights.sha256 == weights_sha256,
-            lambda one: "was made from other weights",
+        sieve.keep(
+            lambda m: m.weights.sha256 == weights_sha256, lambda m: "was made from other weights"
         )
-    keep(
-        lambda one: runs(one.manifest.target),
-        lambda one: f"target {one.manifest.target} cannot run here",
-    )
-    keep(lambda one: _serves(one, use), lambda one: _why_not(one, use))
-    if not artifacts:
-        raise ArtifactError(_nothing(model, left_out))
+    sieve.keep(lambda m: runs(m.target), lambda m: f"target {m.target} cannot run here")
+    if use == SCENE:
+        sieve.keep(
+            _takes_scenes,
+            lambda m: "takes each photo for itself; a scene needs an any-view model",
+        )
+    elif use == PHOTOS:
+        sieve.keep(
+            lambda m: m.views == 1,
+            lambda m: f"takes {m.views} photos of one scene; use --views all for it",
+        )
+    if not sieve.kept:
+        raise ArtifactError(_nothing(model, sieve.left_out))
+    _prefer(sieve)
+    return Choice(tuple(sieve.kept), tuple(sieve.left_out))
 
-    prefer(lambda one: one.manifest.weights.seeded, "has random weights, and there are real ones")
-    prefer(
-        lambda one: list(ENGINES).index(one.manifest.target),
-        "target {m.target}: another one is preferred here",
+
+class _Sieve:
+    """Artifacts that are still in, and those that are out, with the reason."""
+
+    def __init__(self, kept: list[Artifact], left_out: list[LeftOut]) -> None:
+        self.kept, self.left_out = kept, left_out
+
+    def keep(self, wanted: Callable[[Manifest], bool], reason: Callable[[Manifest], str]) -> None:
+        """Leave out what is not wanted, and say why."""
+        for one in self.kept:
+            if not wanted(one.manifest):
+                self.left_out.append(LeftOut(one.path, reason(one.manifest), one.manifest.model))
+        self.kept = [one for one in self.kept if wanted(one.manifest)]
+
+    def prefer(self, key: Callable[[Manifest], Any], reason: Callable[[Manifest], str]) -> None:
+        """Keep those whose key is least."""
+        best = min(key(one.manifest) for one in self.kept)
+        self.keep(lambda m: bool(key(m) == best), reason)
+
+
+def _prefer(sieve: _Sieve) -> None:
+    """Keep one set of weights, one target, one precision and one batch."""
+    sieve.prefer(
+        lambda m: m.weights.seeded, lambda m: "has random weights, and there are real ones"
     )
-    prefer(
-        lambda one: PRECISIONS.index(one.manifest.precision),
-        "precision {m.precision}: a higher one is there; name this folder to use it",
+    sieve.prefer(
+        lambda m: list(ENGINES).index(m.target),
+        lambda m: f"target {m.target}: another one is preferred here",
     )
-    weights = max(artifacts, key=_age_of_weights).manifest.weights
-    keep(
-        lambda one: one.manifest.weights == weights,
-        lambda one: "was made from weights that others have replaced since",
+    sieve.prefer(
+        lambda m: PRECISIONS.index(m.precision),
+        lambda m: f"precision {m.precision}: a higher one is there; name this folder to use it",
     )
-    singles = [one.manifest.input.batch for one in artifacts if one.manifest.views == 1]
+    weights = max(sieve.kept, key=_age_of_weights).manifest.weights
+    sieve.keep(
+        lambda m: m.weights == weights,
+        lambda m: "was made from weights that others have replaced since",
+    )
+    singles = [one.manifest.input.batch for one in sieve.kept if one.manifest.views == 1]
     batch = min(singles, default=1)
-    keep(
-        lambda one: one.manifest.views > 1 or one.manifest.input.batch == batch,
-        lambda one: (
-            f"batch {one.manifest.input.batch}: one of {batch} is there; name this folder to use it"
-        ),
+    sieve.keep(
+        lambda m: m.views > 1 or m.input.batch == batch,
+        lambda m: f"batch {m.input.batch}: one of {batch} is there; name this folder to use it",
     )
-    return Choice(tuple(artifacts), tuple(left_out))
 
 
 def takes_scenes(artifact: Artifact) -> bool:
     """True if an artifact finds cameras: of an any-view model, for one view or several."""
-    return any(stage.name == ENCODER_LOCAL for stage in artifact.manifest.stages)
+    return _takes_scenes(artifact.manifest)
 
 
-def _serves(artifact: Artifact, use: str) -> bool:
-    if use == SCENE:
-        return takes_scenes(artifact)
-    return use == BOTH or artifact.manifest.views == 1
-
-
-def _why_not(artifact: Artifact, use: str) -> str:
-    if use == SCENE:
-        return "takes each photo for itself; a scene needs an any-view model"
-    return f"takes {artifact.manifest.views} photos of one scene; use --views all for it"
+def _takes_scenes(manifest: Manifest) -> bool:
+    return any(stage.name == ENCODER_LOCAL for stage in manifest.stages)
 
 
 def _age_of_weights(artifact: Artifact) -> tuple[float, str]:

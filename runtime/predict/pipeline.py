@@ -42,6 +42,10 @@ class Ended(Generic[Source, Result]):
     error: Optional[Exception] = None
 
 
+_Maps = list[tuple[np.ndarray, float]]
+_Group = list[tuple[Source, Loaded]]
+
+
 def run_pipeline(
     sources: Iterable[Source],
     predictors: Sequence[Predictor],
@@ -59,78 +63,116 @@ def run_pipeline(
     Raises:
         ArtifactError, DeviceError: an engine failed; what was inferred before is still written.
     """
-    batch = predictors[0].batch
-    free: queue.Queue[Predictor] = queue.Queue()
-    for predictor in predictors:
-        free.put(predictor)
-    ahead = READ_AHEAD + threads + batch * len(predictors)
-    left = iter(sources)
-    loading: collections.deque[tuple[Source, Future[Loaded]]] = collections.deque()
-    inferring: collections.deque[tuple[_Group[Source], Future[_Maps]]] = collections.deque()
-    writing: collections.deque[tuple[Source, Future[Result]]] = collections.deque()
-    groups: dict[int, _Group[Source]] = {}
-
-    def infer(group: "_Group[Source]") -> "_Maps":
-        predictor = free.get()
-        try:
-            return predictor.infer([loaded.prepared for _, loaded in group])
-        finally:
-            free.put(predictor)
-
-    def write_next() -> None:
-        group, pending = inferring.popleft()
-        for (source, loaded), (depth, seconds) in zip(group, pending.result()):
-            writing.append((source, writers.submit(write, source, loaded, depth, seconds)))
-
     with (
         ThreadPoolExecutor(threads, "read") as readers,
         ThreadPoolExecutor(len(predictors), "infer") as engines,
         ThreadPoolExecutor(threads, "write") as writers,
     ):
-        more = True
+        flight: _Flight[Source, Result] = _Flight(
+            predictors=predictors,
+            read=lambda source: readers.submit(load, source),
+            infer=lambda run, group: engines.submit(run, group),
+            write=lambda *found: writers.submit(write, *found),
+            threads=threads,
+        )
         try:
-            while more or loading or groups or inferring:
-                while more and len(loading) < ahead:
-                    try:
-                        source = next(left)
-                    except StopIteration:
-                        more = False
-                        break
-                    loading.append((source, readers.submit(load, source)))
-                ready: Optional[_Group[Source]] = None
-                if loading:
-                    source, read = loading.popleft()
-                    try:
-                        loaded = read.result()
-                    except (InputError, StorageError, OSError) as error:
-                        yield Ended(source, error=error)
-                        continue
-                    group = groups.setdefault(loaded.prepared.bucket, [])
-                    group.append((source, loaded))
-                    if len(group) == batch:
-                        ready = groups.pop(loaded.prepared.bucket)
-                elif groups:
-                    ready = groups.pop(next(iter(groups)))  # the rest, padded
-                if ready:
-                    inferring.append((ready, engines.submit(infer, ready)))
-                # one group runs on each engine and one waits for each
-                while len(inferring) > (2 * len(predictors) if loading or groups else 0) or (
-                    inferring and inferring[0][1].done()
-                ):
-                    write_next()
-                    while len(writing) > WRITE_BEHIND + threads * batch or (
-                        writing and writing[0][1].done()
-                    ):
-                        yield _ended(*writing.popleft())
-            while writing:
-                yield _ended(*writing.popleft())
+            yield from flight.run(iter(sources))
         finally:
-            for _, pending_read in loading:
-                pending_read.cancel()
+            flight.cancel()
 
 
-_Maps = list[tuple[np.ndarray, float]]
-_Group = list[tuple[Source, Loaded]]
+class _Flight(Generic[Source, Result]):
+    """What is read, grouped, inferred and written at this moment; all of it is bounded.
+
+    Args:
+        read, infer, write: submit one piece of work to its threads.
+    """
+
+    def __init__(
+        self,
+        predictors: Sequence[Predictor],
+        read: Callable[[Source], "Future[Loaded]"],
+        infer: Callable[..., "Future[_Maps]"],
+        write: Callable[..., "Future[Result]"],
+        threads: int,
+    ) -> None:
+        self._read, self._infer, self._write = read, infer, write
+        self._engines, self._batch = len(predictors), predictors[0].batch
+        self._ahead = READ_AHEAD + threads + self._batch * self._engines
+        self._behind = WRITE_BEHIND + threads * self._batch
+        self._free: queue.Queue[Predictor] = queue.Queue()
+        for predictor in predictors:
+            self._free.put(predictor)
+        self._loading: collections.deque[tuple[Source, Future[Loaded]]] = collections.deque()
+        self._groups: dict[int, _Group[Source]] = {}  # by bucket, until they are a batch
+        self._inferring: collections.deque[tuple[_Group[Source], Future[_Maps]]] = (
+            collections.deque()
+        )
+        self._writing: collections.deque[tuple[Source, Future[Result]]] = collections.deque()
+
+    def run(self, left: Iterator[Source]) -> Iterator[Ended[Source, Result]]:
+        """Take sources until there are no more, and give back what became of each."""
+        more = True
+        while more or self._loading or self._groups or self._inferring:
+            more = more and self._read_ahead(left)
+            if self._loading:
+                source, read = self._loading.popleft()
+                try:
+                    ready = self._grouped(source, read.result())
+                except (InputError, StorageError, OSError) as error:
+                    yield Ended(source, error=error)
+                    continue
+            else:  # the rest, padded
+                ready = self._groups.pop(next(iter(self._groups))) if self._groups else None
+            if ready:
+                self._inferring.append((ready, self._infer(self._run_engine, ready)))
+            yield from self._finished()
+        while self._writing:
+            yield _ended(*self._writing.popleft())
+
+    def cancel(self) -> None:
+        """Begin nothing that has not begun."""
+        for _, pending in self._loading:
+            pending.cancel()
+
+    def _read_ahead(self, left: Iterator[Source]) -> bool:
+        """Have as many sources read as may be; False if there are no more."""
+        while len(self._loading) < self._ahead:
+            try:
+                source = next(left)
+            except StopIteration:
+                return False
+            self._loading.append((source, self._read(source)))
+        return True
+
+    def _grouped(self, source: Source, loaded: Loaded) -> "Optional[_Group[Source]]":
+        """Put a photo with those for the same graph; the group, if it is a batch now."""
+        bucket = loaded.prepared.bucket
+        group = self._groups.setdefault(bucket, [])
+        group.append((source, loaded))
+        return self._groups.pop(bucket) if len(group) == self._batch else None
+
+    def _run_engine(self, group: "_Group[Source]") -> _Maps:
+        predictor = self._free.get()
+        try:
+            return predictor.infer([loaded.prepared for _, loaded in group])
+        finally:
+            self._free.put(predictor)
+
+    def _finished(self) -> Iterator[Ended[Source, Result]]:
+        """Hand over what has been inferred, and give back what has been written.
+
+        One group runs on each engine and one waits for each; what is over that is waited for.
+        """
+        waiting = 2 * self._engines if self._loading or self._groups else 0
+        while len(self._inferring) > waiting or (self._inferring and self._inferring[0][1].done()):
+            group, pending = self._inferring.popleft()
+            for (source, loaded), (depth, seconds) in zip(group, pending.result()):
+                self._writing.append((source, self._write(source, loaded, depth, seconds)))
+            while len(self._writing) > self._behind or (
+                self._writing and self._writing[0][1].done()
+            ):
+                yield _ended(*self._writing.popleft())
 
 
 def _ended(source: Source, written: "Future[Result]") -> Ended[Source, Result]:

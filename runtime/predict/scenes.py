@@ -1,63 +1,177 @@
-"""Photos of a scene through the stages of an any-view artifact.
+"""The program of a scene: from views to depth and cameras, by the stages of an any-view network.
 
-Artifacts of Depth Anything 3 in; depth and cameras of any number of photos out. The host decides
-what depends on values (which view is the reference, poses, scale); it holds no model.
+Stages and images in, depth and cameras out. The stages are the graphs of an artifact or the modules
+of an eager network, under the same names; all that depends on values (which view is the reference,
+poses, splats, scale) is decided here, on the host, for both. It holds no model.
 """
 
 import logging
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Optional
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional, Protocol
 
 import numpy as np
 
 from runtime.artifact.folder import Artifact
-from runtime.engines import Engine, load_engine
+from runtime.engines import load_engine
+from runtime.engines.staged import Loader, StagedEngine
 from runtime.errors import ArtifactError, InputError
 from runtime.predict.found import ScenePrediction, provenance_of
-from runtime.scene.cameras import (
-    decode_pose,
-    encode_pose,
-    homogeneous,
-    inverse,
-    normalise_extrinsics,
-)
+from runtime.scene.cameras import decode_pose, encode_pose
+from runtime.scene.gaussians import Gaussians, gaussians_of_scenes
+from runtime.scene.groups import group_views, join_groups, pick_views
+from runtime.scene.query import SceneQuery
 from runtime.scene.ray_pose import cameras_from_rays
-from runtime.scene.reference_view import (
-    DEFAULT_STRATEGY,
-    FEWEST_VIEWS,
-    check_strategy,
-    choose_reference,
-    original_order,
-    reference_first,
-)
-from runtime.scene.similarity import RANSAC_FROM_VIEWS, Similarity, align_cameras
-from runtime.scene.views import View, check_camera_counts, fit_view, stack_views, view_intrinsics
+from runtime.scene.reference_view import MIN_VIEWS, choose_reference, references_first
+from runtime.scene.similarity import RANSAC_FROM_VIEWS, align_cameras
+from runtime.scene.views import View, fit_view, stack_views
 
 log = logging.getLogger(__name__)
 
-ENCODER_LOCAL, ENCODER_GLOBAL = "encoder_local", "encoder_global"
-DEPTH_HEAD, RAY_HEAD = "depth_head", "ray_head"
-CAMERA_DECODER, CAMERA_ENCODER = "camera_decoder", "camera_encoder"
-CAMERA_TOKENS = "camera_tokens.npy"  # what stands for unknown cameras: float32 (N, C)
+# What the stages are called, in manifests too.
+ENCODER_LOCAL, ENCODER_GLOBAL, DEPTH_HEAD = "encoder_local", "encoder_global", "depth_head"
+RAY_HEAD, CAMERA_DECODER, CAMERA_ENCODER = "ray_head", "camera_decoder", "camera_encoder"
+SPLAT_HEAD = "splat_head"  # of eager networks only, as are the tokens of single blocks
+# What the first stage takes, and what the second one gives.
+IMAGE, CAMERA, TAPS = "image", "camera", ("tap_0", "tap_1", "tap_2", "tap_3")
+RELATIVE = "depth"  # the kind of depth whose unit nobody knows
 
-Loader = Callable[..., Engine]  # called as ``load_engine`` is
+Array = Any  # numpy's from an artifact, torch's from an eager network, on whichever device
+
+
+class Stages(Protocol):
+    """A network in stages, for scenes that all have the same number of views and one size.
+
+    Views of all scenes come one after the other: every array is (V, ...), V = scenes * views.
+    Inputs are the stages' own arrays or numpy's; outputs are the stages' own, and are not changed.
+    """
+
+    scenes: int
+    views: int
+
+    @property
+    def camera_tokens(self) -> Array:
+        """What stands for unknown cameras: float32 (V, C)."""
+
+    def __call__(self, stage: str, inputs: dict[str, Array]) -> dict[str, Array]:
+        """Run a stage."""
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """An array as numpy's float32."""
+
+
+@dataclass(frozen=True)
+class EncodedScenes:
+    """What the blocks tell the heads about V views, in the views' order."""
+
+    taps: dict[str, Array]  # tap_0 to tap_3: float (V, h*w, 2C)
+    camera: Array  # float (V, 2C)
+    references: list[int]  # of each scene, the view that the others are told from
+    # float (V, h*w, C) for each block asked for; from the first global block on the reference view
+    # comes first, as upstream exports them
+    layers: dict[int, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SceneOutput:
-    """What one pass says of N views, in their order."""
+    """What one pass says of V views, in their order. Maps are the stages' own arrays."""
 
-    depth: np.ndarray  # float32 (N, H, W)
-    depth_conf: np.ndarray  # float32 (N, H, W)
-    extrinsics: np.ndarray  # float64 (N, 3, 4), world-to-camera
-    intrinsics: np.ndarray  # float64 (N, 3, 3), pixels of the views
-    reference: int
+    depth: Array  # float32 (V, H, W)
+    depth_conf: Array  # float32 (V, H, W)
+    extrinsics: np.ndarray  # float64 (V, 3, 4), world-to-camera
+    intrinsics: np.ndarray  # float64 (V, 3, 3), pixels of the views
+    references: list[int]  # of each scene
+    ray: Optional[Array] = None  # float32 (V, 8h, 8w, 6); None if nobody needed it
+    ray_conf: Optional[Array] = None  # float32 (V, 8h, 8w)
+    gaussians: Optional[Gaussians] = None
+    layers: dict[int, Array] = field(default_factory=dict)  # see ``EncodedScenes``
+
+
+def run_scene(stages: Stages, images: Array, query: SceneQuery) -> SceneOutput:
+    """Run the whole program once.
+
+    Args:
+        images: float32 (V, 3, H, W), normalised, in one of the kinds that the stages take.
+        query: its cameras in pixels of the images, of each scene as ``SceneQuery.normalised`` has
+            them; ``align_to_input_ext_scale`` is the caller's affair.
+    Raises:
+        InputError: ray poses, and images too small for them.
+    """
+    encoded = encode_scenes(stages, images, query)
+    size_hw = (images.shape[2], images.shape[3])
+    maps = stages(DEPTH_HEAD, encoded.taps)
+    if query.use_ray_pose:
+        if "ray" not in maps:  # an eager head decodes both at once
+            maps = {**maps, **stages(RAY_HEAD, encoded.taps)}
+        rays = cameras_from_rays(stages.to_host(maps["ray"]), stages.to_host(maps["ray_conf"]))
+        extrinsics, intrinsics = rays.extrinsics(), rays.intrinsics(size_hw)
+    else:
+        pose = stages(CAMERA_DECODER, {CAMERA: encoded.camera})["pose"]
+        extrinsics, intrinsics = decode_pose(stages.to_host(pose), size_hw)
+    gaussians = None
+    if query.infer_gs:
+        found = stages(SPLAT_HEAD, {**encoded.taps, IMAGE: images})
+        gaussians = gaussians_of_scenes(
+            stages.scenes,
+            stages.to_host(found["raw"]),
+            stages.to_host(found["opacity"]),
+            stages.to_host(maps["depth"]),
+            extrinsics,
+            intrinsics,
+            query.extrinsics,
+        )
+    return SceneOutput(
+        depth=maps["depth"],
+        depth_conf=maps["depth_conf"],
+        extrinsics=extrinsics,
+        intrinsics=intrinsics,
+        references=encoded.references,
+        ray=maps.get("ray"),
+        ray_conf=maps.get("ray_conf"),
+        gaussians=gaussians,
+        layers=encoded.layers,
+    )
+
+
+def encode_scenes(stages: Stages, images: Array, query: SceneQuery) -> EncodedScenes:
+    """The first half of the program: all blocks, with the choice of the reference view between.
+
+    Arguments are those of ``run_scene``. With known cameras, and in scenes of one or two views, the
+    first view is the reference.
+    """
+    local = stages(ENCODER_LOCAL, {IMAGE: images})
+    tokens, references = local["tokens"], [0] * stages.scenes
+    if query.extrinsics is not None and query.intrinsics is not None:
+        pose = encode_pose(query.extrinsics, query.intrinsics, (images.shape[2], images.shape[3]))
+        pose = pose.reshape(-1, pose.shape[-1]).astype(np.float32)
+        camera_tokens = stages(CAMERA_ENCODER, {"pose": pose})["camera_tokens"]
+    else:
+        camera_tokens = stages.camera_tokens
+        if stages.views >= MIN_VIEWS:
+            first = stages.to_host(tokens[:, 0]).reshape(stages.scenes, stages.views, -1)
+            references = [choose_reference(scene, query.ref_view_strategy) for scene in first]
+    order = references_first(stages.views, references)
+    moves = any(references)
+    found = stages(
+        ENCODER_GLOBAL,
+        {"tokens": tokens[order] if moves else tokens, "camera_tokens": camera_tokens},
+    )
+    outputs = {**local, **found}
+    layers = {layer: outputs[layer_name(layer)] for layer in query.export_feat_layers}
+    if moves:
+        back = np.argsort(order).tolist()
+        found = {name: found[name][back] for name in (*TAPS, CAMERA)}
+    taps = {name: found[name] for name in TAPS}
+    return EncodedScenes(taps, found[CAMERA], references, layers)
+
+
+def layer_name(block: int) -> str:
+    """What an encoder stage calls the tokens of a single block among its outputs."""
+    return f"layer_{block}"
 
 
 class SceneEngine:
-    """The stages of one artifact; each is loaded when first needed.
+    """The program over the stages of one artifact.
 
     Args:
         artifact: of an any-view model; its files already verified.
@@ -72,81 +186,26 @@ class SceneEngine:
         threads: Optional[int] = None,
         load: Loader = load_engine,
     ) -> None:
-        self.artifact, self.manifest = artifact, artifact.manifest
-        self.views, self.size_hw = self.manifest.views, self.manifest.input.size_hw
-        self._device, self._threads, self._load = device, threads, load
-        self._engines: dict[str, Engine] = {}
-        self._camera_tokens = _camera_tokens(artifact)
-        self._lock = threading.Lock()
+        self.artifact, self.views = artifact, artifact.manifest.views
+        self._stages = StagedEngine(artifact, device, threads, load)
 
-    def __call__(
-        self,
-        images: np.ndarray,
-        extrinsics: Optional[np.ndarray] = None,
-        intrinsics: Optional[np.ndarray] = None,
-        use_ray_pose: bool = False,
-        strategy: str = DEFAULT_STRATEGY,
-    ) -> SceneOutput:
-        """Run one pass.
+    def __call__(self, images: np.ndarray, query: Optional[SceneQuery] = None) -> SceneOutput:
+        """Run one pass: float32 (N, 3, H, W), N and the size as compiled; else as ``run_scene``.
 
-        Args:
-            images: float32 (N, 3, H, W), normalised; N and the size are the artifact's.
-            extrinsics, intrinsics: (N, 4, 4) and (N, 3, 3) in pixels of the images, of known
-                cameras, normalised as the network expects them.
-            use_ray_pose: find cameras by the ray maps.
-            strategy: how the reference view is chosen.
+        Raises:
+            InputError: the query asks for what only an eager network gives.
         """
-        check_strategy(strategy)
-        tokens = self.run(ENCODER_LOCAL, {self.manifest.input.name: images})["tokens"]
-        camera_tokens, reference = self._camera_tokens, 0
-        if extrinsics is not None and intrinsics is not None:
-            pose = encode_pose(extrinsics, intrinsics, self.size_hw).astype(np.float32)
-            camera_tokens = self.run(CAMERA_ENCODER, {"pose": pose})["camera_tokens"]
-        elif self.views >= FEWEST_VIEWS:
-            reference = choose_reference(tokens[:, 0], strategy)
-        order = reference_first(self.views, reference)
-        found = self.run(
-            ENCODER_GLOBAL,
-            {"tokens": np.ascontiguousarray(tokens[order]), "camera_tokens": camera_tokens},
-        )
-        back = original_order(self.views, reference)
-        found = {name: np.ascontiguousarray(array[back]) for name, array in found.items()}
-        camera = found.pop("camera")
-        maps = self.run(DEPTH_HEAD, found)
-        if use_ray_pose:
-            rays = self.run(RAY_HEAD, found)
-            cameras = cameras_from_rays(rays["ray"], rays["ray_conf"])
-            where, how = cameras.extrinsics(), cameras.intrinsics(self.size_hw)
-        else:
-            pose = self.run(CAMERA_DECODER, {"camera": camera})["pose"]
-            where, how = decode_pose(pose, self.size_hw)
-        return SceneOutput(maps["depth"], maps["depth_conf"], where, how, reference)
+        query = query or SceneQuery()
+        if query.infer_gs or query.export_feat_layers:
+            raise InputError(
+                "infer_gs, export_feat_layers: no artifact has them; use DepthAnything3 from Python"
+            )
+        return run_scene(self._stages, images, query)
 
     def single_photo(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """An ``Engine`` of its own, for artifacts of one view: a photo to its depth."""
-        output = self(inputs[self.manifest.input.name])
+        output = self(inputs[self.artifact.manifest.input.name])
         return {"depth": output.depth, "depth_conf": output.depth_conf}
-
-    def run(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run one stage.
-
-        Raises:
-            ArtifactError: it returned something that is not finite.
-        """
-        with self._lock:
-            if stage not in self._engines:
-                spec = self.manifest.stage(stage)
-                self._engines[stage] = self._load(
-                    self.artifact.path, self.manifest, self._device, self._threads, spec
-                )
-        outputs = self._engines[stage](inputs)
-        for name, array in outputs.items():
-            if not np.isfinite(array).all():
-                raise ArtifactError(
-                    f"{self.artifact.path}: {stage} returned {name} with values that are not "
-                    "finite; rebuild it with `make compile`"
-                )
-        return outputs
 
 
 class ScenePredictor:
@@ -181,16 +240,17 @@ class ScenePredictor:
                     f"{artifact.path} and {artifacts[0].path} differ in model, size or weights"
                 )
         self.manifest = first
-        self._engines = {a.manifest.views: SceneEngine(a, device, threads, load) for a in artifacts}
+        self._engines = {
+            artifact.manifest.views: SceneEngine(artifact, device, threads, load)
+            for artifact in artifacts
+        }
 
     def __call__(
         self,
         photos: Sequence[np.ndarray],
         extrinsics: Optional[np.ndarray] = None,
         intrinsics: Optional[np.ndarray] = None,
-        align_to_input_ext_scale: bool = True,
-        use_ray_pose: bool = False,
-        ref_view_strategy: str = DEFAULT_STRATEGY,
+        **asked: Any,
     ) -> ScenePrediction:
         """Estimate the depth and the cameras of photos of one scene.
 
@@ -198,22 +258,16 @@ class ScenePredictor:
             photos: N uint8 RGB arrays (H, W, 3), of any size.
             extrinsics, intrinsics: (N, 3 or 4, 4) world-to-camera and (N, 3, 3) in pixels of the
                 photos, of known cameras; both or neither.
-            align_to_input_ext_scale, use_ray_pose, ref_view_strategy: as for
-                ``DepthAnything3.inference``.
+            asked: other fields of ``SceneQuery``, by name.
         Returns:
             depth on the grid of the views, which are the photos resized to the compiled size;
             cameras in pixels of the views. ``groups`` says which photos went together.
         Raises:
-            InputError: no photo, or cameras that do not fit the photos.
+            InputError: no photo, cameras that do not fit the photos, or a question that only an
+                eager network can answer.
         """
-        return self.predict(
-            [self.view(photo) for photo in photos],
-            extrinsics,
-            intrinsics,
-            align_to_input_ext_scale,
-            use_ray_pose,
-            ref_view_strategy,
-        )
+        views = [self.view(photo) for photo in photos]
+        return self.predict(views, extrinsics=extrinsics, intrinsics=intrinsics, **asked)
 
     def view(self, photo: np.ndarray) -> View:
         """A photo as ``predict`` takes it: uint8 RGB (H, W, 3) -> a small view."""
@@ -221,183 +275,95 @@ class ScenePredictor:
 
     def artifact_for(self, count: int) -> Artifact:
         """Which of the artifacts a scene of this many photos goes through."""
-        return self._engines[pick_views(count, sorted(self._engines))].artifact
+        return self._engine_for(count).artifact
 
     def predict(
-        self,
-        views: Sequence[View],
-        extrinsics: Optional[np.ndarray] = None,
-        intrinsics: Optional[np.ndarray] = None,
-        align_to_input_ext_scale: bool = True,
-        use_ray_pose: bool = False,
-        ref_view_strategy: str = DEFAULT_STRATEGY,
+        self, views: Sequence[View], query: Optional[SceneQuery] = None, **asked: Any
     ) -> ScenePrediction:
-        """The same from views, for callers that do not keep the photos in memory."""
+        """The same from views, for callers that do not keep the photos in memory.
+
+        Args:
+            query: what is asked; or fields of it by name, which come before it.
+        """
         if not len(views):
             raise InputError("no photo given")
-        if (extrinsics is None) != (intrinsics is None):
-            raise InputError("cameras: give extrinsics and intrinsics together, or neither")
-        check_camera_counts(len(views), extrinsics, intrinsics)
-        known = view_intrinsics(views, intrinsics)
-        where = None if extrinsics is None else homogeneous(extrinsics)
-        engine = self._engines[pick_views(len(views), sorted(self._engines))]
+        query = replace(query or SceneQuery(), **asked).in_pixels_of(views)
+        engine = self._engine_for(len(views))
         groups = group_views(len(views), engine.views)
-        parts = []
-        for group in groups:
-            some = list(group) + [group[-1]] * (engine.views - len(group))
-            one_where = None if where is None else where[some]
-            one_known = None if known is None else known[some]
-            output = engine(
-                stack_views([views[index] for index in some]),
-                None if one_where is None else normalise_extrinsics(one_where),
-                one_known,
-                use_ray_pose,
-                ref_view_strategy,
-            )
-            part = _prediction(output, [views[index] for index in group])
-            if one_where is not None and one_known is not None:
-                count = len(group)
-                align_to_given(part, one_where[:count], one_known[:count], align_to_input_ext_scale)
-            parts.append(part)
-        linked = where is None or not align_to_input_ext_scale
-        scene = parts[0] if len(parts) == 1 else join_groups(parts, groups, linked)
-        scene.provenance, scene.input = provenance_of(engine.artifact), engine.manifest.input
-        return scene
-
-
-def pick_views(photos: int, compiled: Sequence[int]) -> int:
-    """Which of the compiled numbers of views to use for some photos.
-
-    The number itself; else the largest below it, whose groups then overlap; else the smallest,
-    which the last photo fills up.
-    """
-    fitting = [views for views in compiled if views <= photos]
-    return max(fitting) if fitting else min(compiled)
-
-
-def group_views(photos: int, views: int) -> list[tuple[int, ...]]:
-    """Split photos, in their order, into groups of ``views`` that overlap by a quarter.
-
-    The last group ends with the last photo, so its overlap may be larger. Single views overlap by
-    nothing.
-    """
-    if photos <= views:
-        return [tuple(range(photos))]
-    if views == 1:
-        return [(index,) for index in range(photos)]
-    step = views - max(1, views // 4)
-    starts = [*range(0, photos - views, step), photos - views]
-    return [tuple(range(start, start + views)) for start in starts]
-
-
-def join_groups(
-    parts: Sequence[ScenePrediction], groups: Sequence[tuple[int, ...]], linked: bool
-) -> ScenePrediction:
-    """Bring groups of views into the scale and axes of the first, by the views they share.
-
-    Args:
-        parts: a prediction a group.
-        groups: the views of each, ascending.
-        linked: whether groups must be aligned; with known cameras they share axes already.
-    """
-    count = 1 + max(max(group) for group in groups)
-    names = ("depth", "conf", "extrinsics", "intrinsics", "processed_images")
-    placed: dict[int, dict[str, np.ndarray]] = {}
-    for part, group in zip(parts, groups):
-        rows = [{name: getattr(part, name)[place] for name in names} for place in range(len(group))]
-        shared = [place for place, index in enumerate(group) if index in placed]
-        if linked and shared:
-            fit = link([placed[group[place]] for place in shared], [rows[p] for p in shared])
-            for row in rows:
-                row["extrinsics"] = fit.move_cameras(row["extrinsics"][None])[0, :3]
-                row["depth"] = (row["depth"] * fit.scale).astype(np.float32)
-        for index, row in zip(group, rows):
-            placed.setdefault(index, row)
-    stacked = {name: np.stack([placed[index][name] for index in range(count)]) for name in names}
-    return ScenePrediction(kind=parts[0].kind, groups=tuple(groups), **stacked)
-
-
-def link(
-    known: Sequence[dict[str, np.ndarray]], new: Sequence[dict[str, np.ndarray]]
-) -> Similarity:
-    """The similarity that brings a group onto views that are placed already.
-
-    The same photo's depth in both, where both are surer than their median, gives the scale; its
-    two cameras give rotation and translation.
-    """
-    ratios, turns = [], np.zeros((3, 3))
-    for old, one in zip(known, new):
-        sure = old["conf"] >= np.median(old["conf"])
-        sure &= one["conf"] >= np.median(one["conf"])
-        sure = sure if sure.any() else np.ones_like(sure)
-        ratios.append(np.median(old["depth"][sure] / one["depth"][sure]))
-    scale = float(np.exp(np.mean(np.log(ratios))))
-    pairs = [
-        (inverse(old["extrinsics"]), inverse(one["extrinsics"])) for old, one in zip(known, new)
-    ]
-    for old_camera, new_camera in pairs:
-        turns += old_camera[:3, :3] @ new_camera[:3, :3].T
-    u, _, v = np.linalg.svd(turns)
-    rotation = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ v))]) @ v
-    moved = [old[:3, 3] - scale * rotation @ new[:3, 3] for old, new in pairs]
-    return Similarity(rotation, np.mean(moved, axis=0), scale)
-
-
-def align_to_given(
-    prediction: ScenePrediction,
-    extrinsics: np.ndarray,
-    intrinsics: np.ndarray,
-    to_input_scale: bool,
-) -> None:
-    """Bring a prediction and the cameras that were given into one unit, in place.
-
-    One view, or cameras that all stand in one place, tell no scale: depth then keeps the network's
-    unit, and a warning says so.
-
-    Args:
-        extrinsics: (N, 4, 4), as given; intrinsics: (N, 3, 3), pixels of the views.
-        to_input_scale: give depth in the unit of the given cameras; otherwise those are moved into
-            the network's.
-    """
-    assert prediction.extrinsics is not None
-    prediction.intrinsics = intrinsics
-    try:
-        fit = align_cameras(
-            prediction.extrinsics, extrinsics, robust=len(extrinsics) >= RANSAC_FROM_VIEWS
+        parts = [self._pass(engine, views, query, group) for group in groups]
+        if len(parts) == 1:
+            return parts[0]
+        linked = not query.has_cameras or not query.align_to_input_ext_scale
+        names = ("depth", "conf", "extrinsics", "intrinsics", "processed_images")
+        maps = [{name: getattr(part, name) for name in names} for part in parts]
+        joined: Any = join_groups(maps, groups, linked)
+        kinds = {part.kind for part in parts}
+        return replace(
+            parts[0],
+            kind=kinds.pop() if len(kinds) == 1 else RELATIVE,
+            groups=tuple(groups),
+            **joined,
         )
+
+    def _engine_for(self, count: int) -> SceneEngine:
+        return self._engines[pick_views(count, list(self._engines))]
+
+    def _pass(
+        self,
+        engine: SceneEngine,
+        views: Sequence[View],
+        query: SceneQuery,
+        group: tuple[int, ...],
+    ) -> ScenePrediction:
+        """One group of views; if they are fewer than compiled, the last one fills them up."""
+        count = len(group)
+        filled = [*group, *[group[-1]] * (engine.views - count)]
+        images = stack_views([views[index] for index in filled])
+        output = engine(images, query.of_views(filled).normalised())
+        found = ScenePrediction(
+            depth=output.depth[:count],
+            kind=self.manifest.output.kind,
+            conf=output.depth_conf[:count],
+            extrinsics=output.extrinsics[:count],
+            intrinsics=output.intrinsics[:count],
+            processed_images=np.stack([views[index].rgb for index in group]),
+            provenance=provenance_of(engine.artifact),
+            input=engine.artifact.manifest.input,
+        )
+        return align_to_given(found, query.of_views(group))
+
+
+def align_to_given(prediction: ScenePrediction, query: SceneQuery) -> ScenePrediction:
+    """Bring what was found and the cameras that were given into one unit.
+
+    With ``align_to_input_ext_scale`` depth is divided into the unit of the given cameras, and they
+    come back as they were given. That unit is the giver's: nobody says that it is the metre, so
+    depth is of kind ``depth`` then, even if the network found metres. Otherwise the given cameras
+    are moved into the network's unit, and depth stays what it was.
+
+    One view, or cameras that all stand in one place, tell no scale: depth then stays what it was,
+    and a warning says so.
+
+    Args:
+        query: its cameras in pixels of the views; without any, nothing changes.
+    """
+    given, intrinsics = query.extrinsics, query.intrinsics
+    if given is None or intrinsics is None:
+        return prediction
+    assert prediction.extrinsics is not None
+    try:
+        fit = align_cameras(prediction.extrinsics, given, robust=len(given) >= RANSAC_FROM_VIEWS)
     except InputError:
         log.warning("the given cameras tell no scale: depth is in the network's own unit")
-        if to_input_scale:
-            prediction.extrinsics = extrinsics[:, :3]
-        return
-    if to_input_scale:
-        prediction.extrinsics = extrinsics[:, :3]
-        prediction.depth = (prediction.depth / fit.scale).astype(np.float32)
-    else:
-        prediction.extrinsics = fit.move_cameras(extrinsics)[:, :3]
-
-
-def _prediction(output: SceneOutput, views: Sequence[View]) -> ScenePrediction:
-    """Of the first views of a pass; the rest only filled it up."""
-    count = len(views)
-    return ScenePrediction(
-        depth=output.depth[:count],
-        conf=output.depth_conf[:count],
-        extrinsics=output.extrinsics[:count],
-        intrinsics=output.intrinsics[:count],
-        processed_images=np.stack([view.rgb for view in views]),
+        kept = given[:, :3] if query.align_to_input_ext_scale else prediction.extrinsics
+        return replace(prediction, intrinsics=intrinsics, extrinsics=kept)
+    if not query.align_to_input_ext_scale:
+        moved = fit.move_cameras(given)[:, :3]
+        return replace(prediction, intrinsics=intrinsics, extrinsics=moved)
+    return replace(
+        prediction,
+        depth=(prediction.depth / fit.scale).astype(np.float32),
+        kind=RELATIVE,
+        extrinsics=given[:, :3],
+        intrinsics=intrinsics,
     )
-
-
-def _camera_tokens(artifact: Artifact) -> np.ndarray:
-    file = artifact.path / CAMERA_TOKENS
-    try:
-        tokens = np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{file}: cannot be read ({error}); rebuild the artifact") from error
-    expected = artifact.manifest.stage(ENCODER_GLOBAL).inputs[1].shape
-    if tokens.dtype != np.float32 or tokens.shape != expected:
-        raise ArtifactError(
-            f"{file}: {tokens.dtype} {tokens.shape}, expected float32 {expected}; rebuild it"
-        )
-    return tokens

@@ -9,8 +9,8 @@ import numpy as np
 
 from runtime.errors import InputError
 
-NEAREST_CAMERA = 0.1  # least median distance that poses are divided by
-FLATTEST = 1e-6  # least tangent of half a field of view
+MIN_CAMERA_DISTANCE = 0.1  # least median distance that poses are divided by
+MIN_TANGENT = 1e-6  # least tangent of half a field of view
 
 
 def homogeneous(pose: np.ndarray) -> np.ndarray:
@@ -108,7 +108,7 @@ def decode_pose(encoding: np.ndarray, size_hw: tuple[int, int]) -> tuple[np.ndar
     camera = np.concatenate((rotation, encoding[..., :3, None]), axis=-1)
     intrinsics = np.zeros((*encoding.shape[:-1], 3, 3))
     for axis, side, field in ((0, size_hw[1], 8), (1, size_hw[0], 7)):
-        tangent = np.maximum(np.tan(encoding[..., field] / 2), FLATTEST)
+        tangent = np.maximum(np.tan(encoding[..., field] / 2), MIN_TANGENT)
         intrinsics[..., axis, axis] = side / 2 / tangent
         intrinsics[..., axis, 2] = side / 2
     intrinsics[..., 2, 2] = 1
@@ -121,11 +121,11 @@ def normalise_extrinsics(extrinsics: np.ndarray) -> np.ndarray:
     Args:
         extrinsics: (N, 3 or 4, 4), world-to-camera.
     Returns:
-        (N, 4, 4). The lower of two medians counts, and no distance below ``NEAREST_CAMERA``.
+        (N, 4, 4). The lower of two medians counts, and no distance below ``MIN_CAMERA_DISTANCE``.
     """
     poses = homogeneous(extrinsics)
     poses = poses @ inverse(poses[:1])
     distances = np.sort(np.linalg.norm(inverse(poses)[:, :3, 3], axis=-1))
-    median = max(distances[(len(distances) - 1) // 2], NEAREST_CAMERA)
+    median = max(distances[(len(distances) - 1) // 2], MIN_CAMERA_DISTANCE)
     poses[:, :3, 3] /= median
     return poses

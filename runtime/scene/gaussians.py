@@ -23,9 +23,9 @@ DEGREE = 2
 COEFFICIENTS = (DEGREE + 1) ** 2
 # Degrees above 0 are damped, so that colour depends little on the direction one looks from.
 DAMPING = np.array([1.0] + [0.1 * 0.25**1] * 3 + [0.1 * 0.25**2] * 5)
-SMALLEST, LARGEST = 1e-5, 30.0
+MIN_SPREAD, MAX_SPREAD = 1e-5, 30.0
 PIXEL_SHARE = 0.1
-MOST_SCALED = 3.0
+MAX_POSE_SCALE = 3.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,37 @@ class Gaussians:
     rotations: np.ndarray  # (B, G, 4)
     harmonics: np.ndarray  # (B, G, 3, 9)
     opacities: np.ndarray  # (B, G)
+
+
+def gaussians_of_scenes(
+    scenes: int,
+    raw: np.ndarray,
+    opacity: np.ndarray,
+    depth: np.ndarray,
+    extrinsics: np.ndarray,
+    intrinsics: np.ndarray,
+    given: Optional[np.ndarray] = None,
+) -> Gaussians:
+    """Place the splats of several scenes, whose views come one after the other.
+
+    Args:
+        scenes: how many they are; all have the same number of views.
+        raw, opacity, depth, extrinsics, intrinsics: as for ``gaussians_of_scene``, of all views.
+        given: (..., 3 or 4, 4), the known cameras of all views, which set the scale.
+    """
+    views = len(raw) // scenes
+    given = None if given is None else given.reshape(-1, *given.shape[-2:])
+    placed = []
+    for start in range(0, len(raw), views):
+        own = slice(start, start + views)
+        scale = pose_scale(None if given is None else given[own], extrinsics[own])
+        placed.append(
+            gaussians_of_scene(
+                raw[own], opacity[own], depth[own], extrinsics[own], intrinsics[own], scale
+            )
+        )
+    parts = ("means", "scales", "rotations", "harmonics", "opacities")
+    return Gaussians(*(np.concatenate([getattr(one, part) for one in placed]) for part in parts))
 
 
 def gaussians_of_scene(
@@ -80,7 +111,7 @@ def gaussians_of_scene(
     means = centres[:, None, None] + turned * distance[..., None]
 
     per_pixel = PIXEL_SHARE * unproject[:, :2, :2].sum((1, 2))  # widths at distance 1, x plus y
-    spread = SMALLEST + (LARGEST - SMALLEST) / (1 + np.exp(-size))
+    spread = MIN_SPREAD + (MAX_SPREAD - MIN_SPREAD) / (1 + np.exp(-size))
     scales = spread * distance[..., None] * per_pixel[:, None, None, None]
 
     local = rotation_from_quaternion(quaternion[..., [3, 0, 1, 2]])
@@ -108,7 +139,7 @@ def pose_scale(given: Optional[np.ndarray], found: np.ndarray) -> float:
         scale = align_cameras(given, found).scale
     except InputError:
         return 1.0
-    return float(np.clip(scale, 1 / MOST_SCALED, MOST_SCALED))
+    return float(np.clip(scale, 1 / MAX_POSE_SCALE, MAX_POSE_SCALE))
 
 
 def harmonic_basis(direction: np.ndarray) -> np.ndarray:

@@ -4,13 +4,15 @@ Class tokens of the views in; an index, and the order of the views that puts it 
 Source: Depth Anything 3 (Lin et al., 2025), its reference view selection.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from runtime.errors import InputError
 
 STRATEGIES = ("saddle_balanced", "saddle_sim_range", "first", "middle")
 DEFAULT_STRATEGY = STRATEGIES[0]
-FEWEST_VIEWS = 3  # below that the first view is the reference, whatever the strategy
+MIN_VIEWS = 3  # with fewer, the first view is the reference, whatever the strategy
 SAME = 6  # decimals to which scores count as equal: of equals, the first view is taken
 
 
@@ -60,6 +62,10 @@ def reference_first(views: int, reference: int) -> list[int]:
     return [reference, *(view for view in range(views) if view != reference)]
 
 
-def original_order(views: int, reference: int) -> list[int]:
-    """The order that undoes ``reference_first``."""
-    return [int(place) for place in np.argsort(reference_first(views, reference))]
+def references_first(views: int, references: Sequence[int]) -> list[int]:
+    """``reference_first`` for scenes that follow each other, each of ``views`` views."""
+    return [
+        scene * views + view
+        for scene, reference in enumerate(references)
+        for view in reference_first(views, reference)
+    ]

@@ -14,22 +14,22 @@ from runtime.scene.focal import metres
 
 SKY = 0.3  # from here on a pixel is sky to the network's own steps
 SKY_MASK = 0.5  # and from here on in the mask that a prediction reports
-FEWEST = 10  # pixels of sky, and of the rest, below which nothing is done
+MIN_PIXELS = 10  # pixels of sky, and of the rest, below which nothing is done
 FAR = 0.99  # quantile of the rest that sky is put at
-FURTHEST_M = 200.0
-NEAREST_M, NEAREST = 1e-2, 1e-3  # depths below take no part in the fit
+MAX_SKY_M = 200.0
+MIN_METRIC_M, MIN_DEPTH = 1e-2, 1e-3  # depths below take no part in the fit
 
 
 def fill_sky(depth: np.ndarray, sky: np.ndarray) -> np.ndarray:
     """Put sky at the 0.99 quantile of everything else.
 
     Args:
-        depth, sky: float (...), of all views of one call together.
+        depth, sky: float (...), of all views of one scene together.
     Returns:
         float32 of the same shape; unchanged where either side has 10 pixels or fewer.
     """
     depth, ground = np.asarray(depth, np.float32), np.asarray(sky) < SKY
-    if ground.sum() <= FEWEST or (~ground).sum() <= FEWEST:
+    if ground.sum() <= MIN_PIXELS or (~ground).sum() <= MIN_PIXELS:
         return depth
     return np.where(ground, depth, np.float32(np.quantile(depth[ground], FAR)))
 
@@ -71,19 +71,19 @@ def to_metres(
         InputError: all but 10 pixels are sky, or no pixel takes part in the fit.
     """
     ground = np.asarray(sky) < SKY
-    if ground.sum() <= FEWEST:
+    if ground.sum() <= MIN_PIXELS:
         raise InputError(
             f"{int(ground.sum())} of {ground.size} pixels are not sky: too few to find metres by; "
             "give photos that show more than sky"
         )
     sure = confidence >= np.quantile(confidence[ground], 0.5)
-    used = sure & ground & (metric > NEAREST_M) & (depth > NEAREST)
+    used = sure & ground & (metric > MIN_METRIC_M) & (depth > MIN_DEPTH)
     if not used.any():
         raise InputError("no pixel is deeper than nothing: metres cannot be found")
     ours, theirs = depth[used].astype(np.float64), metric[used].astype(np.float64)
     scale = float((theirs @ ours) / max(ours @ ours, 1e-12))
     scaled = (depth * np.float32(scale)).astype(np.float32)
-    far = min(float(np.quantile(scaled[ground], FAR)), FURTHEST_M)
+    far = min(float(np.quantile(scaled[ground], FAR)), MAX_SKY_M)
     extrinsics = np.array(extrinsics, np.float64)
     extrinsics[..., :3, 3] *= scale
     return MetricScene(

@@ -1,31 +1,37 @@
 """python -m serve.batch: depth for many photos, restartable."""
 
 import argparse
+import contextlib
 import json
 import logging
+import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from exports.colour import COLORMAPS
+from exports.files import FORMATS
+from runtime.artifact.folder import Artifact
+from runtime.command_line import UsageError, above_zero, positive, run_command, some_of
 from runtime.engines import DEVICES, available
-from runtime.errors import DepthError, InputError
+from runtime.errors import InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
 from runtime.predict.choose import PHOTOS, choose
 from runtime.storage import S3Options
-from serve.batch.job import ENGINES, OVERWRITES, BatchJob
+from serve.batch.job import OVERWRITES, RUNNERS, BatchJob
+from serve.batch.job_folder import JobFolder, open_job
 from serve.batch.listing import list_inputs
-from serve.batch.plan import read_plan
-from serve.batch.records import DONE, Record
-from serve.batch.run import SUCCESS, Summary, as_json, run_job
-from serve.batch.totals import Totals
+from serve.batch.neuron_cores import check_cores
+from serve.batch.plan import provenance_facts, the_plan
+from serve.batch.records import DONE, ERROR, Record
+from serve.batch.run import Summary, as_json, exit_status, focal_rule, run_job
+from serve.batch.totals import MISSING, Totals
 from serve.batch.verify import verify_job
 
-ALL_DONE, STOPPED, SOME_FAILED = 0, 1, 3
 LINE_EVERY_S = 10.0
 
 EXAMPLES = """examples:
@@ -38,22 +44,18 @@ EXAMPLES = """examples:
   python -m serve.batch run --input photos/ --output trial/ --engine simulated --service-ms 27 \\
       --workers 4
 
-exit status: 0 all done; 3 done, with errors under the rate; 1 stopped or given up; 2 usage
+exit status, of the job as it stands: 0 every input has a result; 3 every input has a result or an
+error record; 1 inputs are left: stopped, given up, or an error; 2 usage
 """
 
 log = logging.getLogger("batch")
 
 
-def formats(text: str) -> tuple[str, ...]:
-    """Comma-separated output formats."""
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
 def shard(text: str) -> tuple[int, int]:
     """``i/n``."""
     index, slash, count = text.partition("/")
-    if not (slash and index.isdecimal() and count.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r}: give i/n, as 0/4")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r}: give i/n with i from 0 to n - 1, as 0/4")
     return int(index), int(count)
 
 
@@ -82,31 +84,63 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder, file, pattern, list (.txt, .jsonl, .csv, .parquet) or s3://bucket/prefix",
     )
     what.add_argument("--artifact", type=Path, default=Path("artifacts"), metavar="FOLDER")
-    what.add_argument("--model", default="", help="which, where the folder holds several")
-    what.add_argument("--formats", type=formats, default=("npz", "png16"), metavar="LIST")
+    what.add_argument("--model", default="", help="which model, if the folder holds several")
+    what.add_argument(
+        "--formats",
+        type=some_of(FORMATS),
+        default=("npz", "png16"),
+        metavar="LIST",
+        help=f"of {','.join(FORMATS)}; default: npz,png16",
+    )
     what.add_argument("--colormap", choices=COLORMAPS, default="Spectral_r")
-    what.add_argument("--engine", choices=ENGINES, default="local")
+    what.add_argument("--engine", choices=RUNNERS, default="local")
     what.add_argument(
         "--service-ms",
         type=float,
         metavar="MS",
         help="of a call, with --engine simulated: all but the graph is real, and no map is depth",
     )
-    what.add_argument("--workers", type=int, default=1, metavar="N", help="engines side by side")
+    what.add_argument(
+        "--workers",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="engines side by side; on Inf1 start a process a core instead, with --shard",
+    )
     what.add_argument("--threads", type=int, default=0, metavar="N", help="to read, and to write")
     what.add_argument("--device", choices=DEVICES, default="auto")
-    what.add_argument("--limit", type=int, metavar="N", help="of inputs, for a trial")
-    what.add_argument("--max-error-rate", type=float, default=0.05, metavar="SHARE")
-    what.add_argument("--overwrite", choices=OVERWRITES, default="changed")
-    what.add_argument("--max-pixels", type=int, default=MAX_PIXELS, metavar="N")
+    what.add_argument("--limit", type=positive, metavar="N", help="of inputs, for a trial")
+    what.add_argument(
+        "--max-error-rate",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="of the inputs that may fail, in this run and before, until the job gives up",
+    )
+    what.add_argument(
+        "--overwrite",
+        choices=OVERWRITES,
+        default="changed",
+        help="results that are there: default changed, those of another photo, focal length, "
+        "artifact or option",
+    )
+    what.add_argument("--max-pixels", type=positive, default=MAX_PIXELS, metavar="N")
     what.add_argument(
         "--decode", choices=DECODES, default=FULL, help="reduced: large JPEGs only as far as needed"
     )
-    what.add_argument("--focal-px", type=float, metavar="F", help="for da3metric-large")
+    what.add_argument(
+        "--focal-px",
+        type=above_zero,
+        metavar="F",
+        help="focal length of the camera in pixels of the photos, for da3metric-large; a row's own "
+        "focal_px in a manifest comes first; default: as EXIF says",
+    )
 
     run = commands.add_parser("run", parents=[where, what], help="begin a job, or go on with it")
     run.add_argument("--dry-run", action="store_true", help="count inputs, and write nothing")
-    commands.add_parser("retry-failed", parents=[where, what], help="those that failed, again")
+    commands.add_parser(
+        "retry-failed", parents=[where, what], help="work on the failed inputs again"
+    )
     commands.add_parser("status", parents=[where], help="counts, as JSON")
     commands.add_parser("verify", parents=[where], help="read every result; 1 if one is wrong")
     report = commands.add_parser("report", parents=[where], help="write _job/report.html")
@@ -116,71 +150,113 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; returns the exit status."""
-    args = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        return COMMANDS[args.command](args)
-    except DepthError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return STOPPED
+    return run_command(build_parser(), lambda args: COMMANDS[args.command](args), argv)
 
 
 def _job(args: argparse.Namespace) -> BatchJob:
-    s3 = S3Options(args.endpoint_url, args.path_style, args.requester_pays, args.kms_key)
-    if not hasattr(args, "input"):
-        return BatchJob("", args.output, shard=args.shard, s3=s3)
-    return BatchJob(
-        args.input,
-        args.output,
-        (args.artifact,),
-        args.formats,
-        args.colormap,
-        args.engine,
-        args.workers,
-        args.threads,
-        args.device,
-        args.shard,
-        args.limit,
-        args.max_error_rate,
-        args.overwrite,
-        args.max_pixels,
-        args.focal_px,
-        s3,
-        args.service_ms,
-        args.decode,
-    )
+    try:
+        return BatchJob(
+            input=args.input,
+            output=args.output,
+            artifacts=(args.artifact,),
+            formats=args.formats,
+            colormap=args.colormap,
+            engine=args.engine,
+            workers=args.workers,
+            threads=args.threads,
+            device=args.device,
+            shard=args.shard,
+            limit=args.limit,
+            max_error_rate=args.max_error_rate,
+            overwrite=args.overwrite,
+            max_pixels=args.max_pixels,
+            focal_px=args.focal_px,
+            s3=_s3(args),
+            service_ms=args.service_ms,
+            decode=args.decode,
+        )
+    except InputError as error:
+        raise UsageError(str(error)) from None
+
+
+def _s3(args: argparse.Namespace) -> S3Options:
+    return S3Options(args.endpoint_url, args.path_style, args.requester_pays, args.kms_key)
+
+
+def _folder(args: argparse.Namespace) -> JobFolder:
+    try:
+        return open_job(args.output, args.shard, _s3(args))
+    except InputError as error:
+        raise UsageError(str(error)) from None
 
 
 def _run(args: argparse.Namespace) -> int:
     job = _job(args)
-    simulated = job.service_ms is not None
-    runs = (lambda target: True) if simulated else available
-    artifacts = choose([args.artifact], args.model, PHOTOS, runs).artifacts
+    artifacts = _artifacts(job, args.model)
     if getattr(args, "dry_run", False):
-        count = sum(1 for _ in list_inputs(job))
+        count = sum(1 for _ in list_inputs(job, focal_rule(job, artifacts)))
         print(json.dumps({"inputs": count, "artifacts": [a.manifest.name for a in artifacts]}))
-        return ALL_DONE
-    if simulated:
+        return 0
+    provenance = provenance_facts(artifacts, job.simulated)
+    if job.simulated:
         log.warning("SIMULATED: no graph runs, each call waits %g ms", job.service_ms)
-    elif any(artifact.manifest.weights.seeded for artifact in artifacts):
+    elif "warning" in provenance:
         log.warning("RANDOM WEIGHTS: the pipeline is real, the depth means nothing")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    with Progress() as progress:
+    with _until_signalled() as stop, Progress() as progress:
         summary = run_job(job, artifacts, stop, progress, args.command == "retry-failed")
-    print(as_json(summary))
+    print(as_json(summary, provenance))
+    _tell(summary, job)
+    return exit_status(summary.finished, summary.failed)
+
+
+def _artifacts(job: BatchJob, model: str) -> Sequence[Artifact]:
+    """Those that are used; what was left out is said."""
+    choice = choose(job.artifacts, model, PHOTOS, _any if job.simulated else available)
+    left_out = [str(one) for one in choice.left_out if one.model == choice.model]
+    if left_out:
+        log.info("artifacts left out: %s", "; ".join(left_out))
+    check_cores(job, choice.artifacts, os.environ)
+    return choice.artifacts
+
+
+def _any(target: str) -> bool:
+    """A graph that is not loaded runs anywhere."""
+    return True
+
+
+@contextlib.contextmanager
+def _until_signalled() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set; afterwards they do what they did before."""
+    stop = threading.Event()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, before):
+            signal.signal(number, handler)
+
+
+def _tell(summary: Summary, job: BatchJob) -> None:
+    """What the counts mean, if anything is wrong."""
     if summary.given_up:
         log.error(
-            "given up: %d of %d failed, over --max-error-rate %g (%s)",
+            "given up: %d of %d failed, over --max-error-rate %g (%s); `retry-failed` tries these "
+            "again, a higher rate goes on",
             summary.failed,
             summary.planned,
             job.max_error_rate,
             summary.codes,
         )
-    if not summary.finished:
-        return STOPPED
-    return SOME_FAILED if summary.failed else ALL_DONE
+    elif not summary.finished:
+        log.error("%d of %d inputs are left; `run` goes on", summary.left, summary.planned)
+    elif summary.failed:
+        log.warning(
+            "%d of %d inputs have an error record (%s); `retry-failed` tries these again",
+            summary.failed,
+            summary.planned,
+            summary.codes,
+        )
 
 
 class Progress:
@@ -189,6 +265,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         self._bar: Any = None
         self._since = self._began = time.monotonic()
+        self._worked = 0
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -201,15 +278,14 @@ class Progress:
             from tqdm import tqdm
 
             self._bar = tqdm(total=summary.planned, unit="photo", disable=not sys.stderr.isatty())
-        done = summary.done + summary.failed
-        self._bar.update(done + summary.kept - self._bar.n)
+        self._worked += 1
+        self._bar.update(summary.planned - summary.left - self._bar.n)
         if record.status != DONE:
             self._bar.write(f"failed: {record.error}", file=sys.stderr)
         now = time.monotonic()
         if self._bar.disable and now - self._since > LINE_EVERY_S:
             self._since = now
-            rate = done / (now - self._began)
-            left = summary.planned - done - summary.kept
+            rate = self._worked / (now - self._began)
             event = {
                 "event": "progress",
                 "done": summary.done,
@@ -217,46 +293,53 @@ class Progress:
                 "kept": summary.kept,
                 "planned": summary.planned,
                 "images_s": round(rate, 2),
-                "left_s": round(left / rate) if rate else None,
+                "left_s": round(summary.left / rate) if rate else None,
             }
             log.info("%s", json.dumps(event))
 
 
 def _status(args: argparse.Namespace) -> int:
-    job = _job(args)
-    output = job.open_output()
-    plan = read_plan(output, job.folder)
-    if plan is None:
-        raise InputError(f"{output.address}: no job there; begin it with `run`")
-    totals = Totals(output, job.folder, plan)
+    folder = _folder(args)
+    plan = the_plan(folder)
+    totals = Totals(folder, plan)
+    counts, errors = totals.counts(), dict(totals.errors())
+    totals.close()
     facts = {
         "input": plan.input,
         "planned": plan.count,
-        **totals.counts(),
-        "errors": dict(totals.errors()),
-        "finished": output.stat(f"{job.folder}/{SUCCESS}") is not None,
-        **plan.label(),
+        **counts,
+        "errors": errors,
+        "finished": folder.finished,
+        "exit_status": exit_status(folder.finished, counts[ERROR]),
+        **plan.facts(),
     }
-    totals.close()
     print(json.dumps(facts, indent=2))
-    return ALL_DONE
+    return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
-    job, faults = _job(args), 0
-    for fault in verify_job(job.open_output(), job.folder):
+    folder, faults = _folder(args), 0
+    for fault in verify_job(folder):
         faults += 1
         print(f"{fault.name}: {fault.problem}")
-    log.info("%s", "every input has one result or a reason" if not faults else f"{faults} faults")
-    return STOPPED if faults else ALL_DONE
+    totals = Totals(folder, the_plan(folder))
+    counts = totals.counts()
+    totals.close()
+    log.info(
+        "%d results, %d error records, %d inputs without either; faults found: %d",
+        counts[DONE],
+        counts[ERROR],
+        counts[MISSING],
+        faults,
+    )
+    return 1 if faults else 0
 
 
 def _report(args: argparse.Namespace) -> int:
     from serve.batch.report import write_report
 
-    job = _job(args)
-    print(write_report(job.open_output(), job.folder, args.sample, job.s3))
-    return ALL_DONE
+    print(write_report(_folder(args), args.sample, _s3(args)))
+    return 0
 
 
 COMMANDS = {

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from exports.colour import COLORMAPS
-from exports.files import FORMATS
+from exports.files import FileOptions
 from runtime.artifact.folder import Artifact
 from runtime.errors import InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
-from runtime.storage import S3Options, Storage, open_storage
+from runtime.scene.focal import check_focal_px
+from runtime.storage import S3Options
+from serve.batch.job_folder import JobFolder, open_job
 
-JOB = "_job"
-LOCAL, RAY, SIMULATED = ENGINES = ("local", "ray", "simulated")
-OVERWRITES = ("never", "changed", "always")
+LOCAL, RAY, SIMULATED = RUNNERS = ("local", "ray", "simulated")
+NEVER, CHANGED, ALWAYS = OVERWRITES = ("never", "changed", "always")
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,22 @@ class BatchJob:
             s3://bucket/prefix.
         output: folder or s3://bucket/prefix.
         artifacts: compiled artifacts, or folders of them.
+        formats, colormap: as for ``FileOptions``.
+        engine: of ``RUNNERS``.
         workers: engines side by side, each with its share of the processor.
-        threads: for reading, and as many for writing; 0: two a worker or, where there are
-            fewer, two a processor.
+        threads: for reading, and as many for writing; 0: two a worker or, if there are fewer, two
+            a processor.
         shard: (i, n): only the i-th of n parts, 0 first; parts have jobs of their own.
         limit: of inputs, for a trial.
         max_error_rate: share of inputs that may fail before the job gives up.
         overwrite: what is done with results that are there: ``changed`` makes those anew whose
-            photo, artifact or options changed.
-        focal_px: as for ``Predictor``.
+            photo, focal length, artifact or options changed.
+        focal_px: of the camera, in pixels of the photo, for photos whose row in a manifest says
+            none; None: as EXIF says.
         decode: of ``DECODES``, what JPEGs are decoded at.
         service_ms: of each call of the device that the engine ``simulated`` stands in for.
+    Raises:
+        InputError: a value that cannot be, or values that do not go together.
     """
 
     input: str
@@ -47,14 +52,14 @@ class BatchJob:
     artifacts: tuple[Path, ...] = (Path("artifacts"),)
     formats: tuple[str, ...] = ("npz", "png16")
     colormap: str = "Spectral_r"
-    engine: str = "local"
+    engine: str = LOCAL
     workers: int = 1
     threads: int = 0
     device: str = "auto"
     shard: tuple[int, int] = (0, 1)
     limit: Optional[int] = None
     max_error_rate: float = 0.05
-    overwrite: str = "changed"
+    overwrite: str = CHANGED
     max_pixels: int = MAX_PIXELS
     focal_px: Optional[float] = None
     s3: S3Options = field(default_factory=S3Options)
@@ -62,21 +67,20 @@ class BatchJob:
     decode: str = FULL
 
     def __post_init__(self) -> None:
-        if not self.formats or any(name not in FORMATS for name in self.formats):
-            raise InputError(f"formats {self.formats}: give some of {', '.join(FORMATS)}")
+        FileOptions(self.formats, self.colormap)  # checks them
+        self.open()  # checks output and shard
+        check_focal_px(self.focal_px)
         for name, value, allowed in (
-            ("colormap", self.colormap, COLORMAPS),
-            ("engine", self.engine, ENGINES),
+            ("engine", self.engine, RUNNERS),
             ("overwrite", self.overwrite, OVERWRITES),
             ("decode", self.decode, DECODES),
         ):
             if value not in allowed:
                 raise InputError(f"{name}={value!r}: use one of {', '.join(allowed)}")
-        index, count = self.shard
-        if not 0 <= index < count:
-            raise InputError(f"shard {index}/{count}: give i/n with i from 0 to n - 1")
         if self.workers < 1 or self.threads < 0:
             raise InputError(f"workers={self.workers}, threads={self.threads}: give 1 or more")
+        if self.max_pixels < 1:
+            raise InputError(f"max_pixels={self.max_pixels}: give 1 or more")
         if not 0 <= self.max_error_rate <= 1:
             raise InputError(f"max_error_rate={self.max_error_rate}: give a share, 0 to 1")
         if self.limit is not None and self.limit < 1:
@@ -90,23 +94,29 @@ class BatchJob:
             raise InputError(f"service_ms={self.service_ms}: give milliseconds, 0 or more")
 
     @property
-    def folder(self) -> str:
-        """Where the job writes down what it knows of itself, below the output."""
-        index, count = self.shard
-        return JOB if count == 1 else f"{JOB}/shard-{index}-of-{count}"
+    def files(self) -> FileOptions:
+        """The files that each photo gets."""
+        return FileOptions(self.formats, self.colormap)
 
-    def open_output(self) -> Storage:
-        """Where results go."""
-        return open_storage(self.output, self.s3)
+    @property
+    def simulated(self) -> bool:
+        """True if no graph runs."""
+        return self.service_ms is not None
+
+    def open(self) -> JobFolder:
+        """Where results go, and what the job knows of itself."""
+        return open_job(self.output, self.shard, self.s3)
 
     def options(self, artifacts: Sequence[Artifact]) -> str:
-        """A digest of all that decides what a result holds, beside the photo."""
+        """A digest of all that decides what a result holds, beside the photo and its focal length.
+
+        The engine's device, workers and threads are not in it: they change floats by rounding only.
+        """
         facts: dict[str, Any] = {
             "artifacts": sorted(artifact.digest for artifact in artifacts),
             "formats": list(self.formats),
             "colormap": self.colormap,
             "max_pixels": self.max_pixels,
-            "focal_px": self.focal_px,
         }
         if self.service_ms is not None:
             facts["service_ms"] = self.service_ms

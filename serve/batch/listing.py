@@ -1,50 +1,54 @@
 """Inputs as they are found, one by one: a folder, a prefix, a glob, a list or a manifest.
 
 Streamed, whatever there are; each has a name that is its own and that its results are called after.
+What is a photo, what is hidden and what is a result is decided as in ``runtime.photo.find``.
 """
 
-import csv
-import glob
 import hashlib
-import json
+import math
+import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Optional
 
-from runtime.errors import InputError
-from runtime.photo.decode import SUFFIXES
-from runtime.storage import SCHEME, S3Options, open_storage, split_address
-from serve.batch.job import JOB, BatchJob
-from serve.batch.parquet import to_rows
+from runtime.errors import InputError, StorageError
+from runtime.photo.find import is_photo, iter_photos, root_of
+from runtime.scene.focal import check_focal_px
+from runtime.storage import SCHEME, Entry, Folder, S3Prefix, open_storage, split_address
+from serve.batch.items import FILE, Item, address_of, path_of, plain_name, text_of
+from serve.batch.job import BatchJob
+from serve.batch.manifests import LISTS, MANIFEST_COLUMNS, MANIFESTS, Row, read_rows
 
-LISTS, MANIFESTS = (".txt",), (".jsonl", ".csv", ".parquet")
-COLUMNS = ("path", "uri", "image")  # where a manifest's photo may be named
-
-
-@dataclass(frozen=True)
-class Item:
-    """One input. ``size`` and ``tag`` are known where listing told them; tag is "" elsewhere."""
-
-    name: str  # relative, with forward slashes; results are called after it
-    address: str  # a file, or s3://bucket/key
-    size: int = -1
-    tag: str = ""
-    focal_px: Optional[float] = None
+CheckFocal = Callable[[float, str], None]
 
 
-def list_inputs(job: BatchJob) -> Iterator[Item]:
-    """The inputs of a job, or of its shard, which may be none.
+def check_number(focal_px: float, where: str) -> None:
+    """Refuse a row's focal length that is none.
 
     Raises:
-        InputError: there is no such input, no photo in all of it, or a line of a list that cannot
-            be used.
+        InputError: it is not a finite number of pixels above 0.
+    """
+    try:
+        check_focal_px(focal_px)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def list_inputs(job: BatchJob, check_focal: CheckFocal = check_number) -> Iterator[Item]:
+    """The inputs of a job, or of its shard, which may be none.
+
+    Args:
+        check_focal: called with each focal length of a manifest and where it stands.
+    Raises:
+        InputError: there is no such input, no photo in all of it, it is also the output, or a line
+            of a list cannot be used.
+        StorageError: it may not be read.
     """
     index, count = job.shard
     number, item = 0, None
-    for item in _all(job):
+    for item in _all(job, check_focal):
         if count > 1 and _hash(item.name) % count != index:
             continue
         yield item
@@ -55,87 +59,130 @@ def list_inputs(job: BatchJob) -> Iterator[Item]:
         raise InputError(f"{job.input}: no photo there")
 
 
-def _all(job: BatchJob) -> Iterator[Item]:
-    source = job.input
+def is_list(source: str) -> bool:
+    """Whether an input is a file that names photos."""
     suffix = PurePosixPath(source).suffix.lower()
-    if suffix in (*LISTS, *MANIFESTS):
-        rows = _rows(source, suffix, job.s3)
-        yield from _without_repetition(_of_row(row, Path(source).parent) for row in rows)
-    elif source.startswith(SCHEME) or Path(source).is_dir():
-        yield from _below(source, job)
-    elif Path(source).is_file():
-        yield Item(Path(source).name, source)
-    elif glob.has_magic(source):
-        root = Path(*_fixed_part(Path(source)))
-        for found in sorted(glob.glob(source, recursive=True)):  # noqa: PTH207 absolute, too
-            if Path(found).is_file() and Path(found).suffix.lower() in SUFFIXES:
-                yield Item(_text(Path(found).relative_to(root).as_posix()), _text(found))
-    else:
-        raise InputError(f"{source}: no such file, folder, or pattern")
+    return suffix in (*LISTS, *MANIFESTS) and not Path(source).is_dir()
 
 
-def _below(source: str, job: BatchJob) -> Iterator[Item]:
-    storage = open_storage(source, job.s3)
-    base = storage.address.rstrip("/")
-    for entry in storage.list():
-        inside = f"{base}/{entry.name}"
-        ours = inside.startswith(job.output.rstrip("/") + "/") or f"/{JOB}/" in f"/{entry.name}"
-        if PurePosixPath(entry.name).suffix.lower() in SUFFIXES and not ours:
-            yield Item(_text(entry.name), _text(inside), entry.size, entry.tag)
-
-
-def _rows(source: str, suffix: str, options: S3Options) -> Iterator[dict[str, Any]]:
-    file = Path(source)
+def _all(job: BatchJob, check_focal: CheckFocal) -> Iterator[Item]:
+    source = job.input
+    if is_list(source):
+        if source.startswith(SCHEME):
+            raise InputError(f"{source}: lists are read from disk; copy it here first")
+        rows = read_rows(Path(source))
+        items = (_item_of_row(row, Path(source).parent, check_focal) for row in rows)
+        return _without_repetition(items)
     if source.startswith(SCHEME):
-        raise InputError(f"{source}: lists are read from disk; copy it here first")
-    if not file.is_file():
-        raise InputError(f"{source}: no such file")
-    if suffix == ".parquet":
-        yield from to_rows(source)
-        return
-    with file.open(encoding="utf-8", newline="") as lines:
-        if suffix == ".csv":
-            yield from csv.DictReader(lines)
-            return
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            if suffix in LISTS:
-                yield {"path": line.strip()}
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{source}, line {number}: not JSON ({error})") from None
-            if not isinstance(row, dict):
-                raise InputError(f"{source}, line {number}: no JSON object")
-            yield row
+        return _below_prefix(job)
+    return _on_disk(job)
 
 
-def _of_row(row: dict[str, Any], beside: Path) -> Item:
-    address = next((str(row[name]) for name in COLUMNS if row.get(name)), "")
-    if not address:
-        raise InputError(f"{row}: no photo named; give one of {', '.join(COLUMNS)}")
-    if address.startswith(SCHEME):
-        name = "/".join(split_address(address))
-    else:
-        name = address
-        if not Path(address).is_absolute():
-            address = str(beside / address)
-    name = _plain(str(row.get("name") or name))
-    focal = row.get("focal_px")
+def _on_disk(job: BatchJob) -> Iterator[Item]:
+    """The photos of a folder or a pattern, or one file."""
+    source = Path(job.input)
+    results = () if job.output.startswith(SCHEME) else (Path(job.output),)
+    root = source.parent if source.is_file() else root_of(source)
+    folder = Folder(root)
+    for file in iter_photos(source, recursive=True, leave_out=results):
+        name = file.relative_to(root).as_posix()
+        entry = _entry(folder, name)
+        yield Item(
+            name=text_of(name),
+            address=address_of(str(file)),
+            size=entry.size if entry else -1,
+            tag=entry.tag if entry else "",
+        )
+
+
+def _entry(folder: Folder, name: str) -> Optional[Entry]:
+    """None if the file is gone or refused: its record will say why."""
     try:
-        return Item(name, address, focal_px=float(focal) if focal else None)
+        return folder.stat(name)
+    except StorageError:
+        return None
+
+
+def _below_prefix(job: BatchJob) -> Iterator[Item]:
+    """The photos below a prefix of a bucket, without those of an output that lies in it."""
+    photos = open_storage(job.input, job.s3)
+    assert isinstance(photos, S3Prefix)
+    results = _below(photos, job.open().output)
+    for entry in photos.list():
+        parts = entry.name.split("/")
+        hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
+        if is_photo(parts[-1]) and not hidden and not (results and entry.name.startswith(results)):
+            yield Item(
+                name=text_of("/".join(map(_plain_part, parts))),
+                address=text_of(photos.address + entry.name),
+                size=entry.size,
+                tag=entry.tag,
+            )
+
+
+def _below(photos: S3Prefix, output: object) -> str:
+    """What the names of an output's objects begin with, seen from the photos' prefix.
+
+    Empty if it lies elsewhere; so it does above the photos, too.
+
+    Raises:
+        InputError: it is the same prefix.
+    """
+    if not isinstance(output, S3Prefix) or output.bucket != photos.bucket:
+        return ""
+    if output.prefix == photos.prefix:
+        raise InputError(f"{photos.address}: is both input and output; name another prefix")
+    inside = output.prefix.startswith(photos.prefix)
+    return output.prefix[len(photos.prefix) :] if inside else ""
+
+
+def _plain_part(part: str) -> str:
+    """Part of a key as part of a name: steps upwards and empty parts are written as in URLs."""
+    return {"": "%2F", ".": "%2E", "..": "%2E%2E"}.get(part, part)
+
+
+def _item_of_row(row: Row, beside: Path, check_focal: CheckFocal) -> Item:
+    """The input that a list's row names; relative paths begin at the list's folder."""
+    facts = row.facts
+    given = next((str(facts[one]) for one in MANIFEST_COLUMNS if facts.get(one)), "")
+    if not given:
+        raise InputError(f"{row.where}: no photo named; give one of {', '.join(MANIFEST_COLUMNS)}")
+    try:
+        if given.startswith(SCHEME):
+            name, address = "/".join(split_address(given)), text_of(given)
+        else:
+            name = path_of(given)
+            path = str(beside / name)
+            address = address_of(path)
+            _check_bytes(path, address)
+        name = plain_name(str(facts.get("name") or name))
+    except InputError as error:
+        raise InputError(f"{row.where}: {error}") from None
+    focal_px = _focal_px(facts.get("focal_px"), row.where)
+    if focal_px is not None:
+        check_focal(focal_px, row.where)
+    return Item(name=name, address=address, focal_px=focal_px)
+
+
+def _check_bytes(path: str, address: str) -> None:
+    """Of bytes that are no UTF-8, say so unless a file is called so: the list is in another code.
+
+    Raises:
+        InputError: no such file.
+    """
+    if address.startswith(FILE) and not os.path.lexists(path):
+        raise InputError(
+            f"{text_of(path)}: not UTF-8, and no file has this name; save the list as UTF-8"
+        )
+
+
+def _focal_px(given: Any, where: str) -> Optional[float]:
+    if given is None or given == "":
+        return None
+    try:
+        return math.nan if isinstance(given, bool) else float(given)
     except (TypeError, ValueError):
-        raise InputError(f"{name}: focal_px {focal!r} is no number") from None
-
-
-def _plain(name: str) -> str:
-    """A relative name without steps upwards."""
-    parts = [part for part in PurePosixPath(name).parts if part not in ("/", ".", "..")]
-    if not parts:
-        raise InputError(f"{name!r}: names no photo")
-    return "/".join(parts)
+        raise InputError(f"{where}: focal_px {given!r} is no number") from None
 
 
 def _without_repetition(items: Iterable[Item]) -> Iterator[Item]:
@@ -157,20 +204,6 @@ def _without_repetition(items: Iterable[Item]) -> Iterator[Item]:
                 ) from None
             yield item
         seen.close()
-
-
-def _fixed_part(pattern: Path) -> list[str]:
-    parts: list[str] = []
-    for part in pattern.parts[:-1]:
-        if glob.has_magic(part):
-            break
-        parts.append(part)
-    return parts
-
-
-def _text(name: str) -> str:
-    """A name that is no text is written with escapes; its file is then not found, and said so."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _hash(name: str) -> int:

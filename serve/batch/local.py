@@ -10,8 +10,8 @@ from typing import Optional
 from runtime.artifact.folder import Artifact
 from runtime.predict.pipeline import run_pipeline
 from runtime.predict.predictor import Predictor
+from serve.batch.items import Item
 from serve.batch.job import BatchJob
-from serve.batch.listing import Item
 from serve.batch.photos import Photos
 from serve.batch.records import Record
 from serve.batch.simulated import simulated_predictor
@@ -26,7 +26,7 @@ def run_local(
 
 def engines(job: BatchJob, artifacts: Sequence[Artifact]) -> list[Predictor]:
     """One a worker, each with its share of the processor."""
-    if job.service_ms is not None:
+    if job.simulated:
         return [engine(job, artifacts, None)] * job.workers
     share = None if job.workers == 1 else max(1, (os.cpu_count() or 1) // job.workers)
     return [engine(job, artifacts, share) for _ in range(job.workers)]

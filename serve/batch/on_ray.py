@@ -7,13 +7,16 @@ same result under the same name, and one record.
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Optional
 
 from runtime.artifact.folder import Artifact
+from runtime.engines.inferentia import CORES_A_CHIP, cores_of
 from runtime.optional import require
+from runtime.storage import SCHEME
+from serve.batch.items import Item
 from serve.batch.job import BatchJob
-from serve.batch.listing import Item
 from serve.batch.local import engine, run_on
 from serve.batch.photos import Photos
 from serve.batch.plan import in_chunks
@@ -34,7 +37,7 @@ class Engine:
         threads: Optional[int],
     ) -> None:
         self.job = job
-        self.photos = Photos(job, options, job.open_output())
+        self.photos = Photos(job, options, job.open().output)
         self.predictors = [engine(job, artifacts, threads)]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -57,14 +60,18 @@ def run_on_ray(
     if not ray.is_initialized():
         ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     data.DataContext.get_current().enable_progress_bars = False
-    one = BatchJob(**{**vars(job), "workers": 1})
-    resources = _resources(artifacts[0].manifest.target, job, ray)
+    # actors stand in the folder of whoever began the cluster
+    output = job.output if job.output.startswith(SCHEME) else str(Path(job.output).absolute())
+    one = replace(job, workers=1, output=output)
+    placed = [replace(artifact, path=artifact.path.absolute()) for artifact in artifacts]
+    cores = max(cores_of(artifact.manifest) for artifact in artifacts)
+    resources = _resources(artifacts[0].manifest.target, job, ray, cores)
     threads = None if job.workers == 1 else resources["num_cpus"]
     for chunk in in_chunks(items, CHUNK):
         rows = data.from_items([{"item": item} for item in chunk])
         found = rows.map_batches(
             Engine,
-            fn_constructor_args=(one, list(artifacts), photos.options, threads),
+            fn_constructor_args=(one, placed, photos.options, threads),
             batch_size=TOGETHER,
             concurrency=(1, job.workers) if job.workers > 1 else 1,
             **resources,
@@ -73,10 +80,10 @@ def run_on_ray(
             yield Record(**row["record"])
 
 
-def _resources(target: str, job: BatchJob, ray: Any) -> dict[str, Any]:
-    """What an actor asks of the cluster: a NeuronCore, a GPU, or its share of the processors."""
-    if target in ("neuron", "neuronx"):
-        return {"num_cpus": 1, "resources": {"neuron_cores": 1}}
+def _resources(target: str, job: BatchJob, ray: Any, cores: int = 1) -> dict[str, Any]:
+    """What an actor asks of the cluster: NeuronCores, a GPU, or its share of the processors."""
+    if target in CORES_A_CHIP:
+        return {"num_cpus": 1, "resources": {"neuron_cores": cores}}
     if target == "torchscript" and job.device != "cpu" and ray.cluster_resources().get("GPU"):
         return {"num_cpus": 1, "num_gpus": 1}
     cpus = ray.cluster_resources().get("CPU", 1)

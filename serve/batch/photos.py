@@ -7,17 +7,18 @@ error record.
 import hashlib
 import time
 from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 
-from exports.files import FileOptions, depth_files
+from exports.files import depth_files
 from runtime.errors import DepthError, InputError, LimitError, StorageError
 from runtime.photo.decode import MAX_FILE_BYTES, REDUCED, read_at_least
 from runtime.predict.pipeline import Ended, Loaded
 from runtime.predict.predictor import Predictor
 from runtime.storage import SCHEME, S3Options, Storage, open_storage, split_address
+from serve.batch.items import Item, path_of, text_of
 from serve.batch.job import BatchJob
-from serve.batch.listing import Item
 from serve.batch.records import DONE, ERROR, Record
 
 
@@ -26,46 +27,51 @@ class Photos:
     """How a job reads photos and writes results.
 
     Args:
-        options: the digest of what decides a result, beside the photo.
+        options: the digest of what decides a result, beside the photo and its focal length.
     """
 
     job: BatchJob
     options: str
     output: Storage
 
-    def load(self, item: Item, predictor: Predictor) -> "Source":
+    def load(self, item: Item, predictor: Predictor) -> "LoadedPhoto":
         """Read, decode and prepare."""
         start = time.perf_counter()
+        tag = self.tag(item)  # before the bytes: a photo that changes meanwhile is done again
         data = read_bytes(item, self.job.s3)
         size_for = predictor.input_hw if self.job.decode == REDUCED else None
         rgb, photo_hw = read_at_least(data, size_for, self.job.max_pixels)
-        focal_px = predictor.focal_px(self.job.focal_px or item.focal_px, data)
+        focal_px = predictor.focal_px(self.given_focal_px(item), data)
         prepared = predictor.prepare(rgb, focal_px, photo_hw)
         seconds = {"read": time.perf_counter() - start}
-        tag = item.tag or tag_of(item, self.job.s3)
-        return Source(rgb, prepared, seconds, hashlib.sha256(data).hexdigest(), tag)
+        return LoadedPhoto(
+            rgb=rgb,
+            prepared=prepared,
+            seconds=seconds,
+            sha256=hashlib.sha256(data).hexdigest(),
+            tag=tag,
+        )
 
     def write(
         self, item: Item, source: Loaded, predictor: Predictor, depth: np.ndarray, took: float
     ) -> Record:
         """Encode, write, and say so. The same photo and options give the same bytes."""
-        assert isinstance(source, Source)
+        assert isinstance(source, LoadedPhoto)
         start = time.perf_counter()
         prediction, _ = predictor.finish(source.prepared, depth, took)
         outputs, digests, size = [], [], 0
         name = item.name.rpartition("/")[2]
         # times belong into the record: the same photo gives the same bytes
-        options = FileOptions(self.job.formats, self.job.colormap)
-        for suffix, data in depth_files(prediction, name, options):
+        for suffix, data in depth_files(prediction, name, self.job.files):
             self.output.write(item.name + suffix, data)
             outputs.append(item.name + suffix)
             digests.append(hashlib.sha256(data).hexdigest())
             size += len(data)
         return Record(
-            item.name,
-            item.address,
-            DONE,
-            self.key(source.tag),
+            name=item.name,
+            address=item.address,
+            status=DONE,
+            key=self.key(item, source.tag),
             sha256=source.sha256,
             height=source.prepared.photo_hw[0],
             width=source.prepared.photo_hw[1],
@@ -84,27 +90,40 @@ class Photos:
         item, error = ended.source, ended.error
         assert error is not None
         return Record(
-            item.name,
-            item.address,
-            ERROR,
-            self.key(item.tag or self._tag_if_any(item)),
+            name=item.name,
+            address=item.address,
+            status=ERROR,
+            key=self.key(item),
             code=code_of(error),
-            error=str(error)[:500],
+            error=text_of(str(error)[:500]),
         )
 
-    def _tag_if_any(self, item: Item) -> str:
+    def given_focal_px(self, item: Item) -> Optional[float]:
+        """The most specific one that was given: for this photo, else for the job."""
+        given = self.job.focal_px if item.focal_px is None else item.focal_px
+        return None if given is None else float(given)
+
+    def tag(self, item: Item) -> str:
+        """What tells this content of the photo from another; empty if nobody can ask."""
         try:
-            return tag_of(item, self.job.s3)
-        except DepthError:  # what kept the photo from being read keeps this, too
+            return item.tag or tag_of(item, self.job.s3)
+        except DepthError:  # what keeps the photo from being read keeps this, too
             return ""
 
-    def key(self, tag: str) -> str:
-        """Of a photo with this tag under these options."""
-        return hashlib.sha256(f"{tag}|{self.options}".encode()).hexdigest()[:32]
+    def key(self, item: Item, tag: Optional[str] = None) -> str:
+        """Of all that decides a photo's result; the same key is the same result.
+
+        Args:
+            tag: of the bytes that were read; None asks now.
+        """
+        focal_px = self.given_focal_px(item)
+        facts = [self.tag(item) if tag is None else tag, self.options]
+        facts += [] if focal_px is None else [repr(focal_px)]
+        return hashlib.sha256("|".join(facts).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
-class Source(Loaded):
+class LoadedPhoto(Loaded):
     """A decoded photo, and what its bytes were."""
 
     sha256: str
@@ -129,7 +148,7 @@ def _place(item: Item, options: S3Options) -> tuple[Storage, str]:
     if item.address.startswith(SCHEME):
         bucket, key = split_address(item.address)
         return open_storage(f"{SCHEME}{bucket}", options), key
-    folder, slash, name = item.address.rpartition("/")
+    folder, slash, name = path_of(item.address).rpartition("/")
     return open_storage(folder or slash or "."), name
 
 

@@ -7,77 +7,186 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
-from runtime.predict.found import SIMULATED
-from runtime.storage import Storage
-from serve.batch.listing import Item
+from runtime.artifact.folder import Artifact
+from runtime.errors import InputError
+from runtime.predict.found import SIMULATED, provenance_of
+from serve.batch.items import Item
+from serve.batch.job_folder import SUCCESS, JobFolder
 from serve.batch.parquet import to_bytes, to_rows
 
+PAGE = "plan.json"
 CHUNK = 10_000
 CHUNK_BYTES = 256 << 20
 PAGE_BYTES = 1 << 20
-COLUMNS = {"name": str, "address": str, "size": int, "tag": str, "focal_px": float}
+SCHEMA_VERSION = 2  # of plan.json and of all beside it; 1 had no number, no limit, no provenance
+PLAN_COLUMNS = {"name": str, "address": str, "size": int, "tag": str, "focal_px": float}
+KINDS: dict[str, tuple[type, ...]] = {  # of the values in plan.json
+    "input": (str,),
+    "options": (str,),
+    "provenance": (dict,),
+    "limit": (int, type(None)),
+    "input_tag": (str,),
+    "service_ms": (int, float, type(None)),
+    "schema_version": (int,),
+    "count": (int,),
+    "chunks": (int,),
+    "digest": (str,),
+    "made": (int, float),
+    "id": (str,),
+}
+LACKING_IN_1: dict[str, Any] = {"provenance": {}, "limit": None, "input_tag": "", "id": ""}
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be done, and with what options.
+class JobPlan:
+    """What is to be done, and with what.
 
-    ``digest`` is of the whole list; ``service_ms`` of a simulated device's call, None if it is one.
+    Args:
+        input: what was listed.
+        options: digest of what decides a result, beside the photo and its focal length.
+        provenance: model, artifacts, weights, licence, and the warning if there is one.
+        limit: of inputs, if it is a trial.
+        input_tag: tells this content of a list from another; "" for a folder.
+        service_ms: of a simulated device's call; None if the device is real.
+        schema_version: of what was read.
+        count, chunks, digest: of the list itself, filled in by ``make_plan``.
+        made: seconds since 1970.
+        id: what the names of its chunks begin with.
     """
 
     input: str
     options: str
-    count: int
-    chunks: int
-    digest: str
-    made: float = 0.0  # seconds since 1970
+    provenance: dict[str, Any] = field(default_factory=dict)
+    limit: Optional[int] = None
+    input_tag: str = ""
     service_ms: Optional[float] = None
+    schema_version: int = SCHEMA_VERSION
+    count: int = 0
+    chunks: int = 0
+    digest: str = ""
+    made: float = 0.0
+    id: str = ""
 
-    def label(self) -> dict[str, Any]:
-        """What marks the numbers of a simulated job; empty for a real one."""
-        if self.service_ms is None:
-            return {}
-        return {"simulated": SIMULATED, "service_ms": self.service_ms}
+    def facts(self) -> dict[str, Any]:
+        """What marks the results of this plan: a trial, a simulation, and where they come from."""
+        facts: dict[str, Any] = {} if self.limit is None else {"limit": self.limit}
+        if self.service_ms is not None:
+            facts.update(simulated=SIMULATED, service_ms=self.service_ms)
+        return {**facts, **self.provenance}
+
+    def chunk(self, number: int) -> str:
+        """The name of a part of the list."""
+        return f"plan/{self.id}-{number:06d}.parquet" if self.id else f"plan/{number:06d}.parquet"
 
 
-def make_plan(
-    storage: Storage,
-    folder: str,
-    job_input: str,
-    options: str,
-    items: Iterable[Item],
-    service_ms: Optional[float] = None,
-) -> Plan:
-    """Write the list down; a shard's may be empty."""
+def provenance_facts(artifacts: Sequence[Artifact], simulated: bool) -> dict[str, Any]:
+    """Where a job's results come from; each result says which of the artifacts ran."""
+    each = [provenance_of(artifact, simulated).facts() for artifact in artifacts]
+    facts = dict(each[0])
+    facts["artifacts"] = [one.pop("artifact") for one in each]
+    facts.pop("artifact")
+    return facts
+
+
+def make_plan(folder: JobFolder, plan: JobPlan, items: Iterable[Item]) -> JobPlan:
+    """Write the list down; a shard's may be empty.
+
+    What was there before holds until all of it is written: a listing that fails or is killed
+    changes nothing.
+
+    Args:
+        plan: all but the list itself.
+    """
+    plan = replace(plan, id=uuid.uuid4().hex[:12], made=time.time())
     digest, chunks, count = hashlib.sha256(), 0, 0
-    for chunk in in_chunks(items, CHUNK):
-        rows = [vars(item) for item in chunk]
-        for row in rows:
-            digest.update(json.dumps(row, sort_keys=True).encode())
-        storage.write(_chunk_name(folder, chunks), to_bytes(rows, COLUMNS))
-        chunks, count = chunks + 1, count + len(rows)
-    plan = Plan(job_input, options, count, chunks, digest.hexdigest(), time.time(), service_ms)
-    storage.write(_page_name(folder), json.dumps(asdict(plan), indent=2).encode())
+    try:
+        for chunk in in_chunks(items, CHUNK):
+            rows = [vars(item) for item in chunk]
+            for row in rows:
+                digest.update(json.dumps(row, sort_keys=True).encode())
+            folder.write(plan.chunk(chunks), to_bytes(rows, PLAN_COLUMNS))
+            chunks, count = chunks + 1, count + len(rows)
+    except BaseException:
+        for number in range(chunks):
+            folder.delete(plan.chunk(number))
+        raise
+    plan = replace(plan, count=count, chunks=chunks, digest=digest.hexdigest())
+    folder.delete(SUCCESS)
+    folder.write(PAGE, json.dumps(asdict(plan), indent=2).encode())
+    for name in list(folder.below("plan/")):
+        if not name.startswith(f"plan/{plan.id}-"):
+            folder.delete(name)
     return plan
 
 
-def read_plan(storage: Storage, folder: str) -> Optional[Plan]:
-    """The plan of a job that began; None if there is none."""
-    if storage.stat(_page_name(folder)) is None:
+def read_plan(folder: JobFolder) -> Optional[JobPlan]:
+    """The plan of a job that began; None if there is none.
+
+    Raises:
+        InputError: it is damaged, or of a newer version than this one.
+        StorageError: it cannot be read.
+    """
+    if folder.stat(PAGE) is None:
         return None
-    return Plan(**json.loads(storage.read(_page_name(folder), PAGE_BYTES)))
+    data, where = folder.read(PAGE, PAGE_BYTES), folder.address(PAGE)
+    try:
+        facts = {"schema_version": 1, **json.loads(data)}
+    except (ValueError, RecursionError, TypeError) as error:
+        raise _damaged(where, f"no JSON object: {error}") from None
+    version = facts["schema_version"]
+    if version not in (1, SCHEMA_VERSION):
+        raise InputError(
+            f"{where}: schema_version {version!r}, this program reads 1 to {SCHEMA_VERSION}; use "
+            "the one that began the job, or give another output"
+        )
+    if version == 1:
+        facts = {**LACKING_IN_1, **facts}
+    for name, kinds in KINDS.items():
+        if name not in facts or not isinstance(facts[name], kinds):
+            raise _damaged(where, f"{name} is {facts.get(name)!r}")
+    return JobPlan(**{name: facts[name] for name in KINDS})
 
 
-def read_items(storage: Storage, folder: str, plan: Plan) -> Iterator[Item]:
-    """The list, a chunk in memory at a time."""
+def _damaged(where: str, why: str) -> InputError:
+    return InputError(
+        f"{where}: damaged ({why}); remove it and run the job again: what is done is kept"
+    )
+
+
+def the_plan(folder: JobFolder) -> JobPlan:
+    """The plan of a job that must have begun.
+
+    Raises:
+        InputError: there is none, or as for ``read_plan``.
+    """
+    plan = read_plan(folder)
+    if plan is None:
+        raise InputError(f"{folder.output.address}: no job there; begin it with `run`")
+    return plan
+
+
+def read_items(folder: JobFolder, plan: JobPlan) -> Iterator[Item]:
+    """The list, a chunk in memory at a time.
+
+    Raises:
+        InputError: a chunk is missing or damaged.
+    """
     for number in range(plan.chunks):
-        data = storage.read(_chunk_name(folder, number), CHUNK_BYTES)
-        for row in to_rows(data):
-            yield Item(**row)
+        name = plan.chunk(number)
+        try:
+            data = folder.read(name, CHUNK_BYTES)
+            for row in to_rows(data, folder.address(name), PLAN_COLUMNS):
+                yield Item(**row)
+        except InputError as error:
+            raise InputError(
+                f"{error}; remove {folder.address(PAGE)} and run the job again: what is done is "
+                "kept"
+            ) from None
 
 
 def in_chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -85,11 +194,3 @@ def in_chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     left = iter(items)
     while chunk := list(itertools.islice(left, size)):
         yield chunk
-
-
-def _chunk_name(folder: str, number: int) -> str:
-    return f"{folder}/plan/{number:06d}.parquet"
-
-
-def _page_name(folder: str) -> str:
-    return f"{folder}/plan.json"

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Optional
 
-from runtime.storage import Storage
+from runtime.errors import InputError
+from serve.batch.job_folder import JobFolder
 from serve.batch.parquet import to_bytes, to_rows
 
+RECORDS = "records/"
 DONE, ERROR = "done", "error"
 ROWS, SECONDS = 2000, 5.0  # after which a part is written
 PART_BYTES = 64 << 20
@@ -27,7 +29,7 @@ class Record:
     name: str
     address: str
     status: str  # done or error
-    key: str  # of photo, artifact and options: the same key is the same result
+    key: str  # of photo, focal length, artifacts and options: the same key is the same result
     code: str = ""
     error: str = ""
     sha256: str = ""  # of the photo's bytes
@@ -42,7 +44,7 @@ class Record:
     finished: float = field(default_factory=time.time)  # seconds since 1970
 
 
-COLUMNS = {
+RECORD_COLUMNS = {
     one.name: one.type if isinstance(one.type, type) and one.type in (str, int, float) else list
     for one in fields(Record)
 }
@@ -51,8 +53,8 @@ COLUMNS = {
 class RecordWriter:
     """Collects records and writes a part every few seconds, or when it is large enough."""
 
-    def __init__(self, storage: Storage, folder: str) -> None:
-        self.storage, self.folder = storage, f"{folder}/records"
+    def __init__(self, folder: JobFolder) -> None:
+        self.folder = folder
         self._run = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
         self._rows: list[dict[str, Any]] = []
         self._part, self._since = 0, time.monotonic()
@@ -64,27 +66,37 @@ class RecordWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what there is."""
+        """Write those that are not on disk yet."""
         self._since = time.monotonic()
         if not self._rows:
             return
-        name = f"{self.folder}/{self._run}-{self._part:06d}.parquet"
-        self.storage.write(name, to_bytes(self._rows, COLUMNS))
+        name = f"{RECORDS}{self._run}-{self._part:06d}.parquet"
+        self.folder.write(name, to_bytes(self._rows, RECORD_COLUMNS))
         self._rows, self._part = [], self._part + 1
 
 
-def read_records(storage: Storage, folder: str) -> Iterator[Record]:
-    """All records, oldest part first; of one name, the last counts."""
-    for name in part_names(storage, folder):
-        data = storage.read(name, PART_BYTES)
-        for row in to_rows(data):
-            yield Record(**row)
+def read_records(folder: JobFolder) -> Iterator[Record]:
+    """All records, oldest part first; of one name, the last counts.
+
+    Raises:
+        InputError: a part is damaged.
+        StorageError: a part cannot be read.
+    """
+    for name in part_names(folder):
+        try:
+            data = folder.read(name, PART_BYTES)
+            for row in to_rows(data, folder.address(name), RECORD_COLUMNS):
+                yield Record(**row)
+        except InputError as error:
+            raise InputError(
+                f"{error}; remove it and run the job again: the inputs it tells of are done again, "
+                "and come out the same"
+            ) from None
 
 
-def part_names(storage: Storage, folder: str) -> list[str]:
+def part_names(folder: JobFolder) -> list[str]:
     """Parts of a job, oldest first."""
-    start = f"{folder}/records/"
-    return sorted(one.name for one in storage.below(start) if one.name.endswith(".parquet"))
+    return sorted(name for name in folder.below(RECORDS) if name.endswith(".parquet"))
 
 
 class Known(NamedTuple):
@@ -93,32 +105,33 @@ class Known(NamedTuple):
     status: str
     key: str
     finished: float
+    code: str
 
 
 class RecordIndex:
     """The last record of each name, on disk: memory does not grow with the job."""
 
-    def __init__(self, storage: Storage, folder: str) -> None:
+    def __init__(self, folder: JobFolder) -> None:
         self._file = tempfile.NamedTemporaryFile(prefix="depth-records-")  # noqa: SIM115
         self._rows = sqlite3.connect(self._file.name)
         self._rows.execute("PRAGMA journal_mode=OFF")
         self._rows.execute("PRAGMA synchronous=OFF")
         self._rows.execute(
             "CREATE TABLE records (name TEXT PRIMARY KEY, status TEXT, key TEXT, "
-            "finished REAL) WITHOUT ROWID"
+            "finished REAL, code TEXT) WITHOUT ROWID"
         )
-        for record in read_records(storage, folder):
+        for record in read_records(folder):
             self.add(record)
 
     def add(self, record: Record) -> None:
         """Note a new one."""
-        row = (record.name, record.status, record.key, record.finished)
-        self._rows.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", row)
+        row = (record.name, record.status, record.key, record.finished, record.code)
+        self._rows.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)", row)
 
     def find(self, name: str) -> Optional[Known]:
         """What became of an input; None if nothing did yet."""
-        where = "SELECT status, key, finished FROM records WHERE name = ?"
-        found: Optional[tuple[str, str, float]] = self._rows.execute(where, (name,)).fetchone()
+        where = "SELECT status, key, finished, code FROM records WHERE name = ?"
+        found: Optional[tuple[str, str, float, str]] = self._rows.execute(where, (name,)).fetchone()
         return Known(*found) if found else None
 
     def close(self) -> None:

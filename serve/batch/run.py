@@ -1,38 +1,51 @@
 """A job from its plan to its last record: begun, continued, stopped, finished.
 
-``_SUCCESS`` is written when every input of the plan has a record, and never before.
+``_SUCCESS`` is written when every input of the plan has a record, and never before. What a run
+says, and the exit status, follow from the records that stand when it ends, whoever made them.
 """
 
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Optional
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Optional
 
 from runtime.artifact.folder import Artifact
 from runtime.errors import InputError
 from runtime.predict.found import SIMULATED
-from runtime.storage import Storage
-from serve.batch.job import JOB, RAY, BatchJob
-from serve.batch.listing import Item, list_inputs
+from runtime.scene.focal import refuse_useless_focal
+from runtime.storage import Folder
+from serve.batch.items import Item, place_of
+from serve.batch.job import ALWAYS, NEVER, RAY, BatchJob
+from serve.batch.job_folder import JOB, SUCCESS, JobFolder
+from serve.batch.listing import CheckFocal, check_number, is_list, list_inputs
 from serve.batch.local import run_local
-from serve.batch.photos import Photos, tag_of
-from serve.batch.plan import Plan, make_plan, read_items, read_plan
+from serve.batch.photos import Photos
+from serve.batch.plan import JobPlan, make_plan, provenance_facts, read_items, read_plan, the_plan
 from serve.batch.records import DONE, ERROR, Known, Record, RecordIndex, RecordWriter
 from serve.batch.totals import MISSING, Totals
 
-SUCCESS = "_SUCCESS"
 MARK = f"{JOB}/SIMULATED"  # in every shard's output, too
+ALL_DONE, UNFINISHED, SOME_FAILED = 0, 1, 3
 
 
 @dataclass
 class Summary:
-    """Counts of a run."""
+    """Counts of a job's plan, as a run leaves it.
+
+    Args:
+        done: results that this run made.
+        failed: error records that stand, old and new; ``codes`` counts their kinds.
+        kept: results that were there already and hold.
+        stopped: a signal ended the run before every input had a record.
+        given_up: more than ``max_error_rate`` failed before every input had a record.
+    """
 
     planned: int
     done: int = 0
     failed: int = 0
-    kept: int = 0  # results that were there already
+    kept: int = 0
     stopped: bool = False
     given_up: bool = False
     codes: dict[str, int] = field(default_factory=dict)
@@ -40,7 +53,29 @@ class Summary:
     @property
     def finished(self) -> bool:
         """True if every input has a record."""
-        return not self.stopped and not self.given_up
+        return self.left == 0
+
+    @property
+    def left(self) -> int:
+        """Inputs that have no record, or that the run did not come to."""
+        return self.planned - self.done - self.failed - self.kept
+
+    def add_error(self, code: str, max_error_rate: float) -> None:
+        """Count an error record that stands; over this share of the inputs, give up."""
+        self.failed += 1
+        self.codes[code] = self.codes.get(code, 0) + 1
+        self.given_up = self.failed > max_error_rate * self.planned
+
+
+def exit_status(finished: bool, failed: int) -> int:
+    """What a job's state is as an exit status, whatever this run had to do.
+
+    Returns:
+        ``UNFINISHED`` if inputs have no record, ``SOME_FAILED`` if some records are errors.
+    """
+    if not finished:
+        return UNFINISHED
+    return SOME_FAILED if failed else ALL_DONE
 
 
 def run_job(
@@ -55,55 +90,54 @@ def run_job(
     Args:
         stop: set to end soon: what is in flight is finished and recorded.
         progress: called with every record.
-        only_failed: work on inputs with an error record alone.
+        only_failed: work only on inputs with an error record.
     Raises:
-        InputError: no photo there, a plan of other inputs that is not finished, or an output that
-            would hold simulated results beside real ones.
+        InputError: no photo there, a focal length that the model does not use, a plan of other
+            inputs that is not finished, or an output that would hold simulated results beside real
+            ones.
         StorageError: the output cannot be written.
     """
-    output, folder = job.open_output(), job.folder
-    output.sweep()
-    options = job.options(artifacts)
-    keep_apart(job, output)
-    plan = find_plan(job, output, options, only_failed)
-    index = RecordIndex(output, folder)
-    writer = RecordWriter(output, folder)
+    folder = job.open()
+    folder.output.sweep()
+    plan = find_plan(job, folder, artifacts, only_failed)
+    index, writer = RecordIndex(folder), RecordWriter(folder)
     summary = Summary(plan.count)
-    photos = Photos(job, options, output)
+    photos = Photos(job, job.options(artifacts), folder.output)
 
     def pending() -> Iterator[Item]:
-        for item in read_items(output, folder, plan):
-            if stop.is_set() or summary.given_up:
+        for item in read_items(folder, plan):
+            if stop.is_set():
                 return
-            if is_pending(job, photos, item, index.find(item.name), plan.made, only_failed):
-                yield item
-            else:
+            found = index.find(item.name)
+            if is_pending(job, photos, item, found, plan.made, only_failed):
+                if not summary.given_up:  # whoever mended a photo changed its tag
+                    yield replace(item, tag="") if only_failed else item
+            elif found is not None and found.status == DONE:
                 summary.kept += 1
+            elif found is not None:
+                summary.add_error(found.code, job.max_error_rate)
 
     try:
-        for record in engine_of(job)(job, artifacts, photos, pending()):
+        for record in runner_of(job)(job, artifacts, photos, pending()):
             writer.add(record)
             if record.status == DONE:
                 summary.done += 1
             else:
-                summary.failed += 1
-                summary.codes[record.code] = summary.codes.get(record.code, 0) + 1
-                if summary.failed > job.max_error_rate * plan.count:
-                    summary.given_up = True
+                summary.add_error(record.code, job.max_error_rate)
             progress(summary, record)
     finally:
         writer.flush()
         index.close()
-        output.sweep()  # what engines that died in other processes left
-    summary.stopped = stop.is_set() and not _all_done(summary)
-    # more failed than may, but nothing was left out: the job is finished, and says how many
-    summary.given_up = summary.given_up and not _all_done(summary)
+        folder.output.sweep()  # what engines that died in other processes left
+    # if nothing was left out the job is finished, and says how many failed
+    summary.given_up = summary.given_up and not summary.finished
+    summary.stopped = stop.is_set() and not summary.finished
     if summary.finished:
-        finish(output, folder, plan)
+        finish(folder, plan)
     return summary
 
 
-def engine_of(job: BatchJob) -> Callable[..., Iterator[Record]]:
+def runner_of(job: BatchJob) -> Callable[..., Iterator[Record]]:
     """The function that runs a job's items."""
     if job.engine != RAY:
         return run_local
@@ -112,41 +146,79 @@ def engine_of(job: BatchJob) -> Callable[..., Iterator[Record]]:
     return run_on_ray
 
 
-def keep_apart(job: BatchJob, output: Storage) -> None:
+def focal_rule(job: BatchJob, artifacts: Sequence[Artifact]) -> CheckFocal:
+    """What a row's focal length must be; the job's own is looked at now.
+
+    Raises:
+        InputError: the job has one, and the model's depth does not depend on it.
+    """
+    manifest = artifacts[0].manifest
+    needs_focal = manifest.output.metric_focal_px is not None
+    refuse_useless_focal(manifest.model, needs_focal, job.focal_px is not None)
+
+    def check(focal_px: float, where: str) -> None:
+        check_number(focal_px, where)
+        refuse_useless_focal(manifest.model, needs_focal, True, f"{where}: focal_px")
+
+    return check
+
+
+def keep_apart(job: BatchJob, folder: JobFolder) -> None:
     """Mark the output of a simulated job, so that nothing real ever comes into it.
 
     Raises:
         InputError: the output is of the other kind.
     """
-    simulated, marked = job.service_ms is not None, output.stat(MARK) is not None
-    if marked and not simulated:
+    output = folder.output
+    marked = output.stat(MARK) is not None
+    if marked and not job.simulated:
         raise InputError(f"{output.address}: holds simulated results; give a real job another one")
-    if simulated and not marked:
+    if job.simulated and not marked:
         if next(output.list(), None) is not None:
             raise InputError(f"{output.address}: is not empty; give a simulated job its own output")
         output.write(MARK, f"{SIMULATED}\n".encode())
 
 
-def find_plan(job: BatchJob, output: Storage, options: str, only_failed: bool) -> Plan:
+def find_plan(
+    job: BatchJob, folder: JobFolder, artifacts: Sequence[Artifact], only_failed: bool = False
+) -> JobPlan:
     """The plan to work on: an unfinished one is gone on with, else the inputs are listed anew.
 
+    One that was made with another limit, other options or artifacts, or before its list was
+    edited, is made anew; what is done is kept all the same, if it would come out the same.
+
     Raises:
-        InputError: another job is unfinished in that output, or there is none to retry.
+        InputError: another job is unfinished in that output, or there is none to retry; or as for
+            ``list_inputs``.
     """
-    found = read_plan(output, job.folder)
-    unfinished = found is not None and output.stat(f"{job.folder}/{SUCCESS}") is None
-    if found is not None and (unfinished or only_failed):
-        if found.input != job.input:
+    check_focal = focal_rule(job, artifacts)
+    keep_apart(job, folder)
+    wanted = JobPlan(
+        input=place_of(job.input),
+        options=job.options(artifacts),
+        provenance=provenance_facts(artifacts, job.simulated),
+        limit=job.limit,
+        input_tag=_input_tag(job),
+        service_ms=job.service_ms,
+    )
+    found = the_plan(folder) if only_failed else read_plan(folder)
+    if found is not None and (only_failed or not folder.finished):
+        if place_of(found.input) != wanted.input:
             raise InputError(
-                f"{output.address}: holds a job on {found.input}, not {job.input}; give it another "
-                "output"
+                f"{folder.output.address}: holds a job on {found.input}, not {wanted.input}; give "
+                "it another output"
             )
-        if found.options == options or only_failed:
+        if only_failed and found.provenance != wanted.provenance:
+            raise InputError(
+                f"{folder.output.address}: its results were made with other artifacts; `run` makes "
+                "them anew"
+            )
+        if only_failed:
+            folder.delete(SUCCESS)  # until the run has ended
             return found
-    if only_failed:
-        raise InputError(f"{output.address}: no job there; begin it with `run`")
-    output.delete(f"{job.folder}/{SUCCESS}")
-    return make_plan(output, job.folder, job.input, options, list_inputs(job), job.service_ms)
+        if _same(found, wanted):
+            return found
+    return make_plan(folder, wanted, list_inputs(job, check_focal))
 
 
 def is_pending(
@@ -162,30 +234,43 @@ def is_pending(
         return not only_failed
     if only_failed:
         return found.status == ERROR
-    if job.overwrite == "always" and found.finished < since:
+    if job.overwrite == ALWAYS and found.finished < since:
         return True
-    if job.overwrite == "never":
+    if job.overwrite == NEVER:
         return False
-    return found.key != photos.key(item.tag or tag_of(item, job.s3))
+    return found.key != photos.key(item)
 
 
-def finish(output: Storage, folder: str, plan: Plan) -> None:
+def finish(folder: JobFolder, plan: JobPlan) -> None:
     """Write ``_SUCCESS``, if every input has a record."""
-    totals = Totals(output, folder, plan)
+    totals = Totals(folder, plan)
     counts = totals.counts()
     totals.close()
     missing = counts.pop(MISSING)
     if missing:
         raise InputError(f"{missing} of {plan.count} inputs have no record; run the job again")
-    facts = {"plan": plan.digest, "inputs": plan.count, **counts, **plan.label()}
-    text = json.dumps(facts, indent=2)
-    output.write(f"{folder}/{SUCCESS}", (text + "\n").encode())
+    facts = {"plan": plan.digest, "inputs": plan.count, **counts, **plan.facts()}
+    folder.write(SUCCESS, (json.dumps(facts, indent=2) + "\n").encode())
 
 
-def as_json(summary: Summary) -> str:
-    """One line."""
-    return json.dumps(asdict(summary))
+def as_json(summary: Summary, provenance: dict[str, Any]) -> str:
+    """One line: the counts, and what made the results."""
+    return json.dumps({**asdict(summary), **provenance})
 
 
-def _all_done(summary: Summary) -> bool:
-    return summary.done + summary.failed + summary.kept == summary.planned
+def _same(found: JobPlan, wanted: JobPlan) -> bool:
+    """Whether a plan is what would be made now, but for what has come into a folder since."""
+    return (found.options, found.limit, found.input_tag, found.schema_version) == (
+        wanted.options,
+        wanted.limit,
+        wanted.input_tag,
+        wanted.schema_version,
+    )
+
+
+def _input_tag(job: BatchJob) -> str:
+    if not is_list(job.input):
+        return ""
+    file = Path(job.input)
+    entry = Folder(file.parent).stat(file.name)
+    return entry.tag if entry else ""

@@ -16,7 +16,7 @@ from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
 from runtime.photo.decode import read_photo
 from runtime.storage import S3Options, Storage
-from serve.batch.listing import Item
+from serve.batch.items import Item
 from serve.batch.photos import read_bytes
 from serve.batch.records import Record
 from serve.batch.verify import RESULT_BYTES

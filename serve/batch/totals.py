@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Optional
 
-from runtime.storage import Storage
-from serve.batch.plan import Plan, read_items
+from serve.batch.job_folder import JobFolder
+from serve.batch.plan import JobPlan, read_items
 from serve.batch.records import DONE, ERROR, Record, read_records
 
 MISSING = "missing"
@@ -47,7 +47,7 @@ class Times:
 class Totals:
     """The inputs of a plan and the last record of each."""
 
-    def __init__(self, storage: Storage, folder: str, plan: Plan) -> None:
+    def __init__(self, folder: JobFolder, plan: JobPlan) -> None:
         self._file = tempfile.NamedTemporaryFile(prefix="depth-totals-")  # noqa: SIM115
         self._rows = sqlite3.connect(self._file.name)
         self._rows.create_function("rank", 1, _rank, deterministic=True)
@@ -57,12 +57,12 @@ class Totals:
             "CREATE TABLE photos (name TEXT PRIMARY KEY, status TEXT, code TEXT, read REAL, "
             "infer REAL, write REAL, finished REAL, bytes INTEGER, record TEXT) WITHOUT ROWID"
         )
-        names = ((item.name, MISSING) for item in read_items(storage, folder, plan))
-        self._rows.executemany("INSERT INTO photos (name, status) VALUES (?, ?)", names)
+        names = ((item.name, MISSING) for item in read_items(folder, plan))
+        self._rows.executemany("INSERT OR IGNORE INTO photos (name, status) VALUES (?, ?)", names)
         self._rows.executemany(
             "UPDATE photos SET status = ?, code = ?, read = ?, infer = ?, write = ?, "
             "finished = ?, bytes = ?, record = ? WHERE name = ?",
-            (_row(record) for record in read_records(storage, folder)),
+            (_row(record) for record in read_records(folder)),
         )
 
     def counts(self) -> dict[str, int]:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from runtime.errors import DepthError, InputError
+from runtime.errors import DepthError
 from runtime.storage import Storage
-from serve.batch.plan import read_plan
+from serve.batch.job_folder import JobFolder
+from serve.batch.plan import the_plan
 from serve.batch.records import DONE, Record
 from serve.batch.totals import Totals
 
@@ -26,18 +27,16 @@ class Fault:
     problem: str
 
 
-def verify_job(output: Storage, folder: str) -> Iterator[Fault]:
+def verify_job(folder: JobFolder) -> Iterator[Fault]:
     """Read all results of a job.
 
     Yields:
         what is wrong; nothing if nothing is.
     Raises:
-        InputError: no job there.
+        InputError: no job there, or its plan or records are damaged.
+        StorageError: they cannot be read.
     """
-    plan = read_plan(output, folder)
-    if plan is None:
-        raise InputError(f"{output.address}: no job there")
-    totals = Totals(output, folder, plan)
+    totals = Totals(folder, the_plan(folder))
     try:
         for name, record in totals.photos():
             if record is None:
@@ -45,7 +44,7 @@ def verify_job(output: Storage, folder: str) -> Iterator[Fault]:
             elif record.status == DONE:
                 # results of two inputs never share a name: no format's suffix is a photo's
                 for result, digest in zip(record.outputs, record.digests):
-                    problem = problem_with(output, result, digest, record)
+                    problem = problem_with(folder.output, result, digest, record)
                     if problem:
                         yield Fault(name, f"{result}: {problem}")
     finally:

@@ -15,8 +15,9 @@ import numpy as np
 from runtime.errors import InputError
 from runtime.predict.found import ScenePrediction
 from runtime.predict.predictor import Predictor, Prepared, nearest_bucket
-from runtime.predict.scenes import ScenePredictor, group_views
+from runtime.predict.scenes import ScenePredictor
 from runtime.scene.focal import refuse_useless_focal
+from runtime.scene.groups import group_views
 from runtime.scene.views import View
 from serve.http.batching import Lane
 from serve.http.costs import Costs

@@ -8,24 +8,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runtime.artifact.folder import Artifact
-from runtime.engines.inferentia import CORES_A_CHIP, cores_of
+from runtime.engines.inferentia import (
+    CORE_COUNT,
+    CORES_A_CHIP,
+    CORES_CHOSEN,
+    cores_of,
+    visible_cores,
+)
 from runtime.errors import InputError
 
-# How many cores a process takes; which ones it takes, `2` or `0-3,6`, which wins over the number
-COUNT, CHOSEN = "NEURON_RT_NUM_CORES", "NEURON_RT_VISIBLE_CORES"
 DEVICES = Path("/dev")
 
 
 def cores_a_worker(artifacts: Sequence[Artifact], environment: Mapping[str, str]) -> int:
-    """Cores of each worker: as the operator says in ``COUNT``, else what the artifacts need.
+    """Cores of each worker: as the operator says in ``CORE_COUNT``, else what the artifacts need.
 
     Raises:
-        InputError: ``COUNT`` is no number.
+        InputError: ``CORE_COUNT`` is no number.
     """
-    given = environment.get(COUNT, "").strip() or "0"
+    given = environment.get(CORE_COUNT, "").strip() or "0"
     if not given.isdecimal():
-        raise InputError(f"{COUNT}={given!r}: give a whole number")
-    if int(given) and not environment.get(CHOSEN):
+        raise InputError(f"{CORE_COUNT}={given!r}: give a whole number")
+    if int(given) and not environment.get(CORES_CHOSEN):
         return int(given)
     # 0 is Neuron's word for all cores, which several workers cannot have
     return max(cores_of(artifact.manifest) for artifact in artifacts)
@@ -39,8 +43,8 @@ def workers_that_fit(target: str, cores: int, environment: Mapping[str, str], de
     """
     if target not in CORES_A_CHIP:
         return 0
-    if environment.get(CHOSEN):
-        return len(visible_cores(environment[CHOSEN])) // cores
+    if environment.get(CORES_CHOSEN):
+        return len(visible_cores(environment[CORES_CHOSEN])) // cores
     chips = [file for file in devices.glob("neuron*") if file.name[len("neuron") :].isdigit()]
     return len(chips) * CORES_A_CHIP[target] // cores
 
@@ -51,12 +55,12 @@ def check_workers(target: str, workers: int, cores: int, environment: Mapping[st
     Raises:
         InputError: there are more, or the list of cores is none.
     """
-    if target in CORES_A_CHIP and environment.get(CHOSEN):
-        found = len(visible_cores(environment[CHOSEN]))
+    if target in CORES_A_CHIP and environment.get(CORES_CHOSEN):
+        found = len(visible_cores(environment[CORES_CHOSEN]))
         if workers * cores > found:
             raise InputError(
-                f"{workers} workers of {cores} NeuronCores each, and {CHOSEN}="
-                f"{environment[CHOSEN]} names {found}; name more, or set DEPTH_WORKERS"
+                f"{workers} workers of {cores} NeuronCores each, and {CORES_CHOSEN}="
+                f"{environment[CORES_CHOSEN]} names {found}; name more, or set DEPTH_WORKERS"
             )
 
 
@@ -70,22 +74,7 @@ def core_variables(
     """
     if target not in CORES_A_CHIP:
         return {}
-    if environment.get(CHOSEN):
-        mine = visible_cores(environment[CHOSEN])[place * cores : (place + 1) * cores]
-        return {CHOSEN: ",".join(map(str, mine))}
-    return {COUNT: str(cores)}
-
-
-def visible_cores(text: str) -> list[int]:
-    """The cores that ``CHOSEN`` names: numbers and inclusive ranges, separated by commas.
-
-    Raises:
-        InputError: it names none so.
-    """
-    cores: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise InputError(f"{CHOSEN}={text!r}: give cores as 2, 0-3 or 0,2")
-        cores += range(int(first), int(last or first) + 1)
-    return cores
+    if environment.get(CORES_CHOSEN):
+        mine = visible_cores(environment[CORES_CHOSEN])[place * cores : (place + 1) * cores]
+        return {CORES_CHOSEN: ",".join(map(str, mine))}
+    return {CORE_COUNT: str(cores)}

@@ -4,15 +4,15 @@ import argparse
 import json
 import logging
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Optional
 
 from runtime.artifact.archive import inspect, pack
-from runtime.artifact.folder import find_artifacts, read_artifact, sha256_of
-from runtime.errors import ArtifactError, DepthError, InputError
-from runtime.files import write_whole
+from runtime.artifact.folder import find_artifacts, read_artifact
+from runtime.command_line import UsageError, run_command
+from runtime.errors import ArtifactError
+from runtime.files import check_output_file, sha256_of, write_whole
 from runtime.predict.choose import needs_consent
 from serve.sagemaker.admission import admit
 from serve.sagemaker.aws import Aws
@@ -27,22 +27,13 @@ from serve.sagemaker.rollout import Patience, deploy, update
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; returns the exit status."""
-    args = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("botocore", "boto3", "s3transfer", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds: says what there is by then
-    try:
-        COMMANDS[args.command](args)
-    except (DepthError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return run_command(build_parser(), lambda args: COMMANDS[args.command](args), argv)
 
 
 def _package(args: argparse.Namespace) -> None:
+    check_output_file(args.output)  # before gigabytes are hashed and packed
     folders = []
     for root in args.artifact:
         found = find_artifacts(root)
@@ -104,7 +95,11 @@ def _cleanup(args: argparse.Namespace) -> str:
 def _invoke(args: argparse.Namespace) -> None:
     options = (args.content_type, args.accept, args.attributes)
     if args.photo and not args.output:
-        raise InputError("--photo needs --output, the file that the answer is written to")
+        raise UsageError("--photo needs --output, the file that the answer is written to")
+    if args.input and args.output:
+        raise UsageError("--output: an asynchronous answer is written to S3; leave it out")
+    if args.output:
+        check_output_file(args.output)  # before a call that costs money
     if args.photo:
         call = invoke_call(args.endpoint, args.photo, *options)
     else:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from runtime.artifact.manifest import Manifest
 from runtime.errors import InputError
 from runtime.predict.choose import needs_consent
-from serve.sagemaker.instances import Instance
+from serve.sagemaker.instances import InstanceType
 
 PLACES = {
     "neuron": "ml.inf1.*",
@@ -21,7 +21,7 @@ PLACES = {
 
 def admit(
     manifests: Sequence[Manifest],
-    instance: Instance,
+    instance: InstanceType,
     allow_seeded: bool = False,
     accepted_licences: Sequence[str] = (),
 ) -> list[str]:
@@ -65,7 +65,7 @@ def admit(
     return warnings
 
 
-def _why_not(target: str, instance: Instance) -> str:
+def _why_not(target: str, instance: InstanceType) -> str:
     if instance.device == "cuda" and target in ("onnx", "openvino"):
         return (
             f"is for {target}, which would run on the CPU of {instance.name} and leave its GPU "

@@ -85,7 +85,9 @@ class Aws:
         Raises:
             AwsError: it failed.
         """
-        return self.send(Call(operation, service, operation, parameters))
+        return self.send(
+            Call(step=operation, service=service, operation=operation, parameters=parameters)
+        )
 
     def every(self, service: str, operation: str, key: str, **parameters: Any) -> list[Any]:
         """Read a list, all pages of it.

@@ -38,19 +38,21 @@ def find_all(aws: Aws, name: str, bucket: Optional[str], prefix: str) -> list[Ca
     places |= {place for model in models for place in _places(aws, model, name)}
     calls = [*_watching(aws, name), *_scaling(aws, name)]
     if current:
-        step = f"delete endpoint {name}"
-        calls.append(Call(step, "sagemaker", "delete_endpoint", {"EndpointName": name}))
+        calls.append(_deletion(f"endpoint {name}", "delete_endpoint", EndpointName=name))
     for config in _configs(aws, name):
-        step = f"delete endpoint configuration {config}"
-        parameters = {"EndpointConfigName": config}
-        calls.append(Call(step, "sagemaker", "delete_endpoint_config", parameters))
+        what = f"endpoint configuration {config}"
+        calls.append(_deletion(what, "delete_endpoint_config", EndpointConfigName=config))
     for model in models:
-        calls.append(
-            Call(f"delete model {model}", "sagemaker", "delete_model", {"ModelName": model})
-        )
+        calls.append(_deletion(f"model {model}", "delete_model", ModelName=model))
     for place in sorted(places):
         calls += _archives(aws, *place)
     return calls
+
+
+def _deletion(what: str, operation: str, **parameters: str) -> Call:
+    return Call(
+        step=f"delete {what}", service="sagemaker", operation=operation, parameters=parameters
+    )
 
 
 def undeploy(aws: Aws, calls: list[Call], name: str, patience: Patience) -> Iterator[Call]:
@@ -131,7 +133,12 @@ def _archives(aws: Aws, bucket: str, folder: str) -> Iterator[Call]:
     for key in (one["Key"] for one in found):
         if _ARCHIVE.fullmatch(key[len(folder) :]):
             parameters = {"Bucket": bucket, "Key": key}
-            yield Call(f"delete s3://{bucket}/{key}", "s3", "delete_object", parameters)
+            yield Call(
+                step=f"delete s3://{bucket}/{key}",
+                service="s3",
+                operation="delete_object",
+                parameters=parameters,
+            )
 
 
 def _settled(aws: Aws, name: str, patience: Patience) -> bool:

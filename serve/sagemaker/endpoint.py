@@ -1,6 +1,6 @@
 """An endpoint on SageMaker as one checked value: its settings and the names that follow from them.
 
-No AWS call; ``serve/calls.py`` turns it into calls of boto3.
+No AWS call; ``requests.py`` turns it into calls of boto3.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from typing import Optional
 
 from runtime.errors import InputError
 from serve.http.settings import from_environment
-from serve.sagemaker.instances import REALTIME_S, Instance, find_instance
+from serve.sagemaker.instances import REALTIME_S, InstanceType, find_instance
 
 OWNER = "depth-endpoint"  # tag on all we create; its value is the endpoint's name
 PREFIX = "depth-models"  # where archives go in a bucket
@@ -104,7 +104,7 @@ class Endpoint:
         self._check_environment()
 
     @property
-    def instance(self) -> Instance:
+    def instance(self) -> InstanceType:
         """The row of the table of instance types."""
         return find_instance(self.instance_type)
 

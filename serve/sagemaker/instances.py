@@ -1,10 +1,12 @@
 """SageMaker's instance types that this service is for: what runs there and how it is told to run.
 
-One table; a container's environment out of a row. No AWS call.
+One table; a container's environment out of a row. What Inferentia's own instances have is in
+``runtime/engines/inferentia.py``. No AWS call.
 """
 
 from dataclasses import dataclass
 
+from runtime.engines.inferentia import INF1, INF2, InferentiaInstance
 from runtime.errors import InputError
 
 REALTIME_MB = 6  # MiB: SageMaker passes 6,291,456 bytes, in and out
@@ -16,7 +18,7 @@ ASYNC_QUEUE_S = 600
 
 
 @dataclass(frozen=True)
-class Instance:
+class InstanceType:
     """One row.
 
     ``cores`` counts NeuronCores, each of which belongs to one process; ``targets`` are what an
@@ -61,31 +63,42 @@ class Instance:
         return {**common, "DEPTH_QUEUE_S": "10", "DEPTH_DEADLINE_S": str(DEADLINE_S)}
 
 
-# Cores: 4 a chip on Inf1, 2 on Inf2; chips and vCPUs from the Neuron SDK's inf1-arch and inf2-arch.
-_NEURON = ("neuron",)
-_NEURONX = ("neuronx",)
-_CUDA = ("torchscript",)  # onnx and openvino would run there too, on the CPU beside an idle GPU
-_CPU = ("openvino", "onnx", "torchscript")
-ROWS = (
-    Instance("ml.inf1.xlarge", 4, 4, "auto", _NEURON),
-    Instance("ml.inf1.2xlarge", 8, 4, "auto", _NEURON),
-    Instance("ml.inf1.6xlarge", 24, 16, "auto", _NEURON),
-    Instance("ml.inf1.24xlarge", 96, 64, "auto", _NEURON),
-    Instance("ml.inf2.xlarge", 4, 2, "auto", _NEURONX),
-    Instance("ml.inf2.8xlarge", 32, 2, "auto", _NEURONX),
-    Instance("ml.inf2.24xlarge", 96, 12, "auto", _NEURONX),
-    Instance("ml.inf2.48xlarge", 192, 24, "auto", _NEURONX),
-    Instance("ml.g5.xlarge", 4, 0, "cuda", _CUDA),
-    Instance("ml.g5.2xlarge", 8, 0, "cuda", _CUDA),
-    Instance("ml.c7i.large", 2, 0, "cpu", _CPU),
-    Instance("ml.c7i.xlarge", 4, 0, "cpu", _CPU),
-    Instance("ml.c7i.2xlarge", 8, 0, "cpu", _CPU),
-    Instance("ml.c7i.4xlarge", 16, 0, "cpu", _CPU),
-)
-INSTANCES = {row.name: row for row in ROWS}
+def _inferentia(row: InferentiaInstance) -> InstanceType:
+    return InstanceType(
+        name=f"ml.{row.name}",
+        vcpus=row.vcpus,
+        cores=row.cores,
+        device="auto",
+        targets=(row.target,),
+    )
 
 
-def find_instance(name: str) -> Instance:
+def _cuda(size: str, vcpus: int) -> InstanceType:
+    # onnx and openvino would run there too, on the CPU beside an idle GPU
+    targets = ("torchscript",)
+    return InstanceType(name=f"ml.g5.{size}", vcpus=vcpus, cores=0, device="cuda", targets=targets)
+
+
+def _cpu(size: str, vcpus: int) -> InstanceType:
+    targets = ("openvino", "onnx", "torchscript")
+    return InstanceType(name=f"ml.c7i.{size}", vcpus=vcpus, cores=0, device="cpu", targets=targets)
+
+
+INSTANCES = {
+    row.name: row
+    for row in (
+        *map(_inferentia, (*INF1, *INF2)),
+        _cuda("xlarge", 4),
+        _cuda("2xlarge", 8),
+        _cpu("large", 2),
+        _cpu("xlarge", 4),
+        _cpu("2xlarge", 8),
+        _cpu("4xlarge", 16),
+    )
+}
+
+
+def find_instance(name: str) -> InstanceType:
     """The row of this name.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One photo to an endpoint, or one that lies in S3; the answer to a file. Pure but for ``save``.
+"""One photo to an endpoint, or one that lies in S3, as a call; the answer as facts. Sends nothing.
 
 The same call reaches SageMaker and, by its address, any server that answers
 ``POST /endpoints/<name>/invocations``, such as this service on one's own machine.
@@ -56,7 +56,12 @@ def invoke_call(
         )
     body = photo.read_bytes()
     parameters = {**shared, "Body": body}
-    return Call(f"send {photo} to {name}", "sagemaker-runtime", "invoke_endpoint", parameters)
+    return Call(
+        step=f"send {photo} to {name}",
+        service="sagemaker-runtime",
+        operation="invoke_endpoint",
+        parameters=parameters,
+    )
 
 
 def invoke_async_call(
@@ -75,7 +80,12 @@ def invoke_async_call(
         raise InputError(f"input {address!r}: give s3://bucket/key; a local photo is --photo")
     shared = _shared(name, address, content_type, accept, attributes)
     parameters = {**shared, "InputLocation": address}
-    return Call(f"queue {address}", "sagemaker-runtime", "invoke_endpoint_async", parameters)
+    return Call(
+        step=f"queue {address}",
+        service="sagemaker-runtime",
+        operation="invoke_endpoint_async",
+        parameters=parameters,
+    )
 
 
 def without_body(call: Call) -> Call:
@@ -84,7 +94,7 @@ def without_body(call: Call) -> Call:
     if body is None:
         return call
     shown = {**call.parameters, "Body": f"({len(body)} bytes)"}
-    return Call(call.step, call.service, call.operation, shown)
+    return Call(step=call.step, service=call.service, operation=call.operation, parameters=shown)
 
 
 def facts_of(answer: dict[str, Any], file: Path) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_deploy(commands, "update", "bring a running endpoint to new settings", UPDATE_EXAMPLES)
     _add_invoke(commands)
     _add_undeploy(commands)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)  # whose usage is shown if options do not go together
     return parser
 
 

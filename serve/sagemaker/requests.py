@@ -69,10 +69,10 @@ def drop_rollback(endpoint: Endpoint) -> list[Call]:
 def upload(endpoint: Endpoint) -> Call:
     """The archive to the bucket, tagged."""
     return Call(
-        f"upload s3://{endpoint.bucket}/{endpoint.archive_key}",
-        "s3",
-        "upload_file",
-        {
+        step=f"upload s3://{endpoint.bucket}/{endpoint.archive_key}",
+        service="s3",
+        operation="upload_file",
+        parameters={
             "Filename": str(endpoint.archive),
             "Bucket": endpoint.bucket,
             "Key": endpoint.archive_key,
@@ -84,10 +84,10 @@ def upload(endpoint: Endpoint) -> Call:
 def create_model(endpoint: Endpoint) -> Call:
     """Image, archive, environment and role."""
     return Call(
-        f"create model {endpoint.model_name}",
-        "sagemaker",
-        "create_model",
-        {
+        step=f"create model {endpoint.model_name}",
+        service="sagemaker",
+        operation="create_model",
+        parameters={
             "ModelName": endpoint.model_name,
             "PrimaryContainer": {
                 "Image": endpoint.image,
@@ -130,20 +130,20 @@ def create_config(endpoint: Endpoint) -> Call:
             "OutputConfig": {"S3OutputPath": endpoint.async_output},
         }
     return Call(
-        f"create endpoint configuration {endpoint.config_name}",
-        "sagemaker",
-        "create_endpoint_config",
-        parameters,
+        step=f"create endpoint configuration {endpoint.config_name}",
+        service="sagemaker",
+        operation="create_endpoint_config",
+        parameters=parameters,
     )
 
 
 def create_endpoint(endpoint: Endpoint) -> Call:
     """From here on it costs money."""
     return Call(
-        f"create endpoint {endpoint.name}",
-        "sagemaker",
-        "create_endpoint",
-        {
+        step=f"create endpoint {endpoint.name}",
+        service="sagemaker",
+        operation="create_endpoint",
+        parameters={
             "EndpointName": endpoint.name,
             "EndpointConfigName": endpoint.config_name,
             "Tags": endpoint.tag_list,
@@ -182,10 +182,10 @@ def update_endpoint(endpoint: Endpoint) -> Call:
         names = [{"AlarmName": call.parameters["AlarmName"]} for call in watch]
         deployment["AutoRollbackConfiguration"] = {"Alarms": names}
     return Call(
-        f"update endpoint {endpoint.name} to {endpoint.config_name}",
-        "sagemaker",
-        "update_endpoint",
-        {
+        step=f"update endpoint {endpoint.name} to {endpoint.config_name}",
+        service="sagemaker",
+        operation="update_endpoint",
+        parameters={
             "EndpointName": endpoint.name,
             "EndpointConfigName": endpoint.config_name,
             # A fleet that has grown under load must not shrink to its least in the middle of it.

@@ -42,11 +42,11 @@ def scaling(endpoint: Endpoint) -> list[Call]:
         }
     return [
         Call(
-            f"let {endpoint.name} have {endpoint.min_instances} to {endpoint.max_instances} "
+            step=f"let {endpoint.name} have {endpoint.min_instances} to {endpoint.max_instances} "
             "instances",
-            "application-autoscaling",
-            "register_scalable_target",
-            {
+            service="application-autoscaling",
+            operation="register_scalable_target",
+            parameters={
                 **_scalable(endpoint.name),
                 "MinCapacity": endpoint.min_instances,
                 "MaxCapacity": endpoint.max_instances,
@@ -54,10 +54,10 @@ def scaling(endpoint: Endpoint) -> list[Call]:
             },
         ),
         Call(
-            f"scale {endpoint.name} by its load",
-            "application-autoscaling",
-            "put_scaling_policy",
-            {
+            step=f"scale {endpoint.name} by its load",
+            service="application-autoscaling",
+            operation="put_scaling_policy",
+            parameters={
                 **_scalable(endpoint.name),
                 "PolicyName": policy_name(endpoint.name),
                 "PolicyType": "TargetTrackingScaling",
@@ -78,22 +78,22 @@ def unscale(
     """Remove scaling policies and then, if there is one, what they scale."""
     removal = [
         Call(
-            f"delete scaling policy {policy}",
-            "application-autoscaling",
-            "delete_scaling_policy",
-            {**_scalable(name), "PolicyName": policy},
-            only_if,
+            step=f"delete scaling policy {policy}",
+            service="application-autoscaling",
+            operation="delete_scaling_policy",
+            parameters={**_scalable(name), "PolicyName": policy},
+            only_if=only_if,
         )
         for policy in policies
     ]
     if target:
         removal.append(
             Call(
-                f"let {name} scale no more",
-                "application-autoscaling",
-                "deregister_scalable_target",
-                _scalable(name),
-                only_if,
+                step=f"let {name} scale no more",
+                service="application-autoscaling",
+                operation="deregister_scalable_target",
+                parameters=_scalable(name),
+                only_if=only_if,
             )
         )
     return removal
@@ -122,10 +122,10 @@ def rollback_alarms(endpoint: Endpoint) -> list[Call]:
 def delete_alarms(names: Sequence[str]) -> Call:
     """Alarms of these names; one that is not there is no error."""
     return Call(
-        f"delete alarms {', '.join(names)}",
-        "cloudwatch",
-        "delete_alarms",
-        {"AlarmNames": list(names)},
+        step=f"delete alarms {', '.join(names)}",
+        service="cloudwatch",
+        operation="delete_alarms",
+        parameters={"AlarmNames": list(names)},
     )
 
 
@@ -164,10 +164,10 @@ def _alarm_pair(endpoint: Endpoint, kind: str, new: bool) -> list[Call]:
     }
     return [
         Call(
-            f"watch {alarm['MetricName']} ({alarm['AlarmName']})",
-            "cloudwatch",
-            "put_metric_alarm",
-            {**alarm, **common},
+            step=f"watch {alarm['MetricName']} ({alarm['AlarmName']})",
+            service="cloudwatch",
+            operation="put_metric_alarm",
+            parameters={**alarm, **common},
         )
         for alarm in (latency, errors)
     ]

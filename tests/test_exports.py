@@ -8,41 +8,28 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from exports.depth_file import (
-    COLORMAPS,
-    FORMATS,
-    MAX_UINT16,
-    ROWS,
-    TIFF_DESCRIPTION,
-    Encoding16,
-    colorize,
-    encode_npz,
-    encode_pfm,
-    encode_png,
-    nearness,
-    to_uint16,
-    write_prediction,
-)
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
+from exports.colour import COLORMAPS, SPECTRAL_R, colorize, nearness
+from exports.depth16 import MAX_UINT16, ROWS, Encoding16, to_uint16
+from exports.files import FORMATS, SUFFIXES, FileOptions
+from exports.npz import encode_npz
+from exports.pfm import encode_pfm
+from exports.png import encode_png
+from exports.tiff import TIFF_DESCRIPTION
+from exports.write import write_prediction
 from runtime.artifact.folder import Artifact
 from runtime.artifact.manifest import KINDS, OutputSpec
-from runtime.predict.predictor import Prediction
+from runtime.errors import InputError
+from runtime.predict.found import SEEDED, SIMULATED, Prediction, provenance_of
 
 DISPARITY, DEPTH, METRIC = OutputSpec("disparity"), OutputSpec("depth"), OutputSpec("depth_m", 20.0)
 OUTPUTS = [DISPARITY, DEPTH, METRIC]
+SECONDS = {"inference": 0.25}
 PHOTO = np.full((5, 7, 3), 9, np.uint8)
-SUFFIXES = {
-    "png": ".color.png",
-    "png16": ".depth16.png",
-    "npz": ".npz",
-    "exr": ".exr",
-    "pfm": ".pfm",
-    "tiff": ".tiff",
-}
 each_output = pytest.mark.parametrize("output", OUTPUTS, ids=list(KINDS))
 each_format = pytest.mark.parametrize("name", FORMATS)
 
@@ -66,14 +53,20 @@ def predict(tiny_artifact: Artifact, depth):
         )
         manifest = dataclasses.replace(manifest, output=output, weights=weights)
         artifact = dataclasses.replace(tiny_artifact, manifest=manifest)
-        return Prediction(values, output, artifact, {"inference": 0.25})
+        return Prediction(
+            depth=values,
+            output=output,
+            provenance=provenance_of(artifact),
+            input=manifest.input,
+            photo_hw=values.shape,
+        )
 
     return make
 
 
 def written(prediction: Prediction, folder: Path, name: str) -> Path:
     """Write one format and return its file."""
-    write_prediction(prediction, PHOTO, folder / "photo.jpg", "photo.jpg", (name,))
+    write_prediction(prediction, folder / "photo.jpg", FileOptions((name,)), PHOTO, SECONDS)
     return folder / f"photo.jpg{SUFFIXES[name]}"
 
 
@@ -96,7 +89,7 @@ def test_npz_is_numpys_own_byte_for_byte(output, depth):
     for values in (depth, depth[::2, ::-1]):
         expected = io.BytesIO()
         np.savez(expected, **{output.kind: values, "meta": np.array(json.dumps(facts))})
-        assert encode_npz(values, facts) == expected.getvalue()
+        assert encode_npz({output.kind: values}, facts) == expected.getvalue()
 
 
 @pytest.mark.parametrize("name", ["pfm", "tiff"])
@@ -268,9 +261,7 @@ def test_every_colormap_has_as_many_colours_as_steps(colormap):
 
 @each_format
 def test_a_file_is_named_after_its_photo_and_its_format(name, predict, tmp_path):
-    files = write_prediction(
-        predict(METRIC), PHOTO, tmp_path / "my.photo.jpg", "my.photo.jpg", (name,)
-    )
+    files = write_prediction(predict(METRIC), tmp_path / "my.photo.jpg", FileOptions((name,)))
     assert files == [
         tmp_path / f"my.photo.jpg{SUFFIXES[name]}",
         tmp_path / "my.photo.jpg.json",
@@ -279,16 +270,15 @@ def test_a_file_is_named_after_its_photo_and_its_format(name, predict, tmp_path)
 
 
 def test_all_formats_together_are_listed_in_the_sidecar_which_is_written_last(predict, tmp_path):
-    files = write_prediction(predict(DEPTH), PHOTO, tmp_path / "photo.jpg", "photo.jpg", FORMATS)
+    files = write_prediction(predict(DEPTH), tmp_path / "photo.jpg", FileOptions(FORMATS))
     assert files[-1] == tmp_path / "photo.jpg.json"
     assert facts_of(tmp_path)["files"] == {name: f"photo.jpg{SUFFIXES[name]}" for name in FORMATS}
     assert all(file.is_file() for file in files)
 
 
 def test_side_by_side_is_the_photo_then_the_colours(predict, depth, tmp_path):
-    write_prediction(
-        predict(DISPARITY), PHOTO, tmp_path / "photo.jpg", "photo.jpg", ("npz",), side_by_side=True
-    )
+    options = FileOptions(("npz",), side_by_side=True)
+    write_prediction(predict(DISPARITY), tmp_path / "photo.jpg", options, PHOTO)
     with Image.open(tmp_path / "photo.jpg.side_by_side.png") as image:
         pixels = np.array(image)
     np.testing.assert_array_equal(pixels[:, :7], PHOTO)
@@ -297,9 +287,7 @@ def test_side_by_side_is_the_photo_then_the_colours(predict, depth, tmp_path):
 
 
 def test_the_colormap_asked_for_is_used_and_named(predict, depth, tmp_path):
-    write_prediction(
-        predict(DEPTH), PHOTO, tmp_path / "photo.jpg", "photo.jpg", ("png",), colormap="magma"
-    )
+    write_prediction(predict(DEPTH), tmp_path / "photo.jpg", FileOptions(("png",), "magma"))
     with Image.open(tmp_path / "photo.jpg.color.png") as image:
         np.testing.assert_array_equal(np.array(image), colorize(depth, DEPTH, "magma"))
     assert facts_of(tmp_path)["colormap"]["name"] == "magma"
@@ -321,7 +309,10 @@ def test_the_sidecar_says_what_where_from_and_how(output, predict, depth, tmp_pa
         "size": {"height": 5, "width": 7},
         "grid": "photo",
         "model": "vits",
-        "artifact": {"name": "vits-28x28-b1-torchscript", "digest": prediction.artifact.digest},
+        "artifact": {
+            "name": "vits-28x28-b1-torchscript",
+            "digest": prediction.provenance.artifact.digest,
+        },
         "licence": "Apache-2.0",
         "photo": "photo.jpg",
         "files": {"npz": "photo.jpg.npz"},
@@ -345,38 +336,70 @@ def test_depth_from_random_weights_carries_a_warning_in_every_description(predic
 
 def test_a_picture_from_random_weights_is_stamped_and_others_are_not(predict, tmp_path):
     flat = np.zeros((100, 300), np.float32)
-    photo = np.zeros((100, 300, 3), np.uint8)
     colours = {}
     for seeded in (True, False):
         prediction = predict(DISPARITY, seeded, flat)
-        (file, _) = write_prediction(prediction, photo, tmp_path / "p", "p", ("png",))
+        (file, _) = write_prediction(prediction, tmp_path / "p", FileOptions(("png",)))
         colours[seeded] = len(np.unique(np.array(Image.open(file)).reshape(-1, 3), axis=0))
     assert colours[True] > 2 and colours[False] == 1
 
 
 def test_a_photos_name_in_any_script_is_kept(predict, tmp_path):
-    write_prediction(predict(DEPTH), PHOTO, tmp_path / "été 山.jpg", "été 山.jpg", ("npz",))
+    write_prediction(predict(DEPTH), tmp_path / "été 山.jpg", FileOptions(("npz",)))
     text = (tmp_path / "été 山.jpg.json").read_bytes().decode("utf-8")
     assert '"photo": "été 山.jpg"' in text
 
 
 def test_a_single_pixel_is_written(predict, tmp_path):
     values = np.full((1, 1), 4.0, np.float32)
-    write_prediction(
-        predict(DISPARITY, values=values), PHOTO[:1, :1], tmp_path / "dot", "dot", FORMATS
-    )
+    write_prediction(predict(DISPARITY, values=values), tmp_path / "dot", FileOptions(FORMATS))
     assert cv2.imread(str(tmp_path / "dot.pfm"), cv2.IMREAD_UNCHANGED) == 4.0
 
 
 def test_the_same_prediction_gives_the_same_bytes(depth):
     # no time stamp inside: a rerun changes no file
     assert encode_png(PHOTO, {"a": 1}) == encode_png(PHOTO, {"a": 1})
-    assert encode_npz(depth, {"kind": "depth"}) == encode_npz(depth, {"kind": "depth"})
+    assert encode_npz({"a": depth}, {"a": 1}) == encode_npz({"a": depth}, {"a": 1})
 
 
 def test_a_map_that_is_not_contiguous_is_encoded_as_it_looks(depth):
     view = depth[::-1, ::2]
-    with np.load(io.BytesIO(encode_npz(view, {"kind": "depth"}))) as arrays_:
+    with np.load(io.BytesIO(encode_npz({"depth": view}, {}))) as arrays_:
         np.testing.assert_array_equal(arrays_["depth"], view)
     data = np.frombuffer(encode_pfm(view), np.uint8)
     np.testing.assert_array_equal(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), view)
+
+
+def test_the_colours_are_matplotlibs_to_the_last_level():
+    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    expected = matplotlib.colormaps["Spectral_r"](np.arange(256))[:, :3] * 255
+    painted = colorize(np.arange(256, dtype=np.float32)[None], DISPARITY)[0]
+    np.testing.assert_array_equal(painted, expected.astype(np.uint8))
+
+
+def test_the_first_and_last_colours_are_the_palettes_own():
+    painted = colorize(np.arange(256, dtype=np.float32)[None], DISPARITY)[0]
+    assert bytes(painted[0]).hex() == SPECTRAL_R.split()[0]
+    assert bytes(painted[-1]).hex() == SPECTRAL_R.split()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"formats": ("gif",)}, r"formats \('gif',\): give some of png, png16"),
+        ({"formats": ()}, "give some of png, png16"),
+        ({"colormap": "jet"}, "colormap='jet': use one of Spectral_r"),
+    ],
+)
+def test_files_that_cannot_be_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        FileOptions(**options)
+
+
+def test_what_no_graph_made_says_so(predict, tiny_artifact, tmp_path):
+    made_up = dataclasses.replace(
+        predict(DEPTH), provenance=provenance_of(tiny_artifact, simulated=True)
+    )
+    write_prediction(made_up, tmp_path / "photo.jpg", FileOptions(("npz",)))
+    assert facts_of(tmp_path)["warning"] == SIMULATED
+    assert predict(DEPTH, seeded=True).facts()["warning"] == SEEDED

@@ -1,0 +1,177 @@
+"""What makes a compile impossible, said before anything is loaded.
+
+A job in; silence, or an error that says what to change. ``check_settings`` knows it from the job
+alone, ``check_machine`` from what is on this machine. No weights are read, nothing is kept; torch
+is imported only by what asks for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from compile.calibration import calibration_photos
+from compile.registry import ModelSpec, find_model
+from compile.targets import CHOICES, check_precision, target_module
+from compile.targets.options import NeuronOptions
+from depth_anything_3.config import NESTED
+from runtime.artifact.manifest import BY_CASTS, PRECISIONS
+from runtime.engines import DEVICES
+from runtime.errors import CheckpointError, InputError
+from runtime.files import check_output_folder
+from runtime.optional import require
+
+if TYPE_CHECKING:
+    from compile.job import CompileJob
+
+SEEDED = ("never", "fallback", "always")
+# What the graph takes: normalised float32, or RGB 0..255 as float32 or uint8
+PIXELS = ("normalised", "rgb", "rgb8")
+ON_CUDA = ("torchscript",)  # targets whose graphs run there
+
+
+def check_settings(job: CompileJob) -> None:
+    """Refuse settings that cannot work, each for itself and together.
+
+    With ``target="auto"`` what depends on the target is left for later: the target is chosen first,
+    and the job is then checked again.
+
+    Raises:
+        InputError: the text says which, and what would work.
+    """
+    from compile.deploy import check_rewrites  # which needs torch
+
+    for name, value, known in (
+        ("target", job.target, CHOICES),
+        ("device", job.device, DEVICES),
+        ("precision", job.precision, PRECISIONS),
+        ("pixels", job.pixels, PIXELS),
+        ("seeded", job.seeded, SEEDED),
+    ):
+        if value not in known:
+            raise InputError(f"{name}={value!r}: use one of {', '.join(known)}")
+    if not job.views or any(views < 1 for views in job.views):
+        raise InputError(f"views={job.views}: give numbers of 1 or more")
+    if not job.sizes_hw:
+        raise InputError("sizes_hw=(): give one size at least")
+    check_rewrites(job.without)
+    if "rgb-input" in job.without:
+        raise InputError("rgb-input follows from pixels; leave it out with pixels=normalised")
+    if job.seeded == "always" and job.checkpoint is not None:
+        raise InputError("give a checkpoint or ask for seeded weights, not both")
+    check_model(find_model(job.model), job)
+    for size_hw in job.sizes_hw:
+        job.input_spec(size_hw)
+    if job.target != "auto":
+        check_precision(job.target, job.precision)
+        check_device(job.target, job.device)
+        check_neuron_options(job.target, job.neuron)
+
+
+def check_model(spec: ModelSpec, job: CompileJob) -> None:
+    """Refuse what a model's graphs cannot take.
+
+    Raises:
+        InputError: a model that is not compiled, or views, a batch, pixels or a precision that it
+            does not have.
+    """
+    if spec.name in NESTED:
+        raise InputError(
+            f"{spec.name} is two networks and is not compiled: run it from Python, "
+            "`from depth_anything_3.api import DepthAnything3`, on a CPU or with CUDA; `python "
+            "-m compile audit` says what they need"
+        )
+    if spec.family == "v3" and job.pixels != "normalised":
+        raise InputError(
+            f"pixels={job.pixels!r}: stages of Depth Anything 3 take normalised images"
+        )
+    for views in job.views:
+        check_shape(spec, job.batch, views)
+    if spec.any_view and job.precision == "int8":
+        raise InputError(
+            f"precision='int8': {spec.name} is several graphs, which are not quantised; use bf16"
+        )
+
+
+def check_shape(spec: ModelSpec, batch: int, views: int) -> None:
+    """Refuse a batch or a number of views that a model does not take.
+
+    Raises:
+        InputError: several views of a model that takes each photo for itself, or a batch of one
+            that takes them together.
+    """
+    if views != 1 and not spec.any_view:
+        raise InputError(f"views={views}: {spec.name} takes each photo for itself; use --batch")
+    if batch != 1 and spec.any_view:
+        raise InputError(
+            f"batch={batch}: {spec.name}, an any-view model, takes --views of one scene"
+        )
+
+
+def check_device(target: str, device: str) -> None:
+    """Refuse a device that a target's graphs do not run on.
+
+    Raises:
+        InputError: cuda for a target other than torchscript.
+    """
+    if device == "cuda" and target not in ON_CUDA:
+        raise InputError(
+            f"device='cuda': graphs for {target} do not run there; leave --device out, or use "
+            f"--target {ON_CUDA[0]}"
+        )
+
+
+def check_neuron_options(target: str, options: NeuronOptions) -> None:
+    """Refuse options that a target's compiler does not have, or does not look at.
+
+    Raises:
+        InputError: options of neuron-cc for another compiler, or casts that neuronx-cc cannot do.
+    """
+    if target == "neuron":
+        return
+    known = getattr(target_module(target), "NEURON_OPTIONS", ())
+    plain = NeuronOptions()
+    changed = [
+        field.name
+        for field in dataclasses.fields(options)
+        if field.name not in known and getattr(options, field.name) != getattr(plain, field.name)
+    ]
+    if changed:
+        taken = f"only {' and '.join(known)} do something" if known else "this does nothing"
+        raise InputError(f"{', '.join(changed)}: for target {target} {taken}; leave it out")
+    casts = getattr(target_module(target), "AUTO_CAST", {})
+    if target in BY_CASTS and options.casts not in casts:
+        raise InputError(f"casts={options.casts!r}: neuronx-cc knows {', '.join(casts)}")
+
+
+def check_machine(job: CompileJob) -> None:
+    """Refuse what cannot work on this machine, for a job whose target is chosen.
+
+    Raises:
+        CheckpointError: the checkpoint is no file.
+        InputError: no such device, no photo to calibrate with, an output folder that cannot be
+            written to, or a precision that this torch cannot trace.
+        MissingDependency: what the precision needs is not installed.
+    """
+    check_output_folder(job.output)
+    if job.checkpoint is not None and not job.checkpoint.is_file():
+        found = "is a folder; name the file in it" if job.checkpoint.is_dir() else "no such file"
+        raise CheckpointError(f"{job.checkpoint}: {found}")
+    if job.device == "cuda":
+        check_cuda()
+    getattr(target_module(job.target), "check_precision_here", lambda _: None)(job.precision)
+    if job.precision == "int8":
+        calibration_photos(job.calibration)
+        require("nncf", "int8")
+
+
+def check_cuda() -> None:
+    """Refuse to go on without a CUDA device.
+
+    Raises:
+        InputError: torch sees none.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise InputError("device='cuda': torch sees no CUDA GPU here; use --device cpu")

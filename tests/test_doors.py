@@ -1,0 +1,154 @@
+"""The same artifact folder and the same photo, through every door: equal facts and equal depth."""
+
+import dataclasses
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from served import ask, serving
+
+from apps import inference
+from runtime.artifact.folder import MANIFEST, commit
+from runtime.artifact.manifest import OutputSpec
+from runtime.files import partial_folder
+from runtime.photo.decode import focal_px_of, read_photo
+from runtime.predict.choose import choose
+from runtime.predict.found import SEEDED
+from runtime.predict.predictor import Predictor
+from serve.batch.__main__ import main as batch
+
+EXIF_IFD, FOCAL_35_MM = 0x8769, 0xA405
+FOCAL_PX = 40.0
+
+
+@pytest.fixture
+def photo(tmp_path, make_photo) -> Path:
+    """A JPEG whose EXIF says 35 mm on film."""
+    exif = Image.Exif()
+    exif.get_ifd(EXIF_IFD)[FOCAL_35_MM] = 35
+    file = tmp_path / "photo.jpg"
+    Image.fromarray(make_photo(20, 30)).save(file, exif=exif, quality=95)
+    return file
+
+
+def through_main_job(root, photo, model, focal_px, tmp_path):
+    words = ["--artifact", str(root), "--input", str(photo), "--output", str(tmp_path / "main")]
+    words += ["--formats", "npz", "--model", model]
+    words += ["--focal-px", str(focal_px)] if focal_px else []
+    assert inference.main(words) == 0
+    return npz((tmp_path / "main" / "photo.jpg.npz").read_bytes())
+
+
+def through_batch(root, photo, model, focal_px, tmp_path):
+    words = ["run", "--artifact", str(root), "--input", str(photo), "--model", model]
+    words += ["--output", str(tmp_path / "batch"), "--formats", "npz"]
+    words += ["--focal-px", str(focal_px)] if focal_px else []
+    assert batch(words) == 0
+    return npz((tmp_path / "batch" / "photo.jpg.npz").read_bytes())
+
+
+def through_service(root, photo, model, focal_px, tmp_path):
+    with serving(root, DEPTH_MODEL=model) as served:
+        query = f"?focal_px={focal_px}" if focal_px else ""
+        headers = {"Content-Type": "image/jpeg", "Accept": "application/x-npz"}
+        path = f"/v1/depth{query}"
+        status, _, body = ask(served.base, "POST", path, photo.read_bytes(), headers)
+    assert status == 200, body
+    facts, depth = npz(body)
+    return {key: facts[key] for key in facts if key not in ("request_id", "seconds")}, depth
+
+
+def through_python(root, photo, model, focal_px, tmp_path):
+    predictor = Predictor(choose([root], model).artifacts)
+    prediction = predictor(read_photo(photo), predictor.focal_px(focal_px, photo))
+    return json.loads(json.dumps(prediction.facts())), prediction.depth
+
+
+DOORS = (through_main_job, through_batch, through_service, through_python)
+
+
+def npz(data):
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        facts = json.loads(str(arrays["meta"]))
+        return facts, arrays[facts["kind"]]
+
+
+def crowded(make_artifact, root):
+    """Real float32 beside all that is left out: other models, precisions, batches, a wreck."""
+    make_artifact(root=root)
+    make_artifact(root=root, size_hw=(28, 42))
+    make_artifact(root=root, batch=4, shift=1.0)
+    make_artifact(root=root, precision="bf16", size_hw=(42, 28), shift=2.0)
+    make_artifact(root=root, size_hw=(28, 56), shift=3.0, seeded=True)
+    make_artifact(root=root, model="vitb", shift=4.0)
+    (root / "old").mkdir()
+    (root / "old" / MANIFEST).write_text('{"schema_version": 2}')
+
+
+def random_weights(make_artifact, root):
+    make_artifact(root=root, seeded=True)
+
+
+def in_metres(make_artifact, root):
+    make_artifact(root=root, kind="depth_m")
+
+
+def metres_by_focal(make_artifact, root):
+    plain = make_artifact(kind="depth")
+    manifest = dataclasses.replace(plain.manifest, output=OutputSpec("depth", None, 300.0))
+    with partial_folder(root) as folder:
+        shutil.copy(plain.path / "graph.pt", folder)
+        commit(folder, manifest, root)
+
+
+@pytest.mark.parametrize(
+    ("make", "focal_px", "expected"),
+    [
+        (crowded, None, {"kind": "disparity", "artifact": "vits-28x42-b1-torchscript"}),
+        (random_weights, None, {"kind": "disparity", "warning": SEEDED}),
+        (in_metres, None, {"kind": "depth_m", "unit": "metre", "max_depth_m": 20.0}),
+        (metres_by_focal, FOCAL_PX, {"kind": "depth_m", "focal_px": FOCAL_PX}),
+        (metres_by_focal, None, {"kind": "depth_m", "focal_px": "exif"}),
+    ],
+    ids=["crowded", "random", "metric", "focal-given", "focal-of-exif"],
+)
+def test_every_door_says_the_same_of_the_same_photo(
+    make, focal_px, expected, make_artifact, photo, tmp_path
+):
+    root = tmp_path / "artifacts"
+    make(make_artifact, root)
+    answers = [door(root, photo, "vits", focal_px, tmp_path) for door in DOORS]
+    facts, depth = answers[0]
+    assert depth.shape == (20, 30)
+    if expected.get("focal_px") == "exif":
+        expected = {**expected, "focal_px": focal_px_of(photo)}
+    said = {**facts, "artifact": facts["artifact"]["name"]}
+    assert {key: said[key] for key in expected} == expected
+    for other_facts, other_depth in answers[1:]:
+        assert other_facts == facts
+        np.testing.assert_array_equal(other_depth, depth)
+
+
+def test_every_door_refuses_a_focal_length_that_does_nothing(
+    tiny_artifact, photo, tmp_path, capsys
+):
+    root = tiny_artifact.path
+    words = ["--artifact", str(root), "--input", str(photo), "--output", str(tmp_path / "out")]
+    for command in (inference.main, lambda words: batch(["run", *words])):
+        assert command([*words, "--focal-px", "40"]) in (1, 2)
+        assert "the depth of vits does not depend on it" in capsys.readouterr().err
+    with serving(root) as served:
+        status, _, body = ask(
+            served.base,
+            "POST",
+            "/v1/depth?focal_px=40",
+            photo.read_bytes(),
+            {"Content-Type": "image/jpeg"},
+        )
+    assert status in (400, 422) and b"does not depend on it" in body
+    with pytest.raises(ValueError, match="does not depend on it"):
+        Predictor([tiny_artifact])(read_photo(photo), 40.0)
