@@ -19,11 +19,13 @@ from compile.registry import DEMO, MODELS
 from exports.colour import COLORMAPS
 from exports.files import FORMATS
 from runtime.command_line import UsageError, above_zero, positive, run_command, some_of
+from runtime.files import check_output_folder
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
 from runtime.predict.choose import PHOTOS, SCENE, Choice, choose, read_artifacts
 from runtime.predict.found import provenance_of
 from runtime.predict.predictor import Predictor
 from runtime.predict.scenes import ScenePredictor
+from runtime.scene.focal import refuse_useless_focal
 
 LINE_EVERY_S = 30.0
 
@@ -130,12 +132,17 @@ def run(args: argparse.Namespace, ask: bool = False) -> int:
         focal_px=args.focal_px,
         decode=args.decode,
     )
-    photos = job.photos()  # before a compile: nothing to do must not take a minute
+    # Before a compile: what cannot end well must not take a minute
+    check_output_folder(job.output)
+    photos = job.photos()
     use = SCENE if args.views == "all" else PHOTOS
     if args.artifact:
         chosen = choose(args.artifact, args.model or "", use)
     else:
-        chosen = choose_or_compile(args.model or choose_model(ask), photos, use)
+        model = args.model or choose_model(ask)
+        by_focal = use == PHOTOS and MODELS[model].metric_focal_px is not None
+        refuse_useless_focal(model, by_focal, job.focal_px is not None, "--focal-px")
+        chosen = choose_or_compile(model, photos, use)
     pending = outcomes(job, chosen, use, args.device, args.threads)  # verifies files: no photo yet
     started = time.perf_counter()
     failed = report(pending, len(photos))

@@ -332,3 +332,20 @@ def test_an_interrupted_job_keeps_what_is_done_and_returns_130(
     monkeypatch.setattr(inference, "run_folder", interrupted)
     assert inference.main(["--artifact", str(tiny_artifact.path)]) == 130
     assert "stopped; the photos done so far stay" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("views", ["one", "all"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output", "taken"], "error: taken: is not a folder; name one to write to"),
+        (["--focal-px", "500"], "error: --focal-px: the depth of da3-small does not depend on it"),
+    ],
+)
+def test_what_cannot_end_well_is_said_before_anything_is_compiled(
+    arguments, message, views, workplace, no_compile, capsys
+):
+    (workplace / "taken").write_text("mine")
+    assert inference.main(["--model", "da3-small", "--views", views, *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert (workplace / "taken").read_text() == "mine"

@@ -72,6 +72,8 @@ ARROWS = {
     ),
     "": ("apps", "metric_depth"),  # the doors: files at the root
 }
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60  # lines
+PARSERS = ("build_parser", "_add_")  # of command lines: lists of options
 PARTS_OF_A_ROOM = {"compile.targets", "benchmarks.peers", "exports.pages"}
 
 
@@ -175,6 +177,20 @@ def test_a_container_that_answers_requests_ships_no_model(room):
     for name, targets in ARROWS.items():
         if name.partition(".")[0] == room:
             assert not models & {target.partition(".")[0] for target in targets}
+
+
+def test_files_and_functions_are_short():
+    long = []
+    for module, file in MODULES.items():
+        text = file.read_text(encoding="utf-8")
+        if len(text.splitlines()) > LONGEST_FILE:
+            long.append(module)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                parser = node.name.startswith(PARSERS)
+                if node.end_lineno - node.lineno >= LONGEST_FUNCTION and not parser:
+                    long.append(f"{module}.{node.name}")
+    assert not long
 
 
 def rooms_in(page):

@@ -83,7 +83,9 @@ class Recorder:
 
     def submit(self, payload, deadline_s=30.0, gone=lambda: False, lane=None):
         deadline = time.monotonic() + deadline_s
-        return self.batcher.submit(Task(lane or self.lane, payload, deadline, gone))
+        return self.batcher.submit(
+            Task(lane=lane or self.lane, payload=payload, deadline=deadline, gone=gone)
+        )
 
 
 @pytest.fixture

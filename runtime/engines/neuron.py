@@ -57,17 +57,7 @@ def load(
         DeviceError: no driver, no free core, or the first call failed.
     """
     package = ENGINES[manifest.target][1]
-    cores = cores_of(manifest)
-    if CORE_COUNT not in os.environ and CORES_CHOSEN not in os.environ:
-        if package in sys.modules:
-            log.warning(
-                "%s was imported before %s was set: it may take every core", package, CORE_COUNT
-            )
-        os.environ[CORE_COUNT] = str(cores)  # read once, when the runtime starts
-    elif CORES_CHOSEN not in os.environ and stage == manifest.stages[0]:
-        given = os.environ[CORE_COUNT].strip()
-        if given.isdecimal() and int(given) < cores:
-            log.warning("%s is %s, but %s needs %d cores", CORE_COUNT, given, manifest.name, cores)
+    _claim_cores(manifest, stage, package)
     install = (
         f"{package} is not installed: it comes from AWS's own pip repository, see "
         "docs/inferentia.md; elsewhere compile for another target"
@@ -110,6 +100,21 @@ def load(
         neuron.__version__,
     )
     return run
+
+
+def _claim_cores(manifest: Manifest, stage: StageSpec, package: str) -> None:
+    """Have the runtime take the cores that the artifact needs, unless the operator says which."""
+    cores = cores_of(manifest)
+    if CORE_COUNT not in os.environ and CORES_CHOSEN not in os.environ:
+        if package in sys.modules:
+            log.warning(
+                "%s was imported before %s was set: it may take every core", package, CORE_COUNT
+            )
+        os.environ[CORE_COUNT] = str(cores)  # read once, when the runtime starts
+    elif CORES_CHOSEN not in os.environ and stage == manifest.stages[0]:
+        given = os.environ[CORE_COUNT].strip()
+        if given.isdecimal() and int(given) < cores:
+            log.warning("%s is %s, but %s needs %d cores", CORE_COUNT, given, manifest.name, cores)
 
 
 def explain(text: str) -> Optional[str]:

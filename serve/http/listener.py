@@ -26,7 +26,7 @@ def turn_away(listener: socket.socket) -> bool:
     """Begin no new connection on a listening TCP socket, in whatever process it is open.
 
     Returns:
-        False where the system has no such filters: a reset stays possible.
+        False if the system has no such filters: a reset stays possible.
     """
     program = b"".join(struct.pack("HBBI", *step) for step in DROP_NEW_CONNECTIONS)
     steps = ctypes.create_string_buffer(program, len(program))

@@ -19,7 +19,7 @@ CUSTOM_ATTRIBUTES_LENGTH = 1024  # characters that SageMaker passes on
 
 @dataclass(frozen=True)
 class Options:
-    """How depth is wanted; ``size`` is None where the default depends on what was sent."""
+    """How depth is wanted; ``size`` is None if nobody asked for one."""
 
     size: Optional[str] = None
     png: str = "16"

@@ -148,7 +148,8 @@ class Service:
     def _run(self, lane: Lane, payload: Any, deadline: float) -> Done:
         connection = request.environ.get("gunicorn.socket")
         gone = (lambda: client_has_gone(connection)) if connection else (lambda: False)
-        future = self.batcher.submit(Task(lane=lane, payload=payload, deadline=deadline, gone=gone))
+        task = Task(lane=lane, payload=payload, deadline=deadline, gone=gone)
+        future = self.batcher.submit(task)
         try:
             done = future.result(max(0.0, deadline - time.monotonic()))
         except WaitTimeout:
