@@ -46,6 +46,7 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 INSTALLED = {  # the packages at the root that an install of this project brings
     pattern.rstrip("*")
     for pattern in PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+    if pattern != "checkpoints.demo"  # no code, and images hold no weights
 }
 SERVING = {"exports", "runtime", "serve"}  # those of them that a container needs to answer
 # import name -> the package that brings it, where the two differ

@@ -19,7 +19,7 @@ from metric_depth.judge import judge_all, summarise
 from runtime.artifact.archive import pack
 from runtime.storage import SCRATCH
 from serve.batch.__main__ import main
-from serve.batch.job import JOB
+from serve.batch.job_folder import JOB
 from serve.http.server import model_folder
 from serve.http.settings import from_environment
 
