@@ -1,5 +1,6 @@
 """The same artifact folder and the same photo, through every door: equal facts and equal depth."""
 
+import base64
 import dataclasses
 import io
 import json
@@ -10,15 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 from served import ask, serving
+from tiny_scene import make_scene_artifact
 
 from apps import inference
 from runtime.artifact.folder import MANIFEST, commit
 from runtime.artifact.manifest import OutputSpec
 from runtime.files import partial_folder
 from runtime.photo.decode import focal_px_of, read_photo
+from runtime.predict.choose import SCENE as SCENES
 from runtime.predict.choose import choose
 from runtime.predict.found import SEEDED
 from runtime.predict.predictor import Predictor
+from runtime.predict.scenes import ScenePredictor
 from serve.batch.__main__ import main as batch
 
 EXIF_IFD, FOCAL_35_MM = 0x8769, 0xA405
@@ -152,3 +156,45 @@ def test_every_door_refuses_a_focal_length_that_does_nothing(
     assert status in (400, 422) and b"does not depend on it" in body
     with pytest.raises(ValueError, match="does not depend on it"):
         Predictor([tiny_artifact])(read_photo(photo), 40.0)
+
+
+OF_A_SCENE = ("kind", "unit", "model", "artifact", "weights", "licence", "warning")
+
+
+@pytest.mark.parametrize(("count", "views"), [(2, 2), (3, 4), (4, 4)])
+def test_every_door_says_the_same_of_the_same_scene(count, views, make_photo, tmp_path):
+    root = tmp_path / "artifacts"
+    for compiled in (1, 2, 4):
+        make_scene_artifact(root, compiled, seeded=True)
+    files = [tmp_path / "room" / f"{number}.png" for number in range(count)]
+    files[0].parent.mkdir()
+    for seed, file in enumerate(files):
+        Image.fromarray(make_photo(30, 40, seed)).save(file)
+
+    words = ["--artifact", str(root), "--input", str(tmp_path / "room"), "--views", "all"]
+    assert inference.main([*words, "--output", str(tmp_path / "out"), "--formats", "npz"]) == 0
+    cameras = json.loads((tmp_path / "out" / "cameras.json").read_text())
+    maps = [npz((tmp_path / "out" / f"{file.name}.npz").read_bytes()) for file in files]
+
+    images = [base64.b64encode(file.read_bytes()).decode() for file in files]
+    headers = {"Content-Type": "application/json", "Accept": "application/x-npz"}
+    with serving(root) as served:
+        body = json.dumps({"images": images, "size": "input"})
+        status, _, body = ask(served.base, "POST", "/v1/depth", body, headers)
+    assert status == 200, body
+    with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
+        answer, sent = json.loads(str(arrays["meta"])), dict(arrays)
+
+    python = ScenePredictor(choose([root], use=SCENES).artifacts)
+    scene = python([read_photo(file) for file in files])
+    facts = json.loads(json.dumps(scene.facts()))
+    assert facts["artifact"]["name"] == f"da3-small-28x42-v{views}-torchscript"
+    assert facts["warning"] == SEEDED
+    for other in (answer, cameras, *(meta for meta, _ in maps)):
+        assert {key: other[key] for key in OF_A_SCENE} == {key: facts[key] for key in OF_A_SCENE}
+    for index, (_, depth) in enumerate(maps):
+        np.testing.assert_array_equal(sent[f"depth_{index}"], depth)
+        np.testing.assert_array_equal(scene.photo(index, (30, 40)).depth, depth)
+        camera = cameras["photos"][index]
+        np.testing.assert_allclose(sent["intrinsics"][index], camera["intrinsics"])
+        np.testing.assert_allclose(sent["extrinsics"][index], camera["world_to_camera"])
