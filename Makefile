@@ -56,7 +56,7 @@ compile: .venv/has-base ## checkpoint to artifacts: MODEL= TARGET= SIZES= BATCH=
 plan: .venv/has-base ## estimate Inf1 instances and dollars: MODEL=vits RATE=2000
 	@$(PY) -m compile plan $(or $(NAMED),--model vits) --rate $(RATE) $(ARGS)
 
-inference: .venv/has-base ## input_images/ to output_depth/, compiling first if need be: MODEL= ARGS=
+inference: .venv/has-base ## input_images/ to output_depth/; compiles the model first if it must: MODEL= ARGS=
 	@$(PY) inference.py $(NAMED) $(ARGS)
 
 test: .venv/has-base ## the tests that take minutes in all: ARGS="tests/test_photo.py -k jpeg"
@@ -77,7 +77,7 @@ else
 	@$(PY) -m benchmarks latency --alone --rounds 3
 	@$(PY) -m benchmarks end2end --photos 4 --rounds 3
 	@$(PY) -m benchmarks compile --models demo --targets openvino
-	@echo "beside other people's packages: make bench ARGS=latency; all there is: make bench ARGS=--help"
+	@echo "beside other people's packages: make bench ARGS=latency; the full list: make bench ARGS=--help"
 endif
 
 evaluate: .venv/has-base ## depth against ground truth: MODEL= ARGS="--dataset motorcycle"

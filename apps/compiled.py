@@ -30,7 +30,7 @@ Size = tuple[int, int]
 
 
 def choose_or_compile(model: str, photos: Sequence[Path], use: str = PHOTOS) -> Choice:
-    """The artifacts of a model in ``artifacts/`` for these photos, compiled first if need be.
+    """The artifacts of a model in ``artifacts/`` for these photos, compiled if they are not there.
 
     They are compiled if there are none that fit, and again if a checkpoint has come or changed
     since: its hash is in the manifest. Artifacts that somebody made from another file stay.

@@ -191,7 +191,7 @@ def table() -> str:
         if row.max_depth_m is not None:
             output += f", up to {row.max_depth_m:.0f}"
         if row.metric_focal_px is not None:
-            output += "; metres where the focal length is known"
+            output += "; metres if the focal length is known"
         if row.any_view:
             output += "; cameras"
         where = f"`{row.repo}`" if row.repo else "not published upstream"

@@ -51,9 +51,9 @@ def writing_whole(file: Path, scratch: Optional[Path] = None) -> Iterator[Binary
             yield out
         partial.replace(file)
     except OSError as error:  # named after what was to be written
-        if error.filename in (None, str(partial)):
-            error.filename, error.filename2 = str(file), None
-        raise
+        if error.errno is None or error.filename not in (None, str(partial)):
+            raise
+        raise OSError(error.errno, error.strerror, str(file)) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()

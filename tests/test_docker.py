@@ -43,11 +43,9 @@ FILES = sorted((ROOT / "serve").glob("Dockerfile.*"))
 ALL = pytest.mark.parametrize("file", FILES, ids=lambda file: file.suffix[1:])
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
-INSTALLED = {  # the packages at the root that an install of this project brings
-    pattern.rstrip("*")
-    for pattern in PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
-    if pattern != "checkpoints.demo"  # no code, and images hold no weights
-}
+FOUND = PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+DATA = {"checkpoints.demo"}  # weights that an install brings along; containers mount theirs
+INSTALLED = {pattern.rstrip("*") for pattern in FOUND} - DATA  # the packages of code at the root
 SERVING = {"exports", "runtime", "serve"}  # those of them that a container needs to answer
 # import name -> the package that brings it, where the two differ
 DISTRIBUTIONS = {

@@ -29,7 +29,7 @@ def find_all(aws: Aws, name: str, bucket: Optional[str], prefix: str) -> list[Ca
     Args:
         bucket: to look for archives in, beside the buckets that the models name.
     Raises:
-        InputError: an endpoint of that name was not made by us.
+        InputError: we did not make the endpoint of that name.
         AwsError: something could not be listed.
     """
     current = find_endpoint(aws, name)
