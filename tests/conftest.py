@@ -40,10 +40,18 @@ from runtime.files import partial_folder
 
 # The same examples every time: a red run stays red until the code changes.
 settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
-settings.load_profile("repeatable")
-
-
+settings.register_profile("small", settings.get_profile("repeatable"), max_examples=20)
 LARGEST_KEPT = 1_000_000  # values of one tensor; the MLPs of the small models have 600,000
+
+
+def in_small(config: pytest.Config) -> bool:
+    """Whether the slow tests are left out, as by `make test`."""
+    return "not slow" in config.option.markexpr
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take fewer examples where the slow tests are left out."""
+    settings.load_profile("small" if in_small(config) else "repeatable")
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m leaves out what it leaves out
@@ -89,6 +97,19 @@ def seeded_weights_are_drawn_once() -> Iterator[None]:
     seeded.seeded_tensor = once
     yield
     seeded.seeded_tensor = draw
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_graphs_are_not_specialised(request: pytest.FixtureRequest) -> Iterator[None]:
+    """TorchScript specialises a graph to what its first runs get: half of a small compile's time.
+
+    `make test` leaves that out, within its own processes; `make test-all` does it, as does every
+    server and command that a test starts.
+    """
+    before = torch.jit.set_fusion_strategy([]) if in_small(request.config) else None
+    yield
+    if before is not None:
+        torch.jit.set_fusion_strategy(before)
 
 
 @pytest.fixture(autouse=True)
