@@ -273,7 +273,8 @@ def test_int8_without_its_quantiser_says_what_to_install(tmp_path, monkeypatch, 
     monkeypatch.setitem(sys.modules, "nncf", None)
     arguments = ["--target", "openvino", "--precision", "int8", "--seeded-weights", *SIZE]
     assert main([*arguments, "--output", str(tmp_path)]) == 1
-    assert "pip install" in capsys.readouterr().err and find_artifacts(tmp_path) == []
+    assert "nncf is not installed; run: " in capsys.readouterr().err
+    assert find_artifacts(tmp_path) == []
 
 
 def test_calibration_takes_each_photo_twice_and_fills_batches(tmp_path, calibration):

@@ -199,11 +199,11 @@ def test_a_target_asks_for_the_extras_it_needs_and_no_others(clone, words, extra
     assert extras <= set(EXTRAS)
 
 
-def test_a_missing_extra_is_named_with_the_command_that_adds_it(monkeypatch, tmp_path, capsys):
+def test_a_missing_extra_is_named_with_the_command_that_adds_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(MissingDependency, match=r"pip install 'depth-anything-inferentia\[ray\]'"):
         optional.require("nothing_of_this_name", "ray")
     (tmp_path / "has-base").touch()
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(MissingDependency, match=r"run: \./setup\.sh ray"):
         optional.require("nothing_of_this_name", "ray")
 
