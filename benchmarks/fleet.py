@@ -47,7 +47,7 @@ PAGE = "scale.md"
 
 CORES = (1, 4, 16, 64)
 SIZES_HW = (FULL_HD_HW, (480, 640))
-FORMATS = (("npz", "png16"), ("png16",))
+FORMAT_SETS = (("npz", "png16"), ("png16",))
 PHOTOS, PASSES = 12, 5
 SHARED = 6000  # tiny photos, by one process and by two
 WARM_UP_S = 2.0
@@ -95,7 +95,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         for photo_hw in SIZES_HW:
             folder = root / f"{photo_hw[0]}"
             write_photos(args.input, folder, PHOTOS, photo_hw)
-            for formats in FORMATS:
+            for formats in FORMAT_SETS:
                 stages = _stages(artifact, folder, formats, root)
                 jobs = {
                     cores: asdict(

@@ -12,7 +12,7 @@ from runtime.artifact.manifest import OutputSpec
 from runtime.photo.postprocess import value_range
 from runtime.predict.found import SEEDED, SIMULATED, Prediction
 
-ROWS = 32  # painted at a time: keeps them in the processor's cache
+BAND_ROWS = 32  # painted at a time: keeps them in the processor's cache
 STAMPS = {SEEDED: "RANDOM WEIGHTS: NOT DEPTH", SIMULATED: "SIMULATED: NOT DEPTH"}
 UNKNOWN_STAMP = "NOT DEPTH"
 
@@ -67,8 +67,8 @@ def colorize(
     limits = limits or value_range(depth)
     colors = np.ascontiguousarray(_lookup_table(colormap)[:, None])
     painted = np.empty((*depth.shape, 3), np.uint8)
-    for start in range(0, len(depth), ROWS):
-        rows = slice(start, start + ROWS)
+    for start in range(0, len(depth), BAND_ROWS):
+        rows = slice(start, start + BAND_ROWS)
         index = (nearness(depth[rows], output, limits) * 255).astype(np.uint8)
         painted[rows] = cv2.applyColorMap(index, colors)
     return painted

@@ -13,7 +13,7 @@ from runtime.photo.postprocess import value_range
 
 MILLIMETRES = 1000.0
 MAX_UINT16 = 65535
-ROWS = 32  # stored at a time: keeps them in the processor's cache
+BAND_ROWS = 32  # stored at a time: keeps them in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def to_uint16(
     low, high = limits or value_range(depth)
     metric, beyond = output.unit == "metre", 0
     stored = np.zeros(depth.shape, np.uint16)
-    for start in range(0, len(depth), ROWS):
-        rows = slice(start, start + ROWS)
+    for start in range(0, len(depth), BAND_ROWS):
+        rows = slice(start, start + BAND_ROWS)
         if metric:
             millimetres = np.round(depth[rows] * MILLIMETRES)
             outside = (millimetres > MAX_UINT16) | (millimetres < 0)

@@ -25,7 +25,7 @@ from runtime.photo.decode import MAX_PIXELS, SUFFIXES, read_photo
 
 log = logging.getLogger(__name__)
 
-KINDS = ("generated", "motorcycle", "da2k", "nyu", "kitti")
+DATASETS = ("generated", "motorcycle", "da2k", "nyu", "kitti")
 FOLDER_KINDS = ("da2k", "nyu", "kitti")
 
 GENERATED_COUNT = 64
@@ -69,8 +69,10 @@ class DatasetName:
     folder: Optional[Path] = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"dataset {self.kind!r} is unknown; choose one of {', '.join(KINDS)}")
+        if self.kind not in DATASETS:
+            raise InputError(
+                f"dataset {self.kind!r} is unknown; choose one of {', '.join(DATASETS)}"
+            )
         if self.kind in FOLDER_KINDS and self.folder is None:
             raise InputError(f"dataset {self.kind} needs its folder: give {self.kind}:FOLDER")
         if self.kind == "generated" and self.folder is not None:

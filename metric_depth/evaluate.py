@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from apps.estimators import Estimator, artifact_estimator, eager_estimator
 from compile.registry import DEMO, MODELS
-from metric_depth.datasets import KINDS, Dataset, DatasetName, open_dataset, parse_name
+from metric_depth.datasets import DATASETS, Dataset, DatasetName, open_dataset, parse_name
 from metric_depth.judge import Outcome, judge_all, summarise
 from metric_depth.report import SCHEMA, picture_path, plain_name, table, write_page, write_run
 from runtime.command_line import DONE, FAILED, UsageError, positive, run_command
@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[DatasetName("generated")],
         metavar="D",
-        help=f"of {', '.join(KINDS)}, see below; default generated",
+        help=f"of {', '.join(DATASETS)}, see below; default generated",
     )
     parser.add_argument("--output", type=Path, default=Path("evaluation"), help="folder")
     parser.add_argument(

@@ -15,8 +15,8 @@ from PIL import Image
 
 from metric_depth.da2k import parse_annotations
 from metric_depth.datasets import (
+    DATASETS,
     GENERATED_SIZES_HW,
-    KINDS,
     DatasetName,
     evenly,
     garg_crop,
@@ -67,7 +67,7 @@ def test_names_are_a_kind_and_where_it_needs_one_a_folder(tmp_path):
 @pytest.mark.parametrize(
     "text, says",
     [
-        ("imagenet", f"unknown; choose one of {', '.join(KINDS)}"),
+        ("imagenet", f"unknown; choose one of {', '.join(DATASETS)}"),
         ("da2k", "give da2k:FOLDER"),
         ("nyu:", "give nyu:FOLDER"),
         ("generated:here", "has no folder"),

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from exports.colour import COLORMAPS, SPECTRAL_R, colorize, nearness
-from exports.depth16 import MAX_UINT16, ROWS, Encoding16, to_uint16
+from exports.depth16 import BAND_ROWS, MAX_UINT16, Encoding16, to_uint16
 from exports.files import FORMATS, SUFFIXES, FileOptions
 from exports.npz import encode_npz
 from exports.pfm import encode_pfm
@@ -213,7 +213,7 @@ def test_near_is_warm_and_far_is_violet_for_every_kind(output):
 
 
 @each_output
-@pytest.mark.parametrize("height", [1, ROWS - 1, ROWS, ROWS + 1, 3 * ROWS])
+@pytest.mark.parametrize("height", [1, BAND_ROWS - 1, BAND_ROWS, BAND_ROWS + 1, 3 * BAND_ROWS])
 def test_painting_and_storing_in_bands_of_rows_changes_no_bit(height, output):
     depth = np.random.default_rng(height).uniform(-1, 80, (height, 9)).astype(np.float32)
     (table,) = colorize(np.arange(256, dtype=np.float32)[None], DISPARITY)

@@ -17,8 +17,8 @@ from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin
 
 from runtime.errors import InputError, LimitError
 from runtime.photo.decode import (
-    FORMATS,
-    ROWS,
+    BAND_ROWS,
+    IMAGE_FORMATS,
     SUFFIXES,
     focal_px_of,
     photo_size,
@@ -75,7 +75,7 @@ def encoded(photo) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("file_format", IMAGE_FORMATS)
 def test_every_format_decodes_to_rgb_of_8_bits(file_format, encoded, photo):
     rgb = read_photo(encoded[file_format])
     assert rgb.dtype == np.uint8 and rgb.shape == photo.shape
@@ -126,7 +126,7 @@ def test_every_exif_orientation_is_turned_upright(orientation, file_format, phot
     assert np.abs(rgb.astype(int) - photo).mean() <= tolerance
 
 
-@pytest.mark.parametrize("height", [1, ROWS - 1, ROWS, ROWS + 1, 3 * ROWS])
+@pytest.mark.parametrize("height", [1, BAND_ROWS - 1, BAND_ROWS, BAND_ROWS + 1, 3 * BAND_ROWS])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_pixels_are_those_that_pillow_decodes_bit_for_bit(mode, height, make_photo):
     data = encode(Image.fromarray(make_photo(height, 37)).convert(mode), "JPEG", quality=90)
@@ -315,7 +315,7 @@ def test_float_pixels_are_refused():
         read_photo(data)
 
 
-@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("file_format", IMAGE_FORMATS)
 def test_a_single_pixel_is_a_photo(file_format):
     image = Image.new("RGB", (1, 1), (200, 200, 200))
     rgb = read_photo(encode(image, file_format))
@@ -364,7 +364,7 @@ def test_a_header_within_the_limit_and_no_pixels_is_an_incomplete_photo():
         read_photo(png_header(300, 300))
 
 
-@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("file_format", IMAGE_FORMATS)
 @pytest.mark.parametrize("kept", [0.5, 0.9])
 def test_a_truncated_photo_is_refused(file_format, kept, encoded, tmp_path):
     file = tmp_path / "half.jpg"
@@ -491,7 +491,7 @@ def test_the_size_is_told_without_decoding_a_pixel(monkeypatch, encoded, photo):
     plain = encode(Image.fromarray(photo), "PNG")  # without EXIF, which Pillow then looks for
     for kind in (Image.Image, ImageFile.ImageFile, PngImagePlugin.PngImageFile):
         monkeypatch.setattr(kind, "load", decoded)
-    for file_format in FORMATS:
+    for file_format in IMAGE_FORMATS:
         assert photo_size(encoded[file_format]) == photo.shape[:2]
     assert photo_size(plain) == photo.shape[:2]
     assert photo_size(png_header(30000, 20000)) == (20000, 30000)
@@ -549,7 +549,7 @@ def test_random_bytes_are_refused(data):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("file_format", IMAGE_FORMATS)
 @given(tail=st.binary(max_size=200))
 def test_random_bytes_after_a_magic_number_are_refused(file_format, encoded, tail):
     with pytest.raises(InputError):
@@ -557,7 +557,7 @@ def test_random_bytes_after_a_magic_number_are_refused(file_format, encoded, tai
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # it says which tags it skipped
-@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("file_format", IMAGE_FORMATS)
 def test_a_mutated_photo_decodes_or_is_refused_and_nothing_else(file_format, encoded):
     rng = np.random.default_rng(2024)
     decoded = 0

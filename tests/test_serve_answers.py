@@ -15,7 +15,7 @@ from stand_in_aws import CREDENTIALS, empty_aws
 from runtime.artifact.manifest import OutputSpec
 from runtime.photo.decode import read_photo
 from runtime.predict.predictor import Predictor
-from serve.http.request_body import KINDS
+from serve.http.request_body import MEDIA_TYPES
 
 IMAGE_KINDS = ("jpeg", "png", "webp", "bmp", "tiff")
 
@@ -56,7 +56,7 @@ def bodies(rgb: np.ndarray) -> "dict[str, tuple[bytes, str, np.ndarray]]":
     return found
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MEDIA_TYPES)
 def test_every_way_in_gives_the_predictors_depth_bit_for_bit(kind, tiny_served, rgb, predictor):
     body, content_type, pixels = bodies(rgb)[kind]
     status, _, answer = post(

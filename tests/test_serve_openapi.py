@@ -18,7 +18,7 @@ from served import Served, get, needing_focal, post, serving
 
 from serve.http.options import CHOICES
 from serve.http.problems import CODES
-from serve.http.request_body import KINDS
+from serve.http.request_body import MEDIA_TYPES
 from serve.http.responses import FOR_PHOTOS
 
 EXAMPLES = 20  # an operation, beyond those that cover each parameter's edges
@@ -97,7 +97,7 @@ def test_the_document_names_every_problem_and_its_status(paths):
 
 def test_the_document_names_every_media_type(paths):
     operation = paths["/v1/depth"]["post"]
-    assert set(operation["requestBody"]["content"]) == set(KINDS)
+    assert set(operation["requestBody"]["content"]) == set(MEDIA_TYPES)
     assert set(operation["responses"]["200"]["content"]) == set(FOR_PHOTOS)
 
 

@@ -22,13 +22,13 @@ from runtime.photo.header import check_header, check_tags
 
 MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 256 << 20  # of a photo as it is stored
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 # What a JPEG is decoded at: all its pixels, or 1/2, 1/4 or 1/8 of each side, as far as a network
 # needs no more.
 FULL, REDUCED = DECODES = ("full", "reduced")
-ROWS = 64  # of a photo, copied at a time: keeps them in the processor's cache
+BAND_ROWS = 64  # of a photo, copied at a time: keeps them in the processor's cache
 
 # EXIF orientation -> what turns the picture upright
 ORIENTATION = 0x0112
@@ -160,7 +160,9 @@ def _told(name: str) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError:
-        raise InputError(f"{name}: not an image in a known format ({', '.join(FORMATS)})") from None
+        raise InputError(
+            f"{name}: not an image in a known format ({', '.join(IMAGE_FORMATS)})"
+        ) from None
     except InputError:
         raise
     except Exception as error:
@@ -170,7 +172,7 @@ def _told(name: str) -> Iterator[None]:
 def _opened(source: bytes, name: str) -> Image.Image:
     """The header, read; no pixel."""
     check_header(source, name)
-    return Image.open(io.BytesIO(source), formats=FORMATS)
+    return Image.open(io.BytesIO(source), formats=IMAGE_FORMATS)
 
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
@@ -239,7 +241,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 def _pixels(image: Image.Image) -> np.ndarray:
     """RGB as an array, copied in bands: Pillow would hand over all at once, through two copies."""
     rgb = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, ROWS):
-        band = image.crop((0, top, image.width, min(top + ROWS, image.height)))
-        rgb[top : top + ROWS] = np.asarray(band)
+    for top in range(0, image.height, BAND_ROWS):
+        band = image.crop((0, top, image.width, min(top + BAND_ROWS, image.height)))
+        rgb[top : top + BAND_ROWS] = np.asarray(band)
     return rgb

@@ -16,7 +16,7 @@ STD = (0.229, 0.224, 0.225)
 RGB_MEAN = (0.0, 0.0, 0.0)
 RGB_STD = (1 / 255, 1 / 255, 1 / 255)
 # Rows of a photo that are float64 at a time: keeps them in the processor's cache.
-ROWS = 16
+BAND_ROWS = 16
 UNIT = np.arange(256) / 255.0  # bytes to 0..1
 
 
@@ -108,8 +108,8 @@ def resize_cubic(rgb: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """
     narrow = np.zeros((rgb.shape[0], size_hw[1], 3))  # (H, w, 3)
     count = _rows_that_count(rgb.shape[0], size_hw[0])
-    for start in range(0, len(count), ROWS):
-        some = count[start : start + ROWS]
+    for start in range(0, len(count), BAND_ROWS):
+        some = count[start : start + BAND_ROWS]
         band = cv2.LUT(rgb[some], UNIT)
         narrow[some] = cv2.resize(band, (size_hw[1], len(some)), interpolation=cv2.INTER_CUBIC)
     return cv2.resize(narrow, size_hw[::-1], interpolation=cv2.INTER_CUBIC)

@@ -25,7 +25,7 @@ CHUNK_BYTES = 256 << 20
 PAGE_BYTES = 1 << 20
 SCHEMA_VERSION = 2  # of plan.json and of all beside it; 1 had no number, no limit, no provenance
 PLAN_COLUMNS = {"name": str, "address": str, "size": int, "tag": str, "focal_px": float}
-KINDS: dict[str, tuple[type, ...]] = {  # of the values in plan.json
+FIELD_TYPES: dict[str, tuple[type, ...]] = {  # of the values in plan.json
     "input": (str,),
     "options": (str,),
     "provenance": (dict,),
@@ -146,10 +146,10 @@ def read_plan(folder: JobFolder) -> Optional[JobPlan]:
         )
     if version == 1:
         facts = {**LACKING_IN_1, **facts}
-    for name, kinds in KINDS.items():
+    for name, kinds in FIELD_TYPES.items():
         if name not in facts or not isinstance(facts[name], kinds):
             raise _damaged(where, f"{name} is {facts.get(name)!r}")
-    return JobPlan(**{name: facts[name] for name in KINDS})
+    return JobPlan(**{name: facts[name] for name in FIELD_TYPES})
 
 
 def _damaged(where: str, why: str) -> InputError:

@@ -18,7 +18,7 @@ from serve.batch.parquet import to_bytes, to_rows
 
 RECORDS = "records/"
 DONE, ERROR = "done", "error"
-ROWS, SECONDS = 2000, 5.0  # after which a part is written
+PART_ROWS, PART_SECONDS = 2000, 5.0  # after which a part is written
 PART_BYTES = 64 << 20
 
 
@@ -62,7 +62,7 @@ class RecordWriter:
     def add(self, record: Record) -> None:
         """Take one; it is on disk a few seconds later."""
         self._rows.append(vars(record))
-        if len(self._rows) >= ROWS or time.monotonic() - self._since > SECONDS:
+        if len(self._rows) >= PART_ROWS or time.monotonic() - self._since > PART_SECONDS:
             self.flush()
 
     def flush(self) -> None:

@@ -42,7 +42,7 @@ SentPhoto = Union[bytes, np.ndarray]  # an encoded image, or uint8 RGB (H, W, 3)
 IMAGES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "application/x-image")
 NPY, NPZ = "application/x-npy", "application/x-npz"
 JSON, MULTIPART = "application/json", "multipart/form-data"
-KINDS = (*IMAGES, NPY, NPZ, MULTIPART, JSON)
+MEDIA_TYPES = (*IMAGES, NPY, NPZ, MULTIPART, JSON)
 
 MAX_VALUES = 100_000  # in JSON; each may take seventy times its text in memory
 
@@ -72,10 +72,11 @@ def read_request(request: Request, settings: Settings) -> DepthRequest:
     options = parse_options(Options(), request.args.items(multi=True), "query parameter")
     options = parse_custom_attributes(options, request.headers.get(CUSTOM_ATTRIBUTES, ""))
     kind = request.mimetype
-    if kind not in KINDS:
+    if kind not in MEDIA_TYPES:
+        given = shown(kind) if kind else "missing"
         raise Problem(
             "unsupported_media_type",
-            f"Content-Type {shown(kind) if kind else 'missing'}: use one of {', '.join(KINDS)}",
+            f"Content-Type {given}: use one of {', '.join(MEDIA_TYPES)}",
         )
     cameras: dict[str, Any] = {}
     photos: Sequence[SentPhoto]
