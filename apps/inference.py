@@ -170,7 +170,9 @@ def choose_model(ask: bool) -> str:
 
     On a terminal that offers several it asks, if it may.
     """
-    manifests = [one.manifest for one in read_artifacts([ARTIFACTS])[0]] if _compiled() else []
+    manifests = (
+        [one.manifest for one in read_artifacts([ARTIFACTS])[0]] if ARTIFACTS.is_dir() else []
+    )
     compiled = {m.model for m in manifests}
     real = {m.model for m in manifests if not m.weights.seeded}
     real |= {name for name, row in MODELS.items() if local_checkpoint(row)}
@@ -193,10 +195,6 @@ def choose_model(ask: bool) -> str:
         if answer.strip().isdecimal() and 1 <= int(answer) <= len(names):
             return names[int(answer) - 1]
         print(f"{answer.strip()!r}: give a number or a name from the list", file=sys.stderr)
-
-
-def _compiled() -> bool:
-    return ARTIFACTS.is_dir()
 
 
 def announce(chosen: Choice) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Optional
 
 from runtime.command_line import run_command
-from runtime.optional import require
 from runtime.predict.choose import BOTH, check_licence, choose
 from runtime.predict.found import provenance_of
 from serve.http.scratch import scratch_folder
@@ -60,7 +59,6 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _serve(settings: Settings, scratch: Path) -> int:
-    require("gunicorn", "serve")
     # Imported here: metrics find their folder when they are imported
     from serve.http.logs import logging_config
     from serve.http.server import Server, model_folder
