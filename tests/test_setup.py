@@ -224,9 +224,11 @@ def test_a_command_says_which_extra_it_lacks_and_hides_no_other_error(package, t
 
 def test_every_extra_that_a_message_names_exists():
     named = set(optional.EXTRAS.values())
-    for file in ROOT.glob("*/**/*.py"):
-        if "tests" not in file.parts and ".venv" not in file.parts:
-            named |= set(re.findall(r'require\("[\w.]+", "(\w+)"', file.read_text()))
+    for room in [init.parent for init in ROOT.glob("*/__init__.py") if init.parent.name != "tests"]:
+        for file in room.rglob("*.py"):
+            if not any(part.startswith(".") for part in file.relative_to(ROOT).parts):
+                text = file.read_text(encoding="utf-8")
+                named |= set(re.findall(r'require\("[\w.]+", "(\w+)"', text))
     assert {"serve", "batch", "int8", "torch"} <= named <= set(EXTRAS)
 
 
