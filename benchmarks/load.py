@@ -143,8 +143,8 @@ def _bare_rate(predictor: Predictor, body: bytes, seconds: float) -> float:
 
 
 @contextlib.contextmanager
-def our_service(artifact: Path) -> Iterator[tuple[int, int]]:
-    """Start it; its port, and the number of its first process."""
+def our_service(artifact: Path, **settings: str) -> Iterator[tuple[int, int]]:
+    """Start it, with these variables too; its port, and the number of its first process."""
     port = _free_port()
     own = {name: value for name, value in os.environ.items() if not name.startswith("DEPTH_")}
     environment = {
@@ -153,6 +153,7 @@ def our_service(artifact: Path) -> Iterator[tuple[int, int]]:
         "DEPTH_HOST": "127.0.0.1",
         "SAGEMAKER_BIND_TO_PORT": str(port),
         "DEPTH_LOG_LEVEL": "WARNING",
+        **settings,
     }
     command = [sys.executable, "-m", "serve"]
     with _running(command, environment, f"http://127.0.0.1:{port}/ping") as pid:

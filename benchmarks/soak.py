@@ -1,97 +1,139 @@
-"""The service's memory over many requests: a small graph, so that requests are what is measured."""
+"""The service and batch jobs under faults, for as long as one likes: what is lost, what grows.
+
+The service answers clients in closed loops while workers are killed, clients trickle their requests
+and others send damaged photos. Beside it, batch jobs over S3 are killed while the storage fails now
+and then, and others run into a full disk. Every answer and every result is compared with those of
+an undisturbed run, byte for byte. The graph is small, so that requests are what is measured.
+"""
 
 import argparse
 import logging
 import tempfile
 import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
-from benchmarks.clients import Request, Seen
 from benchmarks.document import markdown_table
 from benchmarks.load import our_service
-from benchmarks.machine import resident_mib
 from benchmarks.options import add_number
+from benchmarks.soak_clients import Callers, Killer, Memory, tell_slowly
+from benchmarks.soak_jobs import run_jobs
 from compile.job import CompileJob, compile_model
+from runtime.artifact.folder import Artifact
+from runtime.command_line import above_zero
 from runtime.photo.find import find_photos
 
 log = logging.getLogger(__name__)
 
-ABOUT = "the service's memory over many requests"
+ABOUT = "the service and batch jobs under faults: workers killed, slow clients, S3 that fails"
 DESCRIPTION = (
-    "Send requests to the service on loopback, on a small graph, and look at its worker's memory "
-    "in between."
+    "Ask the service on loopback without a pause while its workers are killed, clients are slow "
+    "and photos damaged; run batch jobs beside it that are killed, over an S3 that fails, onto a "
+    "disk that is full. Ends with what was lost and how memory went. Needs moto (extra dev)."
 )
-EXAMPLE = "--requests 10000 --doc"
+EXAMPLE = "--minutes 20 --doc"
 
-SIZE = (56, 56)
-CLIENTS = 4
-LOOKS = 5  # at the memory, after the warm-up
+SIZE_HW = (56, 56)
+CALLERS, SLOW, WORKERS = 3, 2, 2
+READ_TIMEOUT_S = 4  # of the service: a slow client is told off in that time
+LOOKS = 6  # at the memory, spread over the whole
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What ``measure`` reads."""
-    add_number(parser, "--requests", 10000)
+    add_number(parser, "--minutes", 20, "in all", above_zero, "M")
+    add_number(parser, "--kill-every", 15, "seconds between two killed workers", above_zero, "S")
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Send requests in closed loops and look at the worker's memory between them."""
-    photo, requests = find_photos(args.input)[-1], args.requests
+    """Run both for the same time, side by side.
+
+    Raises:
+        MissingDependency: moto is not installed.
+    """
+    photos = find_photos(args.input)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        job = CompileJob(model="demo", target="openvino", sizes_hw=(SIZE,), output=Path(folder))
+        scratch = Path(folder)
+        job = CompileJob("demo", "openvino", (SIZE_HW,), output=scratch / "artifacts")
         (artifact,) = compile_model(job)
-        with our_service(artifact.path) as (port, pid):
-            headers = {"Content-Type": "application/x-image", "Accept": "application/x-npy"}
-            request = Request(port, "/v1/depth", photo.read_bytes(), headers)
-            worker = _only_child(pid)
-            seen = _send(request, max(1, requests // 10))
-            memory = [resident_mib(worker)]
-            for look in range(LOOKS):
-                seen += _send(request, requests // LOOKS)
-                memory.append(resident_mib(worker))
-                log.info("%d of %d: %.0f MiB", look + 1, LOOKS, memory[-1])
-            same = _only_child(pid) == worker
+        seconds = 60 * args.minutes
+        with ThreadPoolExecutor(1) as beside:
+            jobs = beside.submit(run_jobs, artifact.path, photos, scratch, seconds)
+            service = disturb_service(artifact, photos[-1], seconds, args.kill_every)
+    return {"minutes": args.minutes, "service": service, "jobs": jobs.result()}
+
+
+def disturb_service(
+    artifact: Artifact, photo: Path, seconds: float, kill_every: float
+) -> dict[str, Any]:
+    """Ask the service all the time while things happen to it."""
+    settings = {"DEPTH_WORKERS": str(WORKERS), "DEPTH_READ_TIMEOUT_S": str(READ_TIMEOUT_S)}
+    with our_service(artifact.path, **settings) as (port, pid):
+        callers = Callers(port, photo.read_bytes())
+        until = time.monotonic() + seconds
+        killer, memory = Killer(pid, kill_every), Memory(pid)
+        told: Counter[str] = Counter()
+        threads = [
+            *(threading.Thread(target=callers.ask_until, args=(until,)) for _ in range(CALLERS)),
+            threading.Thread(target=callers.send_damaged_until, args=(until,)),
+            *(threading.Thread(target=tell_slowly, args=(port, until, told)) for _ in range(SLOW)),
+            threading.Thread(target=killer.run_until, args=(until,)),
+        ]
+        for thread in threads:
+            thread.start()
+        for look in range(LOOKS):
+            _sleep_to(until - seconds + seconds * (look + 0.5) / LOOKS)
+            memory.look()
+            log.info("%d of %d: %s", look + 1, LOOKS, callers.seen)
+        for thread in threads:
+            thread.join()
+        last = callers.ask()  # when it is over, it answers as at the beginning
     return {
-        "requests": requests,
-        "answered": sum(one.status == 200 for one in seen[-requests:]),
-        "memory_mib": memory,
-        "same_worker": same,
+        **callers.seen,
+        "slow_clients": dict(told),
+        "workers_killed": killer.killed,
+        "memory_mib": memory.seen,
+        "right_at_the_end": last,
     }
 
 
-def _send(request: Request, count: int) -> list[Seen]:
-    numbers, seen = iter(range(count)), []
-    lock = threading.Lock()
-
-    def client() -> None:
-        while True:
-            with lock:
-                if next(numbers, None) is None:
-                    return
-            seen.append(request.send())
-
-    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return seen
-
-
-def _only_child(pid: int) -> int:
-    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(child)
+def _sleep_to(when: float) -> None:
+    time.sleep(max(0.0, when - time.monotonic()))
 
 
 def table(numbers: dict[str, Any]) -> str:
     """The numbers of ``measure`` as Markdown."""
-    memory, step = numbers["memory_mib"], numbers["requests"] // LOOKS
-    header = ["requests", *(f"{step * look:,}" for look in range(LOOKS + 1))]
-    rows = [["MiB of the worker", *(f"{one:,.0f}" for one in memory)]]
+    service, jobs = numbers["service"], numbers["jobs"]
+    rows = [
+        ["requests, answered right", f"{service['right']:,}"],
+        ["requests, answered wrong", f"{service['wrong']:,}"],
+        ["requests lost: no right answer after five tries", f"{service['lost']:,}"],
+        ["tries again: the worker was killed, or was not there yet", f"{service['again']:,}"],
+        ["damaged photos, each refused with 400", f"{service['damaged']:,}"],
+        ["damaged photos, another answer", f"{service['damaged_otherwise']:,}"],
+        ["slow clients, told 408 or cut off", f"{sum(service['slow_clients'].values()):,}"],
+        ["workers killed", f"{service['workers_killed']:,}"],
+        ["batch jobs", f"{jobs['jobs']:,}"],
+        ["their results, byte for byte as undisturbed", f"{jobs['right']:,}"],
+        ["their results missing or different", f"{jobs['lost']:,}"],
+        ["batch jobs killed", f"{jobs['kills']:,}"],
+        ["requests to S3 that failed", f"{jobs['s3_faults']:,}"],
+        ["jobs that met a full disk, and went on when there was room", f"{jobs['full_disks']:,}"],
+    ]
+    header = ["MiB held", *(f"{100 * (look + 0.5) / LOOKS:.0f} %" for look in range(LOOKS))]
+    memory = [[name, *(_mib(one) for one in seen)] for name, seen in service["memory_mib"].items()]
+    during = f"in {numbers['minutes']:g} minutes"
     return (
-        f"{markdown_table(header, rows)}\n\n"
-        f"{numbers['answered']:,} of {numbers['requests']:,} requests were answered with depth, by "
-        f"{'one and the same' if numbers['same_worker'] else 'more than one'} worker; `demo` at "
-        f"{SIZE[0]}x{SIZE[1]}, {CLIENTS} clients in closed loops, counted after a warm-up of a "
-        "tenth as many."
+        f"{markdown_table([during, ''], rows)}\n\n"
+        f"{markdown_table(header, memory)}\n\n"
+        f"`demo` at {SIZE_HW[0]}x{SIZE_HW[1]}, {CALLERS} clients in closed loops on {WORKERS} "
+        f"workers, of which the younger one is killed. A file-size limit of the process stands in "
+        "for the full disk."
     )
+
+
+def _mib(value: Optional[float]) -> str:
+    return "" if value is None else f"{value:,.0f}"

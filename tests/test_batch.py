@@ -13,9 +13,9 @@ from pathlib import Path
 
 import boto3
 import pytest
-from faulty_s3 import FAULTS, faulty_s3
 from stand_in_aws import CREDENTIALS, empty_aws
 
+from benchmarks.faulty_s3 import FAULTS, faulty_s3
 from benchmarks.kills import ray_actors
 from runtime.errors import InputError
 from runtime.files import PARTIAL, partial_name
@@ -503,7 +503,7 @@ def test_a_storage_that_fails_now_and_then_loses_nothing(
     main(["run", *words(photos, local, tiny_artifact)])
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    with faulty_s3(share=0.2) as (address, sound, faulty):
+    with empty_aws() as sound, faulty_s3(sound, share=0.2) as (address, faulty):
         s3 = buckets(sound, photos)
         command = ["--endpoint-url", address, "--path-style", "--artifact", tiny_artifact.path]
         command += ["--input", "s3://photos/in", "--output", "s3://depth/out"]

@@ -1,4 +1,4 @@
-"""moto's S3 behind a network that fails: 503s, resets, answers that break off or come late.
+"""S3 behind a network that fails: 503s, resets, answers that break off or come late.
 
 Which request fails is drawn once, from a seed, so a run can be repeated.
 """
@@ -13,9 +13,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Optional
 from urllib.parse import urlsplit
-
-from stand_in_aws import empty_aws
 
 SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>less</Message></Error>"
 LATE_S = 0.4
@@ -39,20 +38,31 @@ class FaultyS3:
 
 
 @contextmanager
-def faulty_s3(share: float) -> Iterator[tuple[str, str, FaultyS3]]:
-    """Yields the address that fails, the one that does not, and what happened so far."""
-    with empty_aws() as sound:
-        address = urlsplit(sound)
-        faulty = FaultyS3((address.hostname, address.port), share)
-        handler = type("Handler", (_Handler,), {"faulty": faulty})
-        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", sound, faulty
-        finally:
-            server.shutdown()
-            server.server_close()
+def faulty_s3(sound: str, share: float) -> Iterator[tuple[str, FaultyS3]]:
+    """Stand between clients and an S3 endpoint, on loopback.
+
+    Args:
+        sound: address of the endpoint that does not fail.
+        share: of the requests, that go wrong.
+    Yields:
+        the address that fails, and what happened so far.
+    """
+    address = urlsplit(sound)
+    faulty = FaultyS3((str(address.hostname), int(address.port or 80)), share)
+    handler = type("Handler", (_Handler,), {"faulty": faulty})
+    server = _Server(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", faulty
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of a client that has been killed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -89,7 +99,9 @@ class _Handler(BaseHTTPRequestHandler):
         while self.rfile.readline().strip():
             pass
 
-    def _answer(self, status: int, headers: "dict[str, str]", body: bytes, cut=None) -> None:
+    def _answer(
+        self, status: int, headers: dict[str, str], body: bytes, cut: Optional[int] = None
+    ) -> None:
         self.send_response_only(status)
         for name, value in headers.items():
             if name.lower() not in ("content-length", "transfer-encoding", "connection"):

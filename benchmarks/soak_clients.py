@@ -1,0 +1,136 @@
+"""Clients of a service that is being disturbed, and those who disturb it; all end by themselves.
+
+Port or process number in; counts out.
+"""
+
+import contextlib
+import hashlib
+import http.client
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Optional
+
+from benchmarks.machine import resident_mib
+from runtime.errors import DeviceError
+
+TRIES, READY_TRIES, PAUSE_S = 5, 60, 0.5
+ANSWER_TIMEOUT_S = 30.0
+DRIP_S = 0.2  # between two bytes of a slow client
+HEADERS = {"Content-Type": "image/jpeg", "Accept": "application/x-npy"}
+
+
+class Callers:
+    """Clients that compare every answer with the first one."""
+
+    def __init__(self, port: int, photo: bytes) -> None:
+        self.port, self.photo = port, photo
+        self.seen: Counter[str] = Counter(
+            right=0, wrong=0, lost=0, again=0, damaged=0, damaged_otherwise=0
+        )
+        self._lock = threading.Lock()
+        for _ in range(READY_TRIES):  # a worker may still be reading the model
+            status, self._expected = self._send(photo)
+            if status == 200:
+                return
+            time.sleep(PAUSE_S)
+        raise DeviceError(f"the service answers {status} to a good photo")
+
+    def ask(self) -> bool:
+        """Send the photo until it is answered; whether the answer was right."""
+        for _ in range(TRIES):
+            status, digest = self._send(self.photo)
+            if status == 200:
+                self._count("right" if digest == self._expected else "wrong")
+                return digest == self._expected
+            self._count("again")
+            time.sleep(PAUSE_S)
+        self._count("lost")
+        return False
+
+    def ask_until(self, until: float) -> None:
+        """Ask without a pause."""
+        while time.monotonic() < until:
+            self.ask()
+
+    def send_damaged_until(self, until: float) -> None:
+        """Send photos that break off, or whose bytes were changed, each another one."""
+        chance = random.Random(3)
+        while time.monotonic() < until:
+            cut = chance.randrange(1, len(self.photo) // 2)
+            status, _ = self._send(self.photo[:cut])
+            if status is not None and status not in (429, 503):  # not the photo's fault
+                self._count("damaged" if status == 400 else "damaged_otherwise")
+            time.sleep(PAUSE_S)
+
+    def _send(self, body: bytes) -> tuple[Optional[int], str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_TIMEOUT_S)
+        try:
+            connection.request("POST", "/v1/depth", body, HEADERS)
+            answer = connection.getresponse()
+            return answer.status, hashlib.sha256(answer.read()).hexdigest()
+        except (OSError, http.client.HTTPException):
+            return None, ""
+        finally:
+            connection.close()
+
+    def _count(self, what: str) -> None:
+        with self._lock:
+            self.seen[what] += 1
+
+
+def tell_slowly(port: int, until: float, told: "Counter[str]") -> None:
+    """Send a request a byte at a time, until the service has had enough; again and again."""
+    head = b"POST /v1/depth HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+    head += b"Content-Length: 9999\r\n\r\n"
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as link:
+            link.settimeout(DRIP_S)
+            link.sendall(head)
+            while time.monotonic() < until:
+                with contextlib.suppress(socket.timeout):
+                    answer = link.recv(4096)
+                    told["408" if b" 408 " in answer[:16] else "cut off"] += 1
+                    break
+                link.sendall(b".")
+
+
+class Killer:
+    """Kills the younger worker of a service at times: the older one's memory can be followed."""
+
+    def __init__(self, pid: int, every: float) -> None:
+        self.pid, self.every, self.killed = pid, every, 0
+
+    def run_until(self, until: float) -> None:
+        """Kill one, again and again."""
+        while time.monotonic() + self.every < until:
+            time.sleep(self.every)
+            workers = children(self.pid)
+            if len(workers) > 1:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(workers[-1], signal.SIGKILL)
+                    self.killed += 1
+
+
+class Memory:
+    """What a service's first process and its oldest worker hold, over time."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.worker = pid, children(pid)[0]
+        self.seen: dict[str, list[Optional[float]]] = {"first process": [], "oldest worker": []}
+
+    def look(self) -> None:
+        """Write down what they hold now; None of a process that has ended."""
+        for name, pid in zip(self.seen, (self.pid, self.worker)):
+            there = Path(f"/proc/{pid}").exists()
+            self.seen[name].append(resident_mib(pid) if there else None)
+
+
+def children(pid: int) -> list[int]:
+    """Process numbers of a process's children, oldest first."""
+    return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
