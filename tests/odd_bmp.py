@@ -174,6 +174,9 @@ def compressed() -> Iterator[OddPhoto]:
         if bits == 8:
             made = bmp(skipped, height, width, bits, kind, four)
             yield OddPhoto("bmp-rle8-skips.bmp", made, dark, 0, refusable=True)
+    outside = bmp(b"\0\2\xff\xff\1\1\0\1", height, width, 8, RLE8, bytes(1024))
+    name = "bmp-rle8-leaves-the-picture.bmp"
+    yield OddPhoto(name, outside, np.zeros_like(rgb), refusable=True)
     rgb24 = upside_down(at_depth(rgb[..., ::-1], 8), 8)
     for name, made in {
         "huffman": bmp(rgb24, height, width, 1, 3, head=64),
@@ -197,7 +200,6 @@ def compressed() -> Iterator[OddPhoto]:
         ),
         "head-of-13": b"BM" + bytes(8) + b"\x36\0\0\0\x0d\0\0\0" + bytes(300),
         "rle-without-end": bmp(b"\x09\1", height, width, 8, RLE8, bytes(1024)),
-        "rle-leaves-the-picture": bmp(b"\0\2\xff\xff\1\1\0\1", height, width, 8, RLE8, bytes(1024)),
     }.items():
         yield OddPhoto(f"bmp-wrong-{name}.bmp", made, None)
 

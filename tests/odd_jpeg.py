@@ -62,7 +62,7 @@ def kinds() -> Iterator[OddPhoto]:
     ):
         options = [cv2.IMWRITE_JPEG_QUALITY, 97, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor]
         data = cv2.imencode(".jpg", rgb[..., ::-1], options)[1].tobytes()
-        yield OddPhoto(f"jpeg-{name}.jpg", data, rgb, OFF)
+        yield OddPhoto(f"jpeg-{name}.jpg", data, rgb, 2 * OFF)
     one = scene(1, 1)
     yield OddPhoto("jpeg-one-pixel.jpg", jpeg(one), one, OFF)
 
@@ -87,7 +87,7 @@ def around(data: bytes) -> dict[str, bytes]:
         "exif-empty-segments": with_parts(data, segment(0xE1, b"") * 40),
         "jfif-short": with_parts(data, segment(0xE0, b"JFIF\0\1")),
         "fill-bytes": with_parts(data, b"\xff" * 3000),
-        "between-segments": with_parts(data, b"\0" * 3000),
+        "between-segments": with_parts(data, segment(0xFE, b"c") + b"\0" * 3000),
         "before-the-scan": data[:scan] + segment(0xFE, b"late") + data[scan:],
         "film-behind": data + film,
         "zeros-behind": data + bytes(5000),

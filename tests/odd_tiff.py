@@ -214,7 +214,8 @@ def colours() -> Iterator[OddPhoto]:
             yield OddPhoto(f"tiff-palette-{bits}{name}.tif", made, shown)
     inks = np.asarray(Image.fromarray(rgb).convert("CMYK")).copy()
     inks[..., 3] = 40
-    shown = np.asarray(Image.fromarray(inks, "CMYK").convert("RGB"))
+    image = Image.frombytes("CMYK", (inks.shape[1], inks.shape[0]), inks.tobytes())
+    shown = np.asarray(image.convert("RGB"))
     for bits in (8, 16):
         for planar in (False, True):
             made = tiff(at_depth(inks, bits), bits, CMYK, planar=planar, compression=LZW)
