@@ -1,26 +1,26 @@
 """Bytes to a photo: decoded, upright, RGB, 8 bits, within limits.
 
-A file or bytes in, uint8 (H, W, 3) out. Size and format are read from the header before a pixel is
-decoded, and ``photo_header`` bounds what reading that header takes. Alpha is dropped, as
-``cv2.imread`` does; of several frames the first is taken. A JPEG can be decoded smaller, at a
-fraction of the time.
+A file or bytes in, uint8 (H, W, 3) out. The bytes tell the format, whatever the file is called.
+Its module reads the header first, and no pixel is decoded of a photo that is too large. Alpha is
+dropped, as ``cv2.imread`` does; of several frames the first is taken. A JPEG can be decoded
+smaller, at a fraction of the time.
 """
 
-import io
-import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Optional, Union
 
+import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from runtime.errors import InputError, LimitError
-from runtime.photo.header import check_header, check_tags
+from runtime.errors import InputError, LimitError, MissingDependency, first_line
+from runtime.photo import bmp, heif, jpeg, png, tiff, tiff_pixels, webp
+from runtime.photo.header import Header
 
 MAX_PIXELS = 100_000_000
+MAX_SIDE = 65_500  # what libjpeg reads at most; work on a row or a column stays small
 MAX_FILE_BYTES = 256 << 20  # of a photo as it is stored
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -28,25 +28,17 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 # What a JPEG is decoded at: all its pixels, or 1/2, 1/4 or 1/8 of each side, as far as a network
 # needs no more.
 FULL, REDUCED = DECODES = ("full", "reduced")
-BAND_ROWS = 64  # of a photo, copied at a time: keeps them in the processor's cache
 
 # EXIF orientation -> what turns the picture upright
-ORIENTATION = 0x0112
-TILE_WIDTH, TILE_HEIGHT = 0x0142, 0x0143
-EXIF_IFD, FOCAL_35_MM = 0x8769, 0xA405
-FILM_DIAGONAL_MM = math.hypot(36, 24)
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda rgb: cv2.flip(rgb, 1),
+    3: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_180),
+    4: lambda rgb: cv2.flip(rgb, 0),
+    5: cv2.transpose,
+    6: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda rgb: cv2.transpose(cv2.rotate(rgb, cv2.ROTATE_180)),
+    8: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-
-# Pillow's own limit is one number for the whole process; ours is checked for each photo, earlier.
-Image.MAX_IMAGE_PIXELS = None
 
 
 def read_file(path: Path, limit_bytes: int = MAX_FILE_BYTES) -> bytes:
@@ -75,6 +67,9 @@ def _fits(file: BinaryIO, limit_bytes: int) -> bool:
     return os.fstat(file.fileno()).st_size <= limit_bytes
 
 
+SizeFor = Callable[[tuple[int, int]], tuple[int, int]]
+
+
 def read_photo(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode a photo.
 
@@ -84,15 +79,16 @@ def read_photo(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) ->
     Returns:
         uint8 (H, W, 3), RGB, turned upright as its EXIF orientation says.
     Raises:
-        InputError: no such file, not an image of a known format, or damaged.
+        InputError: no such file, not an image of a known format or kind, or damaged.
         LimitError: too large, or made to take long.
+        MissingDependency: a format that needs an extra.
     """
     return read_at_least(source, None, max_pixels)[0]
 
 
 def read_at_least(
     source: Union[str, Path, bytes],
-    size_for: Optional[Callable[[tuple[int, int]], tuple[int, int]]],
+    size_for: Optional[SizeFor],
     max_pixels: int = MAX_PIXELS,
     name: str = "",
 ) -> tuple[np.ndarray, tuple[int, int]]:
@@ -108,27 +104,26 @@ def read_at_least(
         as ``read_photo``.
     """
     data, name = _bytes_of(source, name)
-    if not data:
-        raise InputError(f"{name}: empty, 0 bytes")
-    with _told(name), _opened(data, name) as image:
-        _check_size(image, name, max_pixels)
-        whole_hw = _reduced(image, name, size_for) if size_for else None
-        rgb = _pixels(_to_rgb(_upright(image, name), name))
-    return rgb, whole_hw or (rgb.shape[0], rgb.shape[1])
+    with _told(name):
+        header = _header(data)
+        _check_size(header, max_pixels)
+        rgb = _decoded(data, header, size_for)
+        if header.exif.orientation in TURNS:
+            rgb = TURNS[header.exif.orientation](rgb)
+    return rgb, header.upright_hw
 
 
 def photo_size(source: Union[str, Path, bytes]) -> tuple[int, int]:
-    """Height and width of the upright photo, from its header.
-
-    No pixel is decoded, so EXIF that a PNG has behind its pixels does not count here.
+    """Height and width of the upright photo, from its header; no pixel is decoded.
 
     Raises:
-        InputError: no such file, or not an image of a known format.
+        InputError: no such file, or not an image of a known format or kind.
         LimitError: a header made to take long.
+        MissingDependency: a format that needs an extra.
     """
     data, name = _bytes_of(source)
-    with _told(name), _opened(data, name) as image:
-        return _upright_hw(image, name)
+    with _told(name):
+        return _header(data).upright_hw
 
 
 def focal_px_of(source: Union[str, Path, bytes]) -> Optional[float]:
@@ -137,14 +132,13 @@ def focal_px_of(source: Union[str, Path, bytes]) -> Optional[float]:
     EXIF gives what the focal length would be on 35 mm film, 43.27 mm across; the photo's diagonal
     has the same share of it.
     """
-    data, _ = _bytes_of(source)
+    data, name = _bytes_of(source)
     try:
-        with _opened(data, "photo") as image:
-            focal_mm = float(_exif(image, "photo").get_ifd(EXIF_IFD).get(FOCAL_35_MM, 0))
-            diagonal_px = math.hypot(image.width, image.height)
-    except Exception:  # no image, or EXIF that cannot be read: nothing is known
+        with _told(name):
+            header = _header(data)
+    except (InputError, MissingDependency):  # no image: nothing is known
         return None
-    return focal_mm / FILM_DIAGONAL_MM * diagonal_px if 0 < focal_mm < math.inf else None
+    return header.exif.focal_px(header.size_hw)
 
 
 def _bytes_of(source: Union[str, Path, bytes], name: str = "") -> tuple[bytes, str]:
@@ -156,92 +150,68 @@ def _bytes_of(source: Union[str, Path, bytes], name: str = "") -> tuple[bytes, s
 
 @contextmanager
 def _told(name: str) -> Iterator[None]:
-    """What decoders raise, in our words: damaged bytes make them raise whatever they trip over."""
+    """Errors with the photo's name; what damaged bytes make decoders raise, in our words."""
     try:
         yield
-    except UnidentifiedImageError:
-        raise InputError(
-            f"{name}: not an image in a known format ({', '.join(IMAGE_FORMATS)})"
-        ) from None
-    except InputError:
+    except InputError as error:
+        raise type(error)(f"{name}: {error}") from None
+    except MissingDependency as error:
+        raise MissingDependency(f"{name}: {error}") from None
+    except MemoryError:
         raise
     except Exception as error:
-        raise InputError(f"{name}: damaged or incomplete image ({error})") from None
+        said = first_line(error)
+        raise InputError(f"{name}: damaged or incomplete image ({said})") from None
 
 
-def _opened(source: bytes, name: str) -> Image.Image:
-    """The header, read; no pixel."""
-    check_header(source, name)
-    return Image.open(io.BytesIO(source), formats=IMAGE_FORMATS)
+def _header(data: bytes) -> Header:
+    """What the header says, by the module of its format."""
+    if not data:
+        raise InputError("empty, 0 bytes")
+    if data.startswith(jpeg.MAGIC):
+        return jpeg.read_header(data)
+    if data.startswith(png.MAGIC):
+        return png.read_header(data)
+    if data.startswith(tiff.MAGICS):
+        return tiff.read_header(data)
+    if webp.is_webp(data):
+        return webp.read_header(data)
+    if data.startswith(bmp.MAGIC):
+        return bmp.read_header(data)
+    if heif.is_heif(data):
+        return heif.read_header(data)
+    raise InputError(f"not an image in a known format ({', '.join(IMAGE_FORMATS)})")
 
 
-def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+def _decoded(data: bytes, header: Header, size_for: Optional[SizeFor]) -> np.ndarray:
+    """The pixels as they are stored."""
+    if isinstance(header, jpeg.JpegHeader):
+        return jpeg.decode(data, header, size_for)
+    if isinstance(header, png.PngHeader):
+        return png.decode(data, header)
+    if isinstance(header, tiff.TiffHeader):
+        return tiff_pixels.decode(data, header)
+    if isinstance(header, webp.WebpHeader):
+        return webp.decode(data, header)
+    if isinstance(header, bmp.BmpHeader):
+        return bmp.decode(data, header)
+    return heif.decode(data, header)
+
+
+def _check_size(header: Header, max_pixels: int) -> None:
     """Refuse what would take too much memory, or time, to decode."""
-    pixels = image.width * image.height
+    height, width = header.size_hw
+    pixels = height * width
+    if not pixels:
+        raise ValueError(f"{width} x {height} pixels")
+    if max(height, width) > MAX_SIDE:
+        raise LimitError(
+            f"{width} x {height} pixels, limit {MAX_SIDE:,} on a side; cut or shrink it"
+        )
     if pixels > max_pixels:
         raise LimitError(
-            f"{name}: {image.width} x {image.height} = {pixels:,} pixels, limit {max_pixels:,}; "
+            f"{width} x {height} = {pixels:,} pixels, limit {max_pixels:,}; "
             "shrink it or raise --max-pixels"
         )
-    tags = getattr(image, "tag_v2", {})  # a tile is decoded whole, however small the photo is
-    tile = int(tags.get(TILE_WIDTH, 0)) * int(tags.get(TILE_HEIGHT, 0))
-    if tile > max_pixels:
-        raise LimitError(f"{name}: tiles of {tile:,} pixels, limit {max_pixels:,}")
-    if any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):
-        raise InputError(f"{name}: a compressed BMP; save it as a plain one, or as PNG")
-
-
-def _exif(image: Image.Image, name: str) -> Image.Exif:
-    """EXIF as far as it has been read. Pillow alone would decode a PNG's pixels to look behind."""
-    block = image.info.get("exif") or b""
-    profile = image.info.get("Raw profile type exif")
-    if not block and profile is not None:
-        block = bytes.fromhex("".join(profile.split("\n")[3:]))
-    check_tags(block, name)
-    return Image.Image.getexif(image)
-
-
-def _lies(image: Image.Image, name: str) -> bool:
-    """True if the upright photo is as wide as the stored one is high."""
-    return _exif(image, name).get(ORIENTATION, 1) in (5, 6, 7, 8)
-
-
-def _upright_hw(image: Image.Image, name: str) -> tuple[int, int]:
-    return (image.width, image.height) if _lies(image, name) else (image.height, image.width)
-
-
-def _reduced(
-    image: Image.Image, name: str, size_for: Callable[[tuple[int, int]], tuple[int, int]]
-) -> Optional[tuple[int, int]]:
-    """Have a JPEG decoded smaller; the size of the whole photo, None if it is no JPEG."""
-    if image.format not in ("JPEG", "MPO"):
-        return None
-    whole_hw = _upright_hw(image, name)
-    height, width = size_for(whole_hw)
-    image.draft(None, (height, width) if _lies(image, name) else (width, height))
-    return whole_hw
-
-
-def _upright(image: Image.Image, name: str) -> Image.Image:
-    """Turn as EXIF says. Not by ``exif_transpose``: it writes EXIF back and fails on odd tags."""
-    image.load()  # TIFF turns itself here, and drops the tag
-    turn = TURNS.get(_exif(image, name).get(ORIENTATION, 1))
-    return image if turn is None else image.transpose(turn)
-
-
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """Any Pillow mode to RGB; 16-bit grey keeps its upper 8 bits, as colour of 16 bits does."""
-    if image.mode in ("I", "F"):
-        raise InputError(f"{name}: 32-bit pixels, expected 8 or 16 bits a channel")
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
-    """RGB as an array, copied in bands: Pillow would hand over all at once, through two copies."""
-    rgb = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, BAND_ROWS):
-        band = image.crop((0, top, image.width, min(top + BAND_ROWS, image.height)))
-        rgb[top : top + BAND_ROWS] = np.asarray(band)
-    return rgb
+    if header.block_pixels > max_pixels:  # a tile is decoded whole, however small the photo is
+        raise LimitError(f"tiles of {header.block_pixels:,} pixels, limit {max_pixels:,}")
