@@ -22,6 +22,7 @@ from depth_anything_3.pretrained import HUB_OPTIONS, find_pretrained, looks_of_m
 from depth_anything_3.stages import to_numpy
 from layers.checkpoint import load_checkpoint
 from runtime.errors import InputError
+from runtime.photo.arrays import as_rgb
 from runtime.photo.decode import focal_px_of, read_photo
 from runtime.predict.found import ScenePrediction
 from runtime.predict.scenes import align_to_given
@@ -160,8 +161,9 @@ class DepthAnything3(nn.Module):
         """Estimate the depth and the cameras of photos of one scene.
 
         Args:
-            image: N photos, or one: paths, uint8 RGB arrays (H, W, 3) or PIL images. Files are
-                turned upright as their EXIF says.
+            image: N photos, or one: paths, RGB arrays or PIL images, of any layout and type
+                that ``runtime.photo.arrays`` takes; an array (N, H, W, 3) is N photos. Files are
+                turned upright as their EXIF says; pictures are taken as they are.
             extrinsics: (N, 3 or 4, 4), world-to-camera; known cameras, given with intrinsics.
             intrinsics: (N, 3, 3), in pixels of the photos. For da3metric-large they may come alone.
             align_to_input_ext_scale: give depth in the unit of the given cameras, and return those;
@@ -190,7 +192,7 @@ class DepthAnything3(nn.Module):
             use_ray_pose=use_ray_pose,
             ref_view_strategy=ref_view_strategy,
         )
-        photos = [_read(photo) for photo in given]
+        photos = [_read(photo, index) for index, photo in enumerate(given)]
         views = same_size([make_view(p, process_res, process_res_method) for p in photos])
         query = query.in_pixels_of(views)
         device = next(self.parameters()).device
@@ -234,24 +236,21 @@ def _listed(image: Union[Photo, Sequence[Photo]]) -> list[Photo]:
     """Photos as a list; one that stands by itself is a list of one, not its letters or rows.
 
     Raises:
-        InputError: no photo, or a file's bytes, which are not taken.
+        InputError: no photo, or something else, as a file's bytes or a torch tensor.
     """
-    if isinstance(image, bytes):
-        raise InputError("image is bytes: give paths, uint8 RGB arrays (H, W, 3) or PIL images")
     alone = isinstance(image, (str, Path, Image.Image))
-    if alone or (isinstance(image, np.ndarray) and image.ndim == 3):
+    if alone or (isinstance(image, np.ndarray) and image.ndim <= 3):
         return [cast(Photo, image)]
-    if not len(cast(Sequence[Photo], image)):
+    if not isinstance(image, (Sequence, np.ndarray)) or isinstance(image, bytes):
+        kind = type(image).__name__
+        raise InputError(f"image is {kind}: give paths, RGB arrays (H, W, 3) or PIL images")
+    if not len(image):
         raise InputError("image=[]: give one photo or more")
     return list(cast(Sequence[Photo], image))
 
 
-def _read(photo: Photo) -> np.ndarray:
-    if isinstance(photo, (str, Path)):
-        return read_photo(photo)
-    if isinstance(photo, Image.Image):
-        return np.array(photo.convert("RGB"))
-    return photo
+def _read(photo: Photo, index: int) -> np.ndarray:
+    return read_photo(photo) if isinstance(photo, (str, Path)) else as_rgb(photo, f"image[{index}]")
 
 
 def _focal_of_views(

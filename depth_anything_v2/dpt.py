@@ -136,12 +136,13 @@ class DepthAnythingV2(nn.Module):
         """Estimate the depth of a photo, on the photo's own pixel grid.
 
         Args:
-            raw_image: uint8 numpy array (H, W, 3) in BGR order, as ``cv2.imread`` returns it.
+            raw_image: numpy array in BGR order, as ``cv2.imread`` returns it: uint8 (H, W, 3); or
+                grey, with alpha, or of other numbers, as ``runtime.photo.arrays`` takes them.
             input_size: length in pixels that the photo's shorter side is resized to.
         Returns:
             float32 numpy array (H, W): disparity, or metres for a metric model.
         Raises:
-            InputError: raw_image has another shape or dtype.
+            InputError: raw_image is no such array.
         """
         from runtime.photo.postprocess import resize_to_photo
 
@@ -154,18 +155,19 @@ class DepthAnythingV2(nn.Module):
         """Turn a photo into the network's input.
 
         Args:
-            raw_image: uint8 numpy array (H, W, 3) in BGR order.
+            raw_image: numpy array in BGR order, as for ``infer_image``.
             input_size: length in pixels that the photo's shorter side is resized to.
         Returns:
             float (1, 3, h, w) on the model's device and in its dtype, and the photo's (H, W).
         Raises:
-            InputError: raw_image has another shape or dtype.
+            InputError: raw_image is no such array.
         """
         # Photos need numpy and OpenCV; the network itself does not, so they are asked for here.
-        from runtime.photo.preprocess import check_photo, network_size, photo_to_tensor
+        from runtime.photo.arrays import rgb_of_array
+        from runtime.photo.preprocess import network_size, photo_to_tensor
 
-        check_photo(raw_image)
-        size_hw = (raw_image.shape[0], raw_image.shape[1])
-        array = photo_to_tensor(raw_image[..., ::-1], network_size(size_hw, input_size))
+        rgb = rgb_of_array(raw_image, "raw_image")[..., ::-1]
+        size_hw = (rgb.shape[0], rgb.shape[1])
+        array = photo_to_tensor(rgb, network_size(size_hw, input_size))
         parameter = next(self.parameters())
         return torch.from_numpy(array).to(parameter.device, parameter.dtype), size_hw

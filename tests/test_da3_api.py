@@ -276,6 +276,17 @@ def test_a_photo_on_its_own_is_a_scene_of_one(small, photos, tmp_path):
         assert np.array_equal(small.inference(one, process_res=70).depth, expected)
 
 
+def test_grey_transparent_and_float_arrays_are_the_photos_that_they_show(small, photos):
+    rgb = photos[0]
+    given = [rgb, np.dstack([rgb, rgb[..., 0]]), rgb / 255, rgb.astype(np.int64), rgb[..., 0]]
+    given += [Image.fromarray(array) for array in (given[1], rgb[..., 0])]
+    seen = small.inference(given, process_res=70).processed_images
+    assert all(np.array_equal(view, seen[0]) for view in (*seen[1:4], seen[5]))
+    assert np.array_equal(seen[4], seen[6]) and not np.ptp(seen[4], axis=2).any()
+    stack = small.inference(np.stack([rgb, rgb]), process_res=70)
+    assert stack.depth.shape == (2, 56, 70)
+
+
 def test_files_are_turned_upright(small, photos, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -409,7 +420,11 @@ def test_wrong_settings_say_what_is_right(arguments, message):
         ({"image": "missing.jpg"}, "missing.jpg: cannot be read"),
         ({"image": b"bytes of a file"}, "image is bytes: give paths"),
         ({"image": ["missing.jpg"]}, "cannot be read"),
-        ({"image": [np.zeros((4, 4), np.uint8)]}, r"expected uint8 \(H, W, 3\)"),
+        ({"image": None}, "image is NoneType: give paths"),
+        ({"image": np.zeros(4, np.uint8)}, r"image\[0\] is uint8 \(4,\), expected grey"),
+        ({"image": np.zeros((3, 40, 40))}, "channels come first: give image"),
+        ({"image": torch.zeros(1, 40, 40, 3)}, "image is Tensor: give paths"),
+        ({"image": [torch.zeros(3, 40, 40)]}, r"image\[0\] is Tensor.*image\[0\].permute"),
         ({"process_res": 7}, "use 14 pixels or more"),
         ({"process_res_method": "squash"}, "use one of upper_bound_resize"),
         ({"ref_view_strategy": "last"}, "use one of saddle_balanced"),

@@ -115,10 +115,20 @@ def test_wrong_constructor_arguments_are_refused(arguments, text):
         DepthAnythingV2(**arguments)
 
 
-@pytest.mark.parametrize("raw", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), "photo.jpg"])
+@pytest.mark.parametrize("raw", [np.zeros((3, 40, 40), np.uint8), None, "photo.jpg"])
 def test_infer_image_refuses_what_is_not_a_photo(vits, raw):
     with pytest.raises(ValueError, match="expected"):
         vits.infer_image(raw)
+
+
+def test_infer_image_takes_grey_and_bgra_as_opencv_does(vits, make_photo):
+    bgr = make_photo()
+    grey = np.repeat(bgr[..., :1], 3, axis=2)
+    whole, flat = (vits.infer_image(photo, 28) for photo in (bgr, grey))
+    for same in (np.dstack([bgr, bgr[..., :1]]), bgr / 255):
+        np.testing.assert_array_equal(vits.infer_image(same, 28), whole)
+    for same in (bgr[..., 0], bgr[..., :1]):
+        np.testing.assert_array_equal(vits.infer_image(same, 28), flat)
 
 
 def test_intermediate_layers_follow_dinov2s_options():

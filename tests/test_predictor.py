@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from runtime.artifact.folder import Artifact, read_artifact
 from runtime.engines import load_engine
@@ -145,10 +146,18 @@ def test_no_photo_is_refused_as_a_batch(batch_artifacts):
         Predictor(batch_artifacts).infer([])
 
 
-@pytest.mark.parametrize("rgb", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
+@pytest.mark.parametrize("rgb", [np.zeros((3, 4, 5), np.uint8), np.full((4, 4, 3), 300.0)])
 def test_an_array_that_is_not_a_photo_is_refused(rgb, tiny_artifact):
-    with pytest.raises(InputError, match=r"expected uint8 \(H, W, 3\)"):
+    with pytest.raises(InputError, match=r"photo is .*, expected"):
         Predictor([tiny_artifact])(rgb)
+
+
+def test_grey_transparent_and_float_arrays_are_the_photos_that_they_show(tiny_artifact, make_photo):
+    rgb, predictor = make_photo(), Predictor([tiny_artifact])
+    for same in (rgb / 255, np.dstack([rgb, rgb[..., :1]]), Image.fromarray(rgb)):
+        np.testing.assert_array_equal(predictor(same).depth, predictor(rgb).depth)
+    grey = np.repeat(rgb[..., :1], 3, axis=2)
+    np.testing.assert_array_equal(predictor(rgb[..., 0]).depth, predictor(grey).depth)
 
 
 def test_no_artifact_is_refused():

@@ -16,7 +16,6 @@ from runtime.errors import InputError
 from runtime.photo.preprocess import (
     MEAN,
     STD,
-    check_photo,
     network_size,
     photo_to_tensor,
     resize_cubic,
@@ -127,25 +126,3 @@ def test_the_photo_is_not_changed(make_photo):
     rgb = make_photo(30, 30)
     photo_to_tensor(rgb, (28, 28))
     np.testing.assert_array_equal(rgb, make_photo(30, 30))
-
-
-def test_a_photo_is_accepted(make_photo):
-    check_photo(make_photo(1, 1))
-
-
-@pytest.mark.parametrize(
-    ("photo", "message"),
-    [
-        ([[[0, 0, 0]]], "photo is list, expected a numpy array"),
-        (None, "photo is NoneType, expected a numpy array"),
-        (np.zeros((4, 5), np.uint8), r"photo is uint8 \(4, 5\), expected uint8 \(H, W, 3\)"),
-        (np.zeros((4, 5, 4), np.uint8), r"\(4, 5, 4\).*convert grey or transparent images"),
-        (np.zeros((3, 4, 5), np.uint8), r"\(3, 4, 5\), expected uint8"),
-        (np.zeros((1, 4, 5, 3), np.uint8), r"\(1, 4, 5, 3\), expected uint8"),
-        (np.zeros((4, 5, 3), np.float32), r"photo is float32 \(4, 5, 3\), expected uint8"),
-        (np.zeros((0, 5, 3), np.uint8), r"photo is uint8 \(0, 5, 3\), expected"),
-    ],
-)
-def test_an_array_that_is_not_a_photo_is_refused(photo, message):
-    with pytest.raises(InputError, match=message):
-        check_photo(photo)

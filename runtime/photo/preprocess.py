@@ -20,21 +20,6 @@ BAND_ROWS = 16
 UNIT = np.arange(256) / 255.0  # bytes to 0..1
 
 
-def check_photo(photo: np.ndarray) -> None:
-    """Refuse an array that is not a photo.
-
-    Raises:
-        InputError: photo is not a uint8 numpy array (H, W, 3) with at least one pixel.
-    """
-    if not isinstance(photo, np.ndarray):
-        raise InputError(f"photo is {type(photo).__name__}, expected a numpy array (H, W, 3)")
-    if photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0 or photo.dtype != np.uint8:
-        raise InputError(
-            f"photo is {photo.dtype} {photo.shape}, expected uint8 (H, W, 3); "
-            "convert grey or transparent images to three channels of 8 bits"
-        )
-
-
 def network_size(
     size_hw: tuple[int, int], short_side: int, patch_size: int = 14
 ) -> tuple[int, int]:

@@ -19,9 +19,10 @@ from runtime.artifact.folder import Artifact
 from runtime.artifact.manifest import OutputSpec
 from runtime.engines import Engine, load_engine
 from runtime.errors import ArtifactError, InputError
+from runtime.photo.arrays import as_rgb
 from runtime.photo.decode import focal_px_of
 from runtime.photo.postprocess import resize_to_photo
-from runtime.photo.preprocess import check_photo, photo_to_tensor
+from runtime.photo.preprocess import photo_to_tensor
 from runtime.predict.found import Prediction, provenance_of
 from runtime.predict.scenes import SceneEngine
 from runtime.scene.focal import (
@@ -114,11 +115,11 @@ class Predictor:
         """Estimate the depth of one photo.
 
         Args:
-            rgb: uint8 (H, W, 3).
+            rgb: pixels, as ``as_rgb`` takes them; RGB order.
             focal_px: focal length of its camera in pixels of the photo, if it is known: a model
                 whose metres depend on it (``needs_focal``) then answers in metres.
         Raises:
-            InputError: rgb has another shape or dtype, focal_px is not above 0, or the model's
+            InputError: rgb is no picture, focal_px is not above 0, or the model's
                 depth does not depend on it.
             ArtifactError: the graph returned something that cannot be depth.
         """
@@ -184,7 +185,7 @@ class Predictor:
         back on that size, and ``focal_px`` is in its pixels.
         """
         start = time.perf_counter()
-        check_photo(rgb)
+        rgb = as_rgb(rgb)
         check_focal_px(focal_px)
         self.refuse_useless_focal(focal_px is not None)
         decoded_hw = (rgb.shape[0], rgb.shape[1])

@@ -12,7 +12,8 @@ from typing import Optional
 import numpy as np
 
 from runtime.errors import InputError
-from runtime.photo.preprocess import check_photo, normalised, resize_bytes
+from runtime.photo.arrays import as_rgb
+from runtime.photo.preprocess import normalised, resize_bytes
 
 METHODS = ("upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop")
 PATCH_SIZE = 14
@@ -69,16 +70,16 @@ def make_view(rgb: np.ndarray, process_res: int = 504, method: str = METHODS[0])
     """Resize a photo, and round or crop its sides to multiples of the patch size.
 
     Args:
-        rgb: uint8 (H, W, 3).
+        rgb: pixels, as ``as_rgb`` takes them.
         process_res: pixels of the longer (``upper_bound``) or shorter (``lower_bound``) side.
         method: one of ``METHODS``; ``resize`` stretches a little, ``crop`` cuts the edges off.
     Raises:
         InputError: not a photo, an unknown method, or a result without a single patch.
     """
-    check_photo(rgb)
     check_method(method)
     if process_res < PATCH_SIZE:
         raise InputError(f"process_res={process_res}: use {PATCH_SIZE} pixels or more")
+    rgb = as_rgb(rgb)
     photo_hw = (rgb.shape[0], rgb.shape[1])
     side = max(photo_hw) if method.startswith("upper") else min(photo_hw)
     scale = process_res / side
@@ -104,7 +105,7 @@ def fit_view(rgb: np.ndarray, size_hw: tuple[int, int]) -> View:
     Raises:
         InputError: not a photo.
     """
-    check_photo(rgb)
+    rgb = as_rgb(rgb)
     photo_hw = (rgb.shape[0], rgb.shape[1])
     return View(resize_bytes(rgb, size_hw), photo_hw, size_hw)
 
