@@ -40,7 +40,7 @@ class Photos:
         tag = self.tag(item)  # before the bytes: a photo that changes meanwhile is done again
         data = read_bytes(item, self.job.s3)
         size_for = predictor.input_hw if self.job.decode == REDUCED else None
-        rgb, photo_hw = read_at_least(data, size_for, self.job.max_pixels)
+        rgb, photo_hw = read_at_least(data, size_for, self.job.max_pixels, item.name)
         focal_px = predictor.focal_px(self.given_focal_px(item), data)
         prepared = predictor.prepare(rgb, focal_px, photo_hw)
         seconds = {"read": time.perf_counter() - start}
