@@ -29,7 +29,12 @@ MEDIA_TYPES = {
     ".pfm": "image/x-portable-floatmap",
 }
 MAX_KEY_BYTES = 1024
-NO_LONGER_ALLOWED = ("ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "TokenRefreshRequired")
+NO_LONGER_ALLOWED = (
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+)
 CONNECT_S, READ_S, ATTEMPTS, LONGEST_PAUSE_S = 10.0, 30.0, 8, 20.0
 
 

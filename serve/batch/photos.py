@@ -12,6 +12,7 @@ from typing import Optional
 import numpy as np
 
 from exports.files import depth_files
+from runtime.command_line import sentence
 from runtime.errors import DepthError, InputError, LimitError, StorageError
 from runtime.photo.decode import MAX_FILE_BYTES, REDUCED, read_at_least
 from runtime.predict.pipeline import Ended, Loaded
@@ -95,7 +96,7 @@ class Photos:
             status=ERROR,
             key=self.key(item),
             code=code_of(error),
-            error=text_of(str(error)[:500]),
+            error=text_of(sentence(error)[:500]),
         )
 
     def given_focal_px(self, item: Item) -> Optional[float]:
