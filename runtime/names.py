@@ -118,7 +118,7 @@ def _in_hex(found: "re.Match[str]") -> str:
     try:
         return quote(found[0].encode("utf-8", "surrogateescape"), safe="")
     except UnicodeEncodeError:
-        raise InputError(f"{ascii(found.string)}: no text that a file could be called") from None
+        raise InputError(f"{found.string!a}: no text that a file could be called") from None
 
 
 def _has_unsafe(part: str) -> bool:
