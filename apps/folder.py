@@ -150,10 +150,4 @@ def run_folder(
         if ended.error is None:
             yield Outcome(ended.source, ended.result or [])
         else:
-            yield Outcome(ended.source, error=told(ended.source, ended.error))
-
-
-def told(photo: Path, error: Exception) -> str:
-    """The error's sentence, which names the photo."""
-    said = sentence(error)
-    return said if str(photo) in said else f"{photo}: {said}"
+            yield Outcome(ended.source, error=sentence(ended.error, str(ended.source)))

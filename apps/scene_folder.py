@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Optional
 
-from apps.folder import FolderJob, Outcome, told
+from apps.folder import FolderJob, Outcome
 from exports.cameras import CAMERAS, encode_cameras
 from exports.write import write_prediction
+from runtime.command_line import sentence
 from runtime.errors import InputError
 from runtime.files import is_gone, write_whole
 from runtime.photo.decode import FULL, read_photo
@@ -72,4 +73,4 @@ def run_scene_folder(
 
 def _outcome(photo: Path, error: Exception) -> Outcome:
     failed(photo, error)  # logs it
-    return Outcome(photo, error=told(photo, error))
+    return Outcome(photo, error=sentence(error, str(photo)))

@@ -75,17 +75,22 @@ def run_command(
             signal.signal(signal.SIGTERM, before)
 
 
-def sentence(error: BaseException) -> str:
+def sentence(error: BaseException, about: str = "") -> str:
     """An error as one line: what the system says of a file comes with the file's name.
 
     What nobody foresaw comes with its kind: a MemoryError alone says nothing.
+
+    Args:
+        about: a name that the line must have.
     """
-    if isinstance(error, OSError) and not isinstance(error, DepthError) and error.strerror:
-        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        return ": ".join((*names[:1], error.strerror))
     if isinstance(error, (DepthError, OSError)):
-        return first_line(error)
-    return f"{type(error).__name__}: {first_line(error)} ({LOG_LEVEL}=DEBUG shows where)"
+        said, names = first_line(error), []
+        if not isinstance(error, DepthError) and error.strerror:
+            names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+            said = ": ".join((*names[:1], error.strerror))
+    else:
+        said = f"{type(error).__name__}: {first_line(error)} ({LOG_LEVEL}=DEBUG shows where)"
+    return said if about in said else f"{about}: {said}"
 
 
 def _log_level() -> int:
