@@ -20,9 +20,16 @@ from runtime.files import sha256_of
 from runtime.photo.decode import photo_size
 from runtime.predict.choose import PHOTOS, SCENE, Choice, choose
 from runtime.predict.predictor import nearest_bucket
+from runtime.shipped import ROOT
 
 ARTIFACTS = Path("artifacts")
 SCENE_VIEWS = 4  # photos of a scene that are compiled for at once
+
+# As ``python -m compile``, but by this package's own modules, whatever lies in the current folder
+COMPILE = (
+    f"import sys; sys.path[0] = {str(ROOT)!r}; import runpy; "
+    "runpy.run_module('compile', run_name='__main__', alter_sys=True)"
+)
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +102,7 @@ def compile_sizes(model: str, sizes_hw: Sequence[Size], views: int = 1) -> None:
         ArtifactError: it failed; the compile has said why.
     """
     sizes = ["{}x{}".format(*size_hw) for size_hw in sizes_hw]
-    command = [sys.executable, "-m", "compile", "--model", model, "--seeded-fallback"]
+    command = [sys.executable, "-c", COMPILE, "--model", model, "--seeded-fallback"]
     command += ["--output", str(ARTIFACTS), "--views", str(views), "--sizes", *sizes]
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
         raise ArtifactError(f"compiling {model} failed; the lines above say why")

@@ -4,22 +4,28 @@ A bad photo becomes an outcome with an error, never an exception.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
 import numpy as np
 
-from exports.files import FileOptions
+from exports.cameras import CAMERAS
+from exports.files import SIDECAR, FileOptions
 from exports.write import write_prediction
 from runtime.command_line import sentence
 from runtime.errors import InputError
+from runtime.files import ignores_case
+from runtime.names import below, folded, name_of_key
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS, REDUCED, read_at_least, read_file
-from runtime.photo.find import find_photos
+from runtime.photo.find import find_photos, root_of
 from runtime.predict.pipeline import Loaded, run_pipeline
 from runtime.predict.predictor import Predictor
 from runtime.scene.focal import check_focal_px
+from runtime.walk import LeftOut
+
+OWN = (CAMERAS[: -len(SIDECAR)],)  # whose description would be that of a scene's cameras
 
 
 @dataclass(frozen=True)
@@ -61,15 +67,42 @@ class FolderJob:
         """The files that each photo gets."""
         return FileOptions(self.formats, self.colormap, self.side_by_side)
 
-    def photos(self) -> list[Path]:
-        """The photos, by name; errors as for ``find_photos``."""
-        return find_photos(self.source, self.recursive, [self.output])
+    def photos(self, left_out: Optional[LeftOut] = None) -> list[Path]:
+        """The photos, by name.
+
+        Args:
+            left_out: as for ``find_photos``.
+        Raises:
+            InputError: as for ``find_photos``; or the output's disk takes two names for one.
+        """
+        photos = find_photos(self.source, self.recursive, [self.output], left_out)
+        if ignores_case(self.output):
+            seen: dict[str, Path] = {}
+            for photo in photos:
+                other = seen.setdefault(folded(self.name(photo)), photo)
+                if other != photo:
+                    raise InputError(
+                        f"{other} and {photo}: the disk of {self.output} takes their names for "
+                        "one; give another output"
+                    )
+        return photos
+
+    def name(self, photo: Path) -> str:
+        """What a photo's files are called after: its path below the source, suffix kept.
+
+        Plain, and another one for each photo.
+        """
+        if self.source.is_file():
+            return name_of_key(photo.name, OWN)
+        return name_of_key(photo.relative_to(root_of(self.source)).as_posix(), OWN)
 
     def base(self, photo: Path) -> Path:
-        """Where a photo's files go: its path below the source, suffix kept, so that none meet."""
-        if self.source.is_dir():
-            return self.output / photo.relative_to(self.source)
-        return self.output / photo.name
+        """Where a photo's files go.
+
+        Raises:
+            InputError: its name is longer than a disk takes.
+        """
+        return below(self.output, self.name(photo))
 
 
 @dataclass(frozen=True)
@@ -81,14 +114,19 @@ class Outcome:
     error: Optional[str] = None
 
 
-def run_folder(job: FolderJob, predictor: Predictor) -> Iterator[Outcome]:
+def run_folder(
+    job: FolderJob, predictor: Predictor, photos: Optional[Sequence[Path]] = None
+) -> Iterator[Outcome]:
     """Process every photo of a job.
 
+    Args:
+        photos: the job's, if they have been listed.
     Yields:
         one outcome a photo, in the order in which they are done.
     Raises:
         InputError: nothing to process, or a focal length that the model does not use.
         ArtifactError: the predictor cannot run; photos done so far stay.
+        OSError: the output's disk is full or gone; likewise.
     """
     predictor.refuse_useless_focal(job.focal_px is not None)
     size_for = predictor.input_hw if job.decode == REDUCED else None
@@ -107,14 +145,9 @@ def run_folder(job: FolderJob, predictor: Predictor) -> Iterator[Outcome]:
             prediction, job.base(photo), job.files, loaded.rgb, {**loaded.seconds, **took}
         )
 
-    for ended in run_pipeline(job.photos(), [predictor], load, write):
+    every = job.photos() if photos is None else photos
+    for ended in run_pipeline(every, [predictor], load, write):
         if ended.error is None:
             yield Outcome(ended.source, ended.result or [])
         else:
-            yield Outcome(ended.source, error=told(ended.source, ended.error))
-
-
-def told(photo: Path, error: Exception) -> str:
-    """The error's sentence, which names the photo."""
-    said = sentence(error)
-    return said if str(photo) in said else f"{photo}: {said}"
+            yield Outcome(ended.source, error=sentence(ended.error, str(ended.source)))

@@ -26,6 +26,7 @@ from runtime.predict.found import provenance_of
 from runtime.predict.predictor import Predictor
 from runtime.predict.scenes import ScenePredictor
 from runtime.scene.focal import refuse_useless_focal
+from runtime.walk import FOLDERS, LeftOut
 
 LINE_EVERY_S = 30.0
 
@@ -134,7 +135,11 @@ def run(args: argparse.Namespace, ask: bool = False) -> int:
     )
     # Before a compile: what cannot end well must not take a minute
     check_output_folder(job.output)
-    photos = job.photos()
+    left_out = LeftOut()
+    photos = job.photos(left_out)
+    if str(left_out):
+        hint = "; --recursive takes folders, too" if left_out.kinds[FOLDERS] else ""
+        log.info("%s: %s%s", job.source, left_out, hint)
     use = SCENE if args.views == "all" else PHOTOS
     if args.artifact:
         chosen = choose(args.artifact, args.model or "", use)
@@ -143,26 +148,31 @@ def run(args: argparse.Namespace, ask: bool = False) -> int:
         by_focal = use == PHOTOS and MODELS[model].metric_focal_px is not None
         refuse_useless_focal(model, by_focal, job.focal_px is not None, "--focal-px")
         chosen = choose_or_compile(model, photos, use)
-    pending = outcomes(job, chosen, use, args.device, args.threads)  # verifies files: no photo yet
+    pending = outcomes(job, photos, chosen, use, args.device, args.threads)  # verifies files
     started = time.perf_counter()
     failed = report(pending, len(photos))
     rate = len(photos) / (time.perf_counter() - started)
     print(f"{len(photos) - failed} done, {failed} failed, {rate:.2f} images/s -> {job.output}/")
-    return 1 if failed else 0
+    return 1 if failed or left_out.unread else 0
 
 
 def outcomes(
-    job: FolderJob, chosen: Choice, use: str, device: str, threads: Optional[int]
+    job: FolderJob,
+    photos: Sequence[Path],
+    chosen: Choice,
+    use: str,
+    device: str,
+    threads: Optional[int],
 ) -> Iterator[Outcome]:
     """Process the photos: each for itself, or all as one scene."""
     if use == SCENE:
         scene = ScenePredictor(chosen.artifacts, device, threads)
         announce(chosen)
-        return run_scene_folder(job, scene)
+        return run_scene_folder(job, scene, photos=photos)
     predictor = Predictor(chosen.artifacts, device, threads)
     predictor.refuse_useless_focal(job.focal_px is not None, "--focal-px")
     announce(chosen)
-    return run_folder(job, predictor)
+    return run_folder(job, predictor, photos)
 
 
 def choose_model(ask: bool) -> str:

@@ -5,15 +5,18 @@ error, and the scene is what the others show.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Optional
 
-from apps.folder import FolderJob, Outcome, told
+from apps.folder import FolderJob, Outcome
 from exports.cameras import CAMERAS, encode_cameras
 from exports.write import write_prediction
+from runtime.command_line import sentence
 from runtime.errors import InputError
-from runtime.files import write_whole
+from runtime.files import is_gone, write_whole
 from runtime.photo.decode import FULL, read_photo
+from runtime.predict.pipeline import failed
 from runtime.predict.scenes import ScenePredictor
 from runtime.scene.focal import refuse_useless_focal
 from runtime.scene.reference_view import DEFAULT_STRATEGY
@@ -21,42 +24,53 @@ from runtime.scene.views import View
 
 
 def run_scene_folder(
-    job: FolderJob, predictor: ScenePredictor, strategy: str = DEFAULT_STRATEGY
+    job: FolderJob,
+    predictor: ScenePredictor,
+    strategy: str = DEFAULT_STRATEGY,
+    photos: Optional[Sequence[Path]] = None,
 ) -> Iterator[Outcome]:
     """Process the photos of a job as one scene.
 
+    Args:
+        photos: the job's, if they have been listed.
     Yields:
         one outcome a photo: errors first, then depth as it is written.
     Raises:
         InputError: no photo can be read, or options that scenes do not have.
         ArtifactError: the predictor cannot run.
-        OSError: the cameras cannot be written.
+        OSError: the cameras cannot be written, or the output's disk is full or gone.
     """
     refuse_useless_focal(predictor.manifest.model, False, job.focal_px is not None)
     if job.decode != FULL:
         raise InputError(f"decode={job.decode}: only for photos on their own; leave it out")
     job.output.mkdir(parents=True, exist_ok=True)  # before all the work
     views: list[View] = []
-    photos: list[Path] = []
-    for photo in job.photos():
+    read: list[Path] = []
+    for photo in job.photos() if photos is None else photos:
         try:
             views.append(predictor.view(read_photo(photo, job.max_pixels)))
-            photos.append(photo)
-        except InputError as error:
-            yield Outcome(photo, error=told(photo, error))
+            read.append(photo)
+        except Exception as error:
+            yield _outcome(photo, error)
     if not views:
         raise InputError(f"{job.source}: not one photo can be read")
     start = time.perf_counter()
     scene = predictor.predict(views, ref_view_strategy=strategy)
     seconds = {"inference": (time.perf_counter() - start) / len(views)}
-    names = [job.base(photo).relative_to(job.output).as_posix() for photo in photos]
-    write_whole(job.output / CAMERAS, encode_cameras(scene, views, names))
-    for index, (photo, view) in enumerate(zip(photos, views)):
+    write_whole(job.output / CAMERAS, encode_cameras(scene, views, list(map(job.name, read))))
+    for index, (photo, view) in enumerate(zip(read, views)):
         try:
             rgb = read_photo(photo, job.max_pixels) if job.side_by_side else None
             found = scene.photo(index, view.photo_hw)
             files = write_prediction(found, job.base(photo), job.files, rgb, seconds)
-        except (OSError, InputError) as error:
-            yield Outcome(photo, error=told(photo, error))
+        except Exception as error:
+            if is_gone(error):
+                raise
+            yield _outcome(photo, error)
         else:
             yield Outcome(photo, files)
+
+
+def _outcome(photo: Path, error: Exception) -> Outcome:
+    failed(photo, error)  # logs it
+    return Outcome(photo, error=sentence(error, str(photo)))

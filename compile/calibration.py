@@ -4,6 +4,7 @@ A folder in; tensors as a graph takes them out, made one batch at a time: what s
 one image each, whatever the batch. Each photo counts twice, the second time mirrored.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from runtime.artifact.manifest import InputSpec
+from runtime.command_line import sentence
 from runtime.errors import InputError
 from runtime.photo.decode import read_photo
 from runtime.photo.find import find_photos
 from runtime.photo.preprocess import photo_to_tensor
 
 MAX_PHOTOS = 64
+
+log = logging.getLogger(__name__)
 
 
 def calibration_photos(folder: Path) -> list[Path]:
@@ -38,16 +42,23 @@ class CalibrationImages(Sequence[np.ndarray]):
     """
 
     def __init__(self, folder: Path, spec: InputSpec) -> None:
-        """Decode and resize every photo.
+        """Decode and resize every photo; those that cannot be read are named and left out.
 
         Raises:
-            InputError: no photo there, or one that cannot be read.
+            InputError: no photo there that can be read.
         """
         self._spec = spec
         self._images: list[np.ndarray] = []
         for path in calibration_photos(folder):
-            rgb = read_photo(path)
-            self._images += [self._resized(rgb), self._resized(np.ascontiguousarray(rgb[:, ::-1]))]
+            try:
+                rgb = read_photo(path)
+                pair = [self._resized(rgb), self._resized(np.ascontiguousarray(rgb[:, ::-1]))]
+            except Exception as error:
+                log.warning("left out: %s", sentence(error, str(path)))
+            else:
+                self._images += pair
+        if not self._images:
+            raise InputError(f"{folder}: no photo there can be read; give others: --calibration")
 
     @property
     def total(self) -> int:

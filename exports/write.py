@@ -8,6 +8,7 @@ import numpy as np
 
 from exports.files import FileOptions, depth_files
 from runtime.files import write_whole
+from runtime.names import below
 from runtime.predict.found import Prediction
 
 
@@ -26,10 +27,11 @@ def write_prediction(
     Returns:
         the files written, the description last.
     Raises:
+        InputError: a name that is not plain, or longer than a disk takes.
         OSError: the disk refuses.
     """
     written = []
     for suffix, data in depth_files(found, base.name, options, rgb, seconds):
-        written.append(base.with_name(base.name + suffix))
+        written.append(below(base.parent, base.name + suffix))
         write_whole(written[-1], data)
     return written

@@ -21,7 +21,8 @@ from PIL import Image
 from metric_depth.da2k import read_annotations, read_sample
 from metric_depth.samples import PAIRS_ABOUT, Entry, Sample, with_depth
 from runtime.errors import InputError
-from runtime.photo.decode import MAX_PIXELS, SUFFIXES, read_photo
+from runtime.photo.decode import MAX_PIXELS, read_photo
+from runtime.photo.find import SUFFIXES
 
 log = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from typing import Optional, Union
 from runtime.errors import DepthError, first_line
 from runtime.optional import missing
 
+LOG_LEVEL = "DEPTH_LOG_LEVEL"  # DEBUG: tracebacks too
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def run_command(
         sentence on stderr.
     """
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=_log_level(), format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
     before = _unwind_on_sigterm()
     try:
@@ -74,12 +75,28 @@ def run_command(
             signal.signal(signal.SIGTERM, before)
 
 
-def sentence(error: BaseException) -> str:
-    """An error as one line: what the system says of a file comes with the file's name."""
-    if isinstance(error, OSError) and not isinstance(error, DepthError) and error.strerror:
-        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        return ": ".join((*names[:1], error.strerror))
-    return first_line(error)
+def sentence(error: BaseException, about: str = "") -> str:
+    """An error as one line: what the system says of a file comes with the file's name.
+
+    What nobody foresaw comes with its kind: a MemoryError alone says nothing.
+
+    Args:
+        about: a name that the line must have.
+    """
+    if isinstance(error, (DepthError, OSError)):
+        said, names = first_line(error), []
+        if not isinstance(error, DepthError) and error.strerror:
+            names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+            said = ": ".join((*names[:1], error.strerror))
+    else:
+        said = f"{type(error).__name__}: {first_line(error)} ({LOG_LEVEL}=DEBUG shows where)"
+    return said if about in said else f"{about}: {said}"
+
+
+def _log_level() -> int:
+    """What the environment asks for, as of the service; INFO if it is none that there is."""
+    level = logging.getLevelName(os.environ.get(LOG_LEVEL, "INFO"))
+    return level if isinstance(level, int) else logging.INFO
 
 
 def _unwind_on_sigterm() -> Optional[Callable[..., object]]:

@@ -37,6 +37,10 @@ class StorageError(DepthError):
     """Objects could not be read or written: no permission, no connection, no answer."""
 
 
+class StorageGone(StorageError):
+    """A storage that takes or gives nothing any more: full, read-only, not reached."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, to be quoted in another's."""
     return (str(error).strip().splitlines() or ["no message"])[0]

@@ -2,24 +2,29 @@
 
 Bytes in; what readers see is the old content or the new one. Whatever is half written lies beside
 its place under a name that begins with ``PARTIAL``, which listings skip and ``sweep`` removes.
-``sha256_of`` tells one file's content from another's.
+Files are read whole, too, within a limit; ``sha256_of`` tells one's content from another's.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import socket
+import stat
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Optional, Union
 
-from runtime.errors import InputError
+from runtime.errors import InputError, LimitError
 
 PARTIAL = ".partial-"
 STALE_S = 86400.0  # nothing takes a day to be written
+# What a disk says that takes nothing any more, whatever is written
+GONE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENXIO, errno.ENODEV}
+GONE |= {errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
 _HOST = socket.gethostname().replace("/", "-").replace("@", "-")[:64]
 
 
@@ -155,55 +160,55 @@ def sweep(folder: Path) -> None:
                     path.unlink()
 
 
-def walk(
-    folder: Path, recursive: bool = True, refused: Optional[Callable[[OSError], None]] = None
-) -> Iterator[Path]:
-    """The files below a folder, by name; hidden ones and hidden folders are left out.
+def read_whole(file: Path, limit_bytes: int) -> bytes:
+    """A file's bytes; what it is and how large is looked at before it is read.
 
-    Links to folders are followed; one that leads back to a folder above itself is not, so every
-    walk ends.
-
-    Args:
-        refused: called with the error if a folder may not be read, which is then left out; None
-            raises it.
     Raises:
-        OSError: a folder may not be read.
+        InputError: no such file, it cannot be read, or it is a folder, a device or a pipe, which
+            could be read for ever.
+        LimitError: it is larger.
     """
-    yield from _walk(folder, recursive, refused, ())
-
-
-def _walk(
-    folder: Path,
-    recursive: bool,
-    refused: Optional[Callable[[OSError], None]],
-    above: tuple[str, ...],
-) -> Iterator[Path]:
-    real = os.path.realpath(folder)
-    if real in above:
-        return
     try:
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda one: one.name)
-    except OSError as error:
-        if refused is None:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            what = "a folder" if stat.S_ISDIR(found.st_mode) else "a device or a pipe"
+            raise InputError(f"{file}: {what}, expected a file")
+        size = found.st_size
+        if size <= limit_bytes:
+            with file.open("rb") as opened:
+                data = opened.read(limit_bytes + 1)
+            size = len(data)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
             raise
-        refused(error)
-        return
-    for one in found:
-        if one.name.startswith("."):
-            continue
-        if _is(one.is_dir):
-            if recursive:
-                yield from _walk(folder / one.name, recursive, refused, (*above, real))
-        elif _is(one.is_file):
-            yield folder / one.name
+        raise InputError(f"{file}: cannot be read ({reason(error)})") from None
+    if size > limit_bytes:
+        raise LimitError(f"{file}: {size:,} bytes, limit {limit_bytes:,}")
+    return data
 
 
-def _is(ask: Callable[[], bool]) -> bool:
+def reason(error: Exception) -> str:
+    """What the system says of a file, without its name."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether a disk refuses this write and will refuse all others: full, read-only, unplugged."""
+    return isinstance(error, OSError) and error.errno in GONE
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether the disk of a folder takes ``a`` and ``A`` for one name; False if nobody can ask."""
     try:
-        return ask()
-    except OSError:  # a link to itself
+        place = _nearest(folder)
+        probe = place / partial_name()
+        probe.mkdir()
+    except OSError:
         return False
+    try:
+        return probe.with_name(probe.name.swapcase()).exists()
+    finally:
+        probe.rmdir()
 
 
 def sha256_of(path: Path) -> str:

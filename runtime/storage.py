@@ -13,9 +13,11 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Optional
 
-from runtime.errors import InputError, LimitError, StorageError
-from runtime.files import sweep, walk, write_whole
+from runtime.errors import InputError, LimitError, StorageError, StorageGone, first_line
+from runtime.files import is_gone, read_whole, reason, sweep, write_whole
+from runtime.names import below, check_plain
 from runtime.optional import require
+from runtime.walk import walk
 
 SCHEME = "s3://"
 SCRATCH = ".partial"  # folder of what is being written, below a folder's root; never listed
@@ -26,6 +28,13 @@ MEDIA_TYPES = {
     ".exr": "image/x-exr",
     ".pfm": "image/x-portable-floatmap",
 }
+MAX_KEY_BYTES = 1024
+NO_LONGER_ALLOWED = (
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+)
 CONNECT_S, READ_S, ATTEMPTS, LONGEST_PAUSE_S = 10.0, 30.0, 8, 20.0
 
 
@@ -95,7 +104,8 @@ class Storage(ABC):
         """Make or replace an object, at once.
 
         Raises:
-            StorageError: the storage refuses or cannot be reached.
+            InputError: the name is not plain, or too long.
+            StorageError: the storage refuses; StorageGone if it takes nothing any more.
         """
 
     @abstractmethod
@@ -107,6 +117,7 @@ class Storage(ABC):
         """Remove an object, if it is there.
 
         Raises:
+            InputError: the name is not plain, or too long.
             StorageError: the storage refuses or cannot be reached.
         """
 
@@ -132,39 +143,31 @@ class Folder(Storage):
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
-            raise StorageError(f"{file}: cannot be read ({_reason(error)})") from None
+            raise StorageError(f"{file}: cannot be read ({reason(error)})") from None
         return Entry(name, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
 
     def read(self, name: str, limit_bytes: int) -> bytes:
-        file = self.root / name
-        try:
-            size = file.stat().st_size
-            if size > limit_bytes:
-                raise LimitError(f"{file}: {size:,} bytes, limit {limit_bytes:,}")
-            return file.read_bytes()
-        except (OSError, ValueError) as error:
-            if isinstance(error, LimitError):
-                raise
-            raise InputError(f"{file}: cannot be read ({_reason(error)})") from None
+        return read_whole(self.root / name, limit_bytes)
 
     def write(self, name: str, data: bytes) -> None:
-        file = self.root / name
+        file = below(self.root, name)
         try:
             write_whole(file, data, self.root / SCRATCH)
         except (OSError, ValueError) as error:
-            raise StorageError(f"{file}: cannot be written ({_reason(error)})") from None
+            kind = StorageGone if is_gone(error) else StorageError
+            raise kind(f"{file}: cannot be written ({reason(error)})") from None
 
     def sweep(self) -> None:
         sweep(self.root / SCRATCH)
 
     def delete(self, name: str) -> None:
-        file = self.root / name
+        file = below(self.root, name)
         try:
             file.unlink()
         except (FileNotFoundError, NotADirectoryError):
             pass
         except (OSError, ValueError) as error:
-            raise StorageError(f"{file}: cannot be removed ({_reason(error)})") from None
+            raise StorageError(f"{file}: cannot be removed ({reason(error)})") from None
 
 
 class S3Prefix(Storage):
@@ -222,19 +225,26 @@ class S3Prefix(Storage):
         return data
 
     def write(self, name: str, data: bytes) -> None:
-        with _refusals(self.address + name):
-            _client(self.options).put_object(
-                **self._key(name),
-                Body=data,
-                ContentType=media_type(name),
-                **self._encryption,
-                **self._payer,
-            )
+        check_plain(name)
+        if len((self.prefix + name).encode()) > MAX_KEY_BYTES:
+            raise InputError(f"{name[:40]!r}...: over {MAX_KEY_BYTES:,} bytes with its prefix")
+        try:
+            with _refusals(self.address + name):
+                _client(self.options).put_object(
+                    **self._key(name),
+                    Body=data,
+                    ContentType=media_type(name),
+                    **self._encryption,
+                    **self._payer,
+                )
+        except InputError as error:  # 404: of what is written, the bucket
+            raise StorageGone(f"{error}: no such bucket") from None
 
     def sweep(self) -> None:
         pass  # what is not put whole is not there
 
     def delete(self, name: str) -> None:
+        check_plain(name)
         with _refusals(self.address + name):
             _client(self.options).delete_object(**self._key(name), **self._payer)
 
@@ -284,16 +294,12 @@ def _there(folder: Path) -> bool:
     try:
         return folder.is_dir()
     except (OSError, ValueError) as error:
-        raise StorageError(f"{folder}: cannot be read ({_reason(error)})") from None
+        raise StorageError(f"{folder}: cannot be read ({reason(error)})") from None
 
 
 def _refused(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):  # else somebody removed it just now
-        raise StorageError(f"{error.filename}: cannot be read ({_reason(error)})") from None
-
-
-def _reason(error: Exception) -> object:
-    return getattr(error, "strerror", None) or error
+        raise StorageError(f"{error.filename}: cannot be read ({reason(error)})") from None
 
 
 class _BrokenOff(StorageError):
@@ -301,8 +307,8 @@ class _BrokenOff(StorageError):
 
 
 @contextmanager
-def _refusals(address: str, unreachable: type[StorageError] = StorageError) -> Iterator[None]:
-    """boto3's exceptions in our words."""
+def _refusals(address: str, unreachable: type[StorageError] = StorageGone) -> Iterator[None]:
+    """boto3's exceptions in our words; ``unreachable``: after all attempts, nobody answers."""
     botocore = require("botocore.exceptions", "aws")
     http = require("urllib3.exceptions", "aws")
     try:
@@ -311,7 +317,11 @@ def _refusals(address: str, unreachable: type[StorageError] = StorageError) -> I
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if status == 404:
             raise InputError(f"{address}: no such object") from None
-        raise StorageError(f"{address}: the storage refuses ({error})") from None
+        code = error.response.get("Error", {}).get("Code")
+        kind = StorageGone if code in NO_LONGER_ALLOWED else StorageError
+        raise kind(f"{address}: the storage refuses ({error})") from None
+    except botocore.ParamValidationError as error:
+        raise StorageError(f"{address}: nothing can be called so ({first_line(error)})") from None
     except (botocore.BotoCoreError, http.HTTPError, OSError) as error:
         raise unreachable(f"{address}: the storage cannot be reached ({error})") from None
 

@@ -2,12 +2,14 @@
 
 import gzip
 import io
+import shutil
+import subprocess
 import tarfile
 
 import pytest
 
 from runtime.artifact.archive import inspect, pack, unpack
-from runtime.artifact.folder import MANIFEST, Artifact, read_artifact
+from runtime.artifact.folder import MANIFEST, Artifact, find_artifacts, read_artifact
 from runtime.errors import ArtifactError, InputError
 
 GOOD = "demo-28x28-b1-torchscript"
@@ -143,7 +145,6 @@ def test_an_archive_made_by_hand_is_read_too(entries, tmp_path):
         f"{GOOD}//graph.pt",
         f"{GOOD}/gr\\aph.pt",
         f"{GOOD}/gr\naph.pt",
-        f"./{GOOD}/graph.pt",
     ],
 )
 def test_names_that_are_not_artifact_slash_file_are_refused(entry, entries, tmp_path):
@@ -153,17 +154,133 @@ def test_names_that_are_not_artifact_slash_file_are_refused(entry, entries, tmp_
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE,
-     tarfile.DIRTYPE, tarfile.CONTTYPE, tarfile.XHDTYPE, tarfile.XGLTYPE,
-     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE],
-    ids=["symlink", "hardlink", "character-device", "block-device", "fifo", "folder", "contiguous",
-         "pax", "pax-global", "gnu-long-name", "sparse"],
-)  # fmt: skip
-def test_only_plain_files_are_taken(kind, entries, tmp_path):
+    ("kind", "told"),
+    [
+        (tarfile.SYMTYPE, "a link, pack with -h"),
+        (tarfile.LNKTYPE, "a hard link, pack with --hard-dereference"),
+        (tarfile.CHRTYPE, "a device"),
+        (tarfile.BLKTYPE, "a device"),
+        (tarfile.FIFOTYPE, "a pipe"),
+        (tarfile.GNUTYPE_SPARSE, "a sparse file"),
+        (b"V", "type b'V'"),
+    ],
+)
+def test_only_plain_files_are_taken(kind, told, entries, tmp_path):
     inner = entries[0][0].rsplit("/", 1)[0] + "/extra"
     file = write(tmp_path / "bad.tar.gz", [*entries, (special(inner, kind, "/etc/passwd"), b"")])
-    refused(file, tmp_path / "out", "does not belong in it")
+    refused(file, tmp_path / "out", f"{told}.*does not belong in it")
+
+
+MAC = b"\0\5\x16\7\0\2\0\0Mac OS X        "
+
+
+def by_tar(file, folder, *words):
+    subprocess.run(["tar", "czf", str(file), *words], cwd=folder, check=True)
+    return file
+
+
+@pytest.mark.parametrize("form", ["gnu", "pax", "ustar"])
+@pytest.mark.parametrize(
+    ("inside", "words"),
+    [
+        (".", ["-C", "m", "."]),  # as AWS's own documents say
+        (".", ["m"]),  # with its folder
+        (GOOD, ["-C", f"m/{GOOD}", "."]),  # an artifact's files alone
+        (GOOD, ["-C", "m", GOOD]),
+    ],
+)
+def test_an_archive_packed_by_hand_is_taken(inside, words, form, tiny_artifact, tmp_path):
+    name = tiny_artifact.manifest.name
+    shutil.copytree(tiny_artifact.path, tmp_path / "m" / name)
+    for place in (tmp_path / "m", tmp_path / "m" / name):
+        (place / ".DS_Store").write_bytes(MAC)
+        (place / "._manifest.json").write_bytes(MAC)
+    words = [word.replace(GOOD, name) for word in words]
+    file = by_tar(tmp_path / "model.tar.gz", tmp_path, f"--format={form}", *words)
+    assert [one.name for one in inspect(file)] == [name]
+    (one,) = unpack(file, tmp_path / "out")
+    one.verify()
+    assert one.digest == tiny_artifact.digest
+    assert files_below(tmp_path / "out") == [f"{name}/graph.pt", f"{name}/{MANIFEST}"]
+    # unpacked by SageMaker, the same files are found
+    (tmp_path / "model").mkdir()
+    subprocess.run(["tar", "xzf", str(file), "-C", str(tmp_path / "model")], check=True)
+    (found,) = find_artifacts(tmp_path / "model")
+    assert read_artifact(found).digest == tiny_artifact.digest
+
+
+def test_long_names_and_attributes_come_in_headers_of_their_own(entries, tmp_path):
+    name, inner = entries[0][0].split("/")
+    file = tmp_path / "pax.tar.gz"
+    for path, taken in ((f"./{entries[0][0]}", True), (f"{name}/../../{inner}", False)):
+        with tarfile.open(file, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+            info = tarfile.TarInfo("short")
+            info.pax_headers = {"path": path, "LIBARCHIVE.xattr.com.apple.x": "y" * 3000}
+            info.size = len(entries[0][1])
+            tar.addfile(info, io.BytesIO(entries[0][1]))
+            for entry, content in entries[1:]:
+                info = tarfile.TarInfo(entry)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        if taken:
+            assert [one.name for one in inspect(file)] == [name]
+        else:
+            refused(file, tmp_path / "out", "does not belong in it")
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (b"99 path=a\n", "damaged"),
+        (b"path=a\n", "damaged"),
+        (b"0 \n", "damaged"),
+        (b"22 GNU.sparse.major=1\n", "a sparse file"),
+        (b"12 size=-12\n", "of '-12' bytes"),
+        (b"28 size=9999999999999999999\n", "uncompressed"),
+    ],
+)
+def test_an_extended_header_is_held_to_its_form(data, match, entries, tmp_path):
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        extra = special("x", tarfile.XHDTYPE)
+        extra.size = len(data)
+        raw.write(extra.tobuf() + data + bytes(-len(data) % 512))
+        for entry, content in entries:
+            info = tarfile.TarInfo(entry)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    (tmp_path / "bad.tar.gz").write_bytes(gzip.compress(raw.getvalue()))
+    refused(tmp_path / "bad.tar.gz", tmp_path / "out", match)
+
+
+def test_headers_without_files_end(entries, tmp_path):
+    folders = [(special(f"d{number}", tarfile.DIRTYPE), b"") for number in range(40)]
+    file = write(tmp_path / "bad.tar.gz", [*folders, *entries])
+    assert inspect(file)
+    refused(file, tmp_path / "out", "more than 2 files", limit_files=2)
+
+
+def test_artifacts_at_several_depths_are_refused(make_artifact, tmp_path):
+    one, other = make_artifact((28, 28)), make_artifact((28, 42))
+    shutil.copytree(one.path, tmp_path / "m", dirs_exist_ok=True)
+    shutil.copytree(other.path, tmp_path / "m" / other.manifest.name)
+    file = by_tar(tmp_path / "model.tar.gz", tmp_path, "-C", "m", ".")
+    refused(file, tmp_path / "out", "put them side by side")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"PK\3\4 a zip", "it is a zip"),
+        (b"\xfd7zXZ\0", "it is a tar.xz"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of git-lfs"),
+        (b"\n<!DOCTYPE html>", "a page of HTML"),
+        (bytes(257) + b"ustar" + bytes(300), "a tar without gzip"),
+    ],
+)
+def test_other_kinds_are_called_what_they_are(content, kind, tmp_path):
+    (tmp_path / "model.tar.gz").write_bytes(content)
+    refused(tmp_path / "model.tar.gz", tmp_path / "out", f"cannot be read.*{kind}")
 
 
 def test_one_name_twice_in_an_archive_is_refused(entries, tmp_path):

@@ -378,7 +378,7 @@ def test_inputs_are_found_in_every_form(photos, tmp_path):
     [
         ("l.txt", "a.png\na.png\n", "results of one name, a.png"),
         ("l.jsonl", "nonsense\n", "line 1: not JSON"),
-        ("l.jsonl", "[1]\n", "line 1: no JSON object"),
+        ("l.jsonl", "[1]\n", "item 1: no JSON object"),
         ("l.jsonl", '{"name": "a"}\n', "no photo named; give one of path, uri, image"),
         ("l.jsonl", '{"path": ".."}\n', "names no photo"),
         ("l.csv", "path,focal_px\na.png,wide\n", "focal_px 'wide' is no number"),

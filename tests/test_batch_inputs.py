@@ -80,7 +80,7 @@ def test_hidden_files_and_endless_links_are_left_out(folder, save_photo):
     save_photo(folder / "pin" / ".thumbs" / "c.png")
     save_photo(folder / "pin" / "_job" / "kept by its owner.png")
     (folder / "pin" / "out" / "up").symlink_to("..")
-    assert listed("pin") == ["_job/kept by its owner.png", "a.png", "out/a.png.color.png"]
+    assert listed("pin") == ["%5Fjob/kept by its owner.png", "a.png", "out/a.png.color.png"]
 
 
 def test_the_rule_is_the_same_for_buckets(monkeypatch):
@@ -150,7 +150,7 @@ def test_a_file_whose_name_is_no_text_is_reached(
     status, records = run(source, tmp_path / "depth", tiny_artifact)
     (record,) = records.values()
     assert status == 0 and record.status == "done", record.error
-    assert record.name.endswith("gr\\udcfcn.png") and record.address.startswith(FILE)
+    assert record.name.endswith("gr%FCn.png") and record.address.startswith(FILE)
     assert path_of(record.address) == str(tmp_path / "photos" / LATIN)
     assert (tmp_path / "depth" / f"{record.name}.npz").is_file()
     assert main(["verify", "--output", str(tmp_path / "depth")]) == 0
@@ -161,7 +161,7 @@ def test_a_file_whose_name_is_no_text_is_reached(
 
 @pytest.mark.parametrize("name", ["list.txt", "list.csv", "list.jsonl"])
 def test_a_list_in_another_code_is_named_with_its_line(name, tmp_path, save_photo):
-    save_photo(tmp_path / "grün.png")
+    save_photo(tmp_path / "blau.png")
     latin = "grün.png".encode("latin-1")
     lines = {
         "list.txt": b"a.png\n" + latin,
@@ -208,7 +208,7 @@ def test_uris_of_files_are_addresses(tmp_path, save_photo, tiny_artifact):
         ("l.parquet", b"", "damaged, or no Parquet file"),
         ("l.csv", b"", "line 1: no photo named; give one of the columns path, uri, image"),
         ("l.csv", b"file,focal_px\na.png,\n", "line 1: no photo named"),
-        ("l.csv", b"path\na.png\n,\n", "line 3: no photo named"),
+        ("l.csv", b"path\na.png\n,x\n,", "line 3: no photo named"),
         ("l.csv", b"path\na.png\n\0\n", "not CSV"),
         ("l.csv", b'path\n"' + b"a" * 200_000 + b'"\n', "not CSV"),
         ("l.csv", "path\na.png".encode("utf-16")[:-1], "damaged"),

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from runtime.errors import InputError
+from runtime.names import name_of_key
 from runtime.storage import S3Options, open_storage
 from serve.batch.__main__ import main
 from serve.batch.items import Item
@@ -87,7 +88,7 @@ def test_no_name_of_a_file_becomes_part_of_the_page(tmp_path, tiny_artifact, sav
     assert all(map(TAGS.fullmatch, page.tags))
     assert not {name for name in page.attributes if name.startswith("on")}
     assert len(page.pictures) == 2 * len(HOSTILE)
-    for name in HOSTILE:
+    for name in map(name_of_key, HOSTILE):
         assert name in page.shown and f"{name}.bad.png" in page.shown
 
 

@@ -175,24 +175,26 @@ def test_a_rows_focal_length_comes_before_the_jobs(tmp_path, job, manifest, metr
     assert (summary["done"], summary["kept"]) == (1, 1), "the row's own did not change"
 
 
-@pytest.mark.parametrize("given", ["row", "job"])
-def test_a_focal_length_that_changes_nothing_is_refused_before_any_work(
-    given, tmp_path, job, manifest
-):
-    more = ("--focal-px", "500") if given == "job" else ()
-    status, _ = job("run", *more, source=manifest(None, 500 if given == "row" else None))
+def test_a_focal_length_that_changes_nothing_is_refused_before_any_work(tmp_path, job, manifest):
+    status, _ = job("run", "--focal-px", "500", source=manifest(None, None))
     assert status == 1 and not (tmp_path / "depth").exists()
     assert "focal_px: the depth of vits does not depend on it; leave it out" in job.errors
-    assert job("run", "--dry-run", *more, source=tmp_path / "list.jsonl")[0] == 1
+    assert job("run", "--dry-run", "--focal-px", "500", source=tmp_path / "list.jsonl")[0] == 1
 
 
-def test_a_useless_focal_length_is_named_with_its_row(tmp_path, manifest, tiny_artifact):
-    where = BatchJob(str(manifest(None, 500)), str(tmp_path / "depth"))
-    stop = threading.Event()
-    with pytest.raises(InputError, match=r"list\.jsonl, line 2: focal_px: the depth of vits does"):
-        run_job(where, [tiny_artifact], stop, lambda *_: None)
-    with pytest.raises(InputError, match=r"^focal_px: the depth of vits does not depend on it"):
-        run_job(replace(where, focal_px=500), [tiny_artifact], stop, lambda *_: None)
+def test_a_column_of_focal_lengths_that_do_nothing_is_said_once(tmp_path, job, manifest, caplog):
+    source = manifest(None, 500, 700)
+    status, summary = job("run", source=source)
+    assert status == 0 and summary["done"] == 3
+    said = [one.getMessage() for one in caplog.records if "focal_px" in one.getMessage()]
+    assert said == [
+        f"{source}: focal_px of 2 rows does nothing, the depth of vits does not depend on it"
+    ]
+    assert focal_px(tmp_path, 1) == (None, "relative")
+    assert json.loads((tmp_path / "depth/_job/_SUCCESS").read_text())["unused_focal"] == 2
+    manifest(None, None, 800)  # nothing that a result depends on
+    _, summary = job("run", source=source)
+    assert (summary["done"], summary["kept"]) == (0, 3)
 
 
 CHANGES = {

@@ -1,8 +1,8 @@
 """Several artifacts in one file, ``model.tar.gz``, as SageMaker unpacks it into /opt/ml/model.
 
 Verified artifacts in, the same bytes out for the same artifacts; and back, from a file that nobody
-has to trust. Only ``<artifact>/<file>`` entries, plain files with plain names: links, devices,
-folders, extended headers and absolute or climbing paths are refused, not skipped.
+has to trust, packed by us or by hand: the artifacts' folders, one folder of these, or an artifact's
+files alone. Names are plain; what ``runtime.artifact.tar`` refuses is refused, not skipped.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Optional
+from typing import Any, BinaryIO, Optional
 
 from runtime.artifact.folder import (
     MANIFEST,
@@ -23,17 +23,30 @@ from runtime.artifact.folder import (
     read_artifact,
 )
 from runtime.artifact.manifest import PLAIN, Manifest, from_json
+from runtime.artifact.tar import blocks, entries
 from runtime.errors import ArtifactError, InputError
-from runtime.files import partial_folder, writing_whole
+from runtime.files import partial_folder, reason, writing_whole
+from runtime.names import below
 
 LIMIT_BYTES = 16 << 30  # twice the largest model in float32
 LIMIT_FILES = 1000
+DEEPEST = 3  # parts of a name: a folder of artifacts, an artifact, a file
 LEVEL = 1  # weights are noise to gzip: higher levels cost minutes and gain nothing
-PADDING_BYTES = 1 << 20  # zeros after the last file; tar itself pads to 10 kB
-_ENTRY = re.compile(rf"({PLAIN})/({PLAIN})")
+_PLAIN = re.compile(PLAIN)
 _BROKEN = (gzip.BadGzipFile, EOFError, zlib.error, tarfile.HeaderError)
+_USTAR = slice(257, 262)
+# How files begin that people give instead
+OTHER_KINDS = {
+    b"PK": "a zip",
+    b"\xfd7zXZ": "a tar.xz",
+    b"BZh": "a tar.bz2",
+    b"\x28\xb5\x2f\xfd": "a tar.zst",
+    b"7z\xbc\xaf": "a 7z",
+    b"version https://git-lfs": "a pointer of git-lfs, not the file it stands for",
+    b"<": "a page of HTML or XML, perhaps of a failed download",
+}
 
-Sink = Callable[[str, str, Iterator[bytes]], None]  # artifact, file, its bytes in blocks
+Sink = Callable[[str, str, Iterator[bytes]], None]  # artifact's folder, file, its bytes in blocks
 
 
 def pack(artifacts: Iterable[Artifact], file: Path) -> Path:
@@ -77,27 +90,31 @@ def unpack(
     made = not folder.exists()
     try:
         with partial_folder(folder) as scratch:
+            places: dict[str, str] = {}
 
-            def sink(name: str, inner: str, blocks: Iterator[bytes]) -> None:
-                (scratch / name).mkdir(exist_ok=True)
-                with (scratch / name / inner).open("xb") as out:
-                    for block in blocks:
+            def sink(group: str, inner: str, data: Iterator[bytes]) -> None:
+                number = places.setdefault(group, str(len(places)))
+                file = below(scratch, f"{number}/{inner}")
+                file.parent.mkdir(exist_ok=True)
+                with file.open("xb") as out:
+                    for block in data:
                         out.write(block)
 
-            manifests = _walk(file, sink, limit_bytes, limit_files)
-            for manifest in manifests:
+            found = _walk(file, sink, limit_bytes, limit_files)
+            for manifest in found.values():
                 if (folder / manifest.name).exists():
                     raise ArtifactError(
                         f"{folder / manifest.name} exists already; extract into an empty folder"
                     )
-            for manifest in manifests:
-                (scratch / manifest.name).rename(folder / manifest.name)
+            for group, manifest in found.items():
+                (scratch / places[group]).rename(below(folder, manifest.name))
     except BaseException:
         if made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
-    return [read_artifact(folder / manifest.name) for manifest in manifests]
+    names = sorted(manifest.name for manifest in found.values())
+    return [read_artifact(folder / name) for name in names]
 
 
 def inspect(
@@ -113,7 +130,8 @@ def inspect(
         for _ in blocks:
             pass
 
-    return _walk(file, sink, limit_bytes, limit_files)
+    found = _walk(file, sink, limit_bytes, limit_files)
+    return sorted(found.values(), key=lambda manifest: manifest.name)
 
 
 def _write(artifacts: list[Artifact], raw: BinaryIO) -> None:
@@ -134,107 +152,102 @@ def _write(artifacts: list[Artifact], raw: BinaryIO) -> None:
                         raise ArtifactError(f"{source}: {error}; tar cannot hold it") from None
 
 
-def _walk(file: Path, sink: Sink, limit_bytes: int, limit_files: int) -> list[Manifest]:
-    """Hand every entry to ``sink``, then hold what was seen against the manifests."""
-    seen: dict[str, dict[str, tuple[int, str]]] = {}  # artifact -> file -> size, sha256
+def _walk(file: Path, sink: Sink, limit_bytes: int, limit_files: int) -> dict[str, Manifest]:
+    """Hand every file to ``sink``, then hold what was seen against the manifests, by folder."""
+    seen: dict[str, dict[str, tuple[int, str]]] = {}  # folder -> file -> size, sha256
     texts: dict[str, bytes] = {}
+    left = limit_bytes
+
+    def claim(size: int) -> None:
+        nonlocal left
+        left -= size
+        if left < 0:
+            raise ArtifactError(f"{file}: more than {limit_bytes:,} bytes in it, uncompressed")
+
     try:
         with file.open("rb") as raw, gzip.GzipFile(fileobj=raw, mode="rb") as packed:
-            left = limit_bytes
-            for count, info in enumerate(_headers(packed, file), 1):
-                name, inner = _checked_name(info, file)
-                if inner in seen.setdefault(name, {}):
-                    raise ArtifactError(f"{file}: {info.name} is in it twice")
-                if count > limit_files:
-                    raise ArtifactError(f"{file}: more than {limit_files} files in it")
-                left -= info.size
-                if left < 0:
-                    raise ArtifactError(
-                        f"{file}: more than {limit_bytes:,} bytes in it, uncompressed"
-                    )
+            stream: Any = packed
+            for entry in entries(stream, str(file), limit_files, claim):
+                group, inner = _checked_name(entry.parts, file)
+                if inner in seen.setdefault(group, {}):
+                    raise ArtifactError(f"{file}: {'/'.join(entry.parts)} is in it twice")
                 kept = io.BytesIO() if inner == MANIFEST else None
-                if kept is not None and info.size > MANIFEST_BYTES:
-                    raise ArtifactError(f"{file}: {info.name} is over {MANIFEST_BYTES} bytes")
+                if kept is not None and entry.size > MANIFEST_BYTES:
+                    raise ArtifactError(
+                        f"{file}: {'/'.join(entry.parts)} is over {MANIFEST_BYTES} bytes"
+                    )
                 digest = hashlib.sha256()
-                sink(name, inner, _blocks(packed, info.size, digest.update, kept))
-                _skip_padding(packed, info.size)
-                seen[name][inner] = (info.size, digest.hexdigest())
+                sink(group, inner, _told(blocks(stream, entry.size), digest.update, kept))
+                seen[group][inner] = (entry.size, digest.hexdigest())
                 if kept is not None:
-                    texts[name] = kept.getvalue()
-    except (FileNotFoundError, IsADirectoryError):
+                    texts[group] = kept.getvalue()
+    except FileNotFoundError as error:
+        if error.filename != str(file):
+            raise
         raise ArtifactError(
             f"{file}: no such archive; make one with `python -m serve.sagemaker package`"
         ) from None
+    except IsADirectoryError:
+        raise ArtifactError(f"{file}: a folder, expected an archive; give it as a folder") from None
+    except PermissionError as error:
+        raise ArtifactError(f"{file}: cannot be read ({reason(error)})") from None
     except _BROKEN as error:
         raise ArtifactError(
-            f"{file}: cannot be read as model.tar.gz ({error}): cut short, damaged or another "
-            "format; make it again with `python -m serve.sagemaker package`"
+            f"{file}: cannot be read as model.tar.gz ({_kind_of(file) or error}): cut short, "
+            "damaged or another format; make it again with `python -m serve.sagemaker package`"
         ) from error
     if not seen:
         raise ArtifactError(f"{file}: empty, expected one artifact at least")
-    return [_verified(file, name, seen[name], texts) for name in sorted(seen)]
+    found = {group: _verified(file, group, seen[group], texts) for group in sorted(seen)}
+    if len({group.rpartition("/")[0] if group else None for group in seen}) > 1:
+        raise ArtifactError(f"{file}: artifacts in it lie in {sorted(seen)}; put them side by side")
+    return found
 
 
-def _headers(packed: gzip.GzipFile, file: Path) -> Iterator[tarfile.TarInfo]:
-    """One header after another; whoever takes one must read its bytes before the next.
-
-    Read block by block and not by ``tarfile.open``, which would follow extended headers of any
-    size before we could refuse them.
-    """
-    while True:
-        block = _exactly(packed, tarfile.BLOCKSIZE)
-        if block.count(0) == tarfile.BLOCKSIZE:
-            break
-        yield tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    rest = packed.read(PADDING_BYTES + 1)  # to the end: only there gzip compares its checksum
-    if len(rest) > PADDING_BYTES or any(rest):
-        raise ArtifactError(f"{file}: bytes after its end; make it again")
+def _kind_of(file: Path) -> str:
+    """What a file is that is no gzip, if people mistake it for one; empty if nobody knows."""
+    with file.open("rb") as raw:
+        head = raw.read(512)
+    if head[_USTAR] == b"ustar":
+        return "it is a tar without gzip"
+    kinds = (kind for start, kind in OTHER_KINDS.items() if head.lstrip().startswith(start))
+    return next((f"it is {kind}" for kind in kinds), "")
 
 
-def _checked_name(info: tarfile.TarInfo, file: Path) -> tuple[str, str]:
-    match = _ENTRY.fullmatch(info.name)
-    if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or not match or info.size < 0:
+def _checked_name(parts: list[str], file: Path) -> tuple[str, str]:
+    """An artifact's folder in the archive, "" for none, and the file's name."""
+    if not 0 < len(parts) <= DEEPEST or not all(map(_PLAIN.fullmatch, parts)):
         raise ArtifactError(
-            f"{file}: {info.name!r} (type {info.type!r}) does not belong in it, only plain files "
-            "named <artifact>/<file>; make it with `python -m serve.sagemaker package`"
+            f"{file}: {'/'.join(parts)!r} does not belong in it, only plain files named "
+            "<artifact>/<file>; make it with `python -m serve.sagemaker package`"
         )
-    return match[1], match[2]
+    return "/".join(parts[:-1]), parts[-1]
 
 
-def _blocks(
-    packed: gzip.GzipFile, size: int, hashed: Callable[[bytes], None], kept: Optional[io.BytesIO]
+def _told(
+    data: Iterator[bytes], hashed: Callable[[bytes], None], kept: Optional[io.BytesIO]
 ) -> Iterator[bytes]:
-    while size:
-        block = _exactly(packed, min(size, 1 << 20))
-        size -= len(block)
+    for block in data:
         hashed(block)
         if kept is not None:
             kept.write(block)
         yield block
 
 
-def _skip_padding(packed: gzip.GzipFile, size: int) -> None:
-    _exactly(packed, -size % tarfile.BLOCKSIZE)
-
-
-def _exactly(packed: gzip.GzipFile, size: int) -> bytes:
-    block = packed.read(size)
-    if len(block) < size:
-        raise EOFError("it ends too early")
-    return block
-
-
 def _verified(
-    file: Path, name: str, found: dict[str, tuple[int, str]], texts: dict[str, bytes]
+    file: Path, group: str, found: dict[str, tuple[int, str]], texts: dict[str, bytes]
 ) -> Manifest:
-    where = f"{file}: {name}"
-    if name not in texts:
-        raise ArtifactError(f"{where} has no {MANIFEST}, so it is no artifact")
+    where = f"{file}: {group or 'its top'}"
+    if group not in texts:
+        raise ArtifactError(
+            f"{where} has no {MANIFEST}, so it is no artifact, and {sorted(found)[0]} does not "
+            "belong in it; leave it out"
+        )
     try:
-        manifest = from_json(texts[name].decode("utf-8"))
+        manifest = from_json(texts[group].decode("utf-8"))
     except (ArtifactError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{where}: {error}") from None
-    if manifest.name != name:
+    if group and manifest.name != group.rpartition("/")[2]:
         raise ArtifactError(f"{where}: its manifest says {manifest.name}; pack it again")
     expected = {spec.name: (spec.bytes, spec.sha256) for spec in manifest.files}
     if {inner: facts for inner, facts in found.items() if inner != MANIFEST} != expected:

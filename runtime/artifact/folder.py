@@ -69,11 +69,24 @@ def read_artifact(path: Path) -> Artifact:
 
 
 def find_artifacts(root: Path) -> list[Path]:
-    """Folders below ``root`` that hold a manifest, by name; ``root`` itself if it does."""
+    """Folders below ``root`` that hold a manifest, by name; ``root`` itself if it does.
+
+    If all that lies in ``root`` is one folder, as in an archive packed by hand, those below it.
+    """
     if (root / MANIFEST).is_file():
         return [root]
+    found = _visible(root, f"*/{MANIFEST}")
+    inner = [] if found else _visible(root, f"*/*/{MANIFEST}")
+    return inner if len({path.parent for path in inner}) == 1 else found
+
+
+def _visible(root: Path, pattern: str) -> list[Path]:
+    """The folders of the files that a pattern finds, hidden ones left out."""
+    found = (file.parent for file in root.glob(pattern))
     return sorted(
-        file.parent for file in root.glob(f"*/{MANIFEST}") if not file.parent.name.startswith(".")
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
 
 

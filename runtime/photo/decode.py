@@ -6,16 +6,16 @@ dropped, as ``cv2.imread`` does; of several frames the first is taken. A JPEG ca
 smaller, at a fraction of the time.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Optional, Union
+from typing import Optional, Union
 
 import cv2
 import numpy as np
 
 from runtime.errors import InputError, LimitError, MissingDependency, first_line
+from runtime.files import read_whole
 from runtime.photo import bmp, heif, jpeg, png, tiff, tiff_pixels, webp
 from runtime.photo.header import Header
 
@@ -23,7 +23,6 @@ MAX_PIXELS = 100_000_000
 MAX_SIDE = 65_500  # what libjpeg reads at most; work on a row or a column stays small
 MAX_FILE_BYTES = 256 << 20  # of a photo as it is stored
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 # What a JPEG is decoded at: all its pixels, or 1/2, 1/4 or 1/8 of each side, as far as a network
 # needs no more.
@@ -48,23 +47,7 @@ def read_file(path: Path, limit_bytes: int = MAX_FILE_BYTES) -> bytes:
         InputError: no such file, or it cannot be read.
         LimitError: it is larger than a photo may be.
     """
-    try:
-        if path.is_dir():
-            raise InputError(f"{path}: a folder, expected an image file")
-        with path.open("rb") as file:
-            data = file.read(limit_bytes + 1) if _fits(file, limit_bytes) else None
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read ({reason})") from None
-    if data is None or len(data) > limit_bytes:
-        raise LimitError(f"{path}: over {limit_bytes:,} bytes, more than a photo may have")
-    return data
-
-
-def _fits(file: BinaryIO, limit_bytes: int) -> bool:
-    return os.fstat(file.fileno()).st_size <= limit_bytes
+    return read_whole(path, limit_bytes)
 
 
 SizeFor = Callable[[tuple[int, int]], tuple[int, int]]

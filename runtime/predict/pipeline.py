@@ -2,10 +2,11 @@
 
 Sources in, one result each out, in the order in which they are done. The slowest of the three sets
 the pace; what is in flight is bounded, however many sources there are. A source that cannot be
-used becomes an error, never the end of the others.
+used becomes an error, never the end of the others; only an engine or a storage that is gone is.
 """
 
 import collections
+import logging
 import queue
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +15,11 @@ from typing import Generic, Optional, TypeVar
 
 import numpy as np
 
-from runtime.errors import InputError, StorageError
+from runtime.errors import DepthError, StorageGone
+from runtime.files import is_gone
 from runtime.predict.predictor import Predictor, Prepared
+
+log = logging.getLogger(__name__)
 
 Source = TypeVar("Source")
 Result = TypeVar("Result")
@@ -62,6 +66,7 @@ def run_pipeline(
         threads: for reading, and as many for writing.
     Raises:
         ArtifactError, DeviceError: an engine failed; what was inferred before is still written.
+        StorageGone, or an OSError of a disk that is full or gone: nothing more can be written.
     """
     with (
         ThreadPoolExecutor(threads, "read") as readers,
@@ -119,8 +124,8 @@ class _Flight(Generic[Source, Result]):
                 source, read = self._loading.popleft()
                 try:
                     ready = self._grouped(source, read.result())
-                except (InputError, StorageError, OSError) as error:
-                    yield Ended(source, error=error)
+                except Exception as error:
+                    yield failed(source, error)
                     continue
             else:  # the rest, padded
                 ready = self._groups.pop(next(iter(self._groups))) if self._groups else None
@@ -167,7 +172,14 @@ class _Flight(Generic[Source, Result]):
         waiting = 2 * self._engines if self._loading or self._groups else 0
         while len(self._inferring) > waiting or (self._inferring and self._inferring[0][1].done()):
             group, pending = self._inferring.popleft()
-            for (source, loaded), (depth, seconds) in zip(group, pending.result()):
+            try:
+                maps = pending.result()
+            except DepthError:  # what an engine says on purpose holds for every photo
+                raise
+            except Exception as error:
+                yield from [failed(source, error) for source, _ in group]
+                continue
+            for (source, loaded), (depth, seconds) in zip(group, maps):
                 self._writing.append((source, self._write(source, loaded, depth, seconds)))
             while len(self._writing) > self._behind or (
                 self._writing and self._writing[0][1].done()
@@ -178,5 +190,20 @@ class _Flight(Generic[Source, Result]):
 def _ended(source: Source, written: "Future[Result]") -> Ended[Source, Result]:
     try:
         return Ended(source, written.result())
-    except (OSError, InputError, StorageError) as error:
-        return Ended(source, error=error)
+    except Exception as error:
+        if is_gone(error):
+            raise
+        return failed(source, error)
+
+
+def failed(source: Source, error: Exception) -> Ended[Source, Result]:
+    """What becomes of a source that raised this; what nobody foresaw is logged with its way.
+
+    Raises:
+        StorageGone: it is that, and no fault of the source.
+    """
+    if isinstance(error, StorageGone):
+        raise error
+    if not isinstance(error, (DepthError, OSError)):
+        log.debug("%s: what went wrong with it", source, exc_info=error)
+    return Ended(source, error=error)

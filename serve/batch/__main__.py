@@ -22,13 +22,14 @@ from runtime.errors import InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
 from runtime.predict.choose import PHOTOS, choose
 from runtime.storage import S3Options
+from runtime.walk import LeftOut
 from serve.batch.job import OVERWRITES, RUNNERS, BatchJob
 from serve.batch.job_folder import JobFolder, open_job
 from serve.batch.listing import list_inputs
 from serve.batch.neuron_cores import check_cores
 from serve.batch.plan import provenance_facts, the_plan
 from serve.batch.records import DONE, ERROR, Record
-from serve.batch.run import Summary, as_json, exit_status, focal_rule, run_job
+from serve.batch.run import FocalRule, Summary, as_json, exit_status, run_job
 from serve.batch.totals import MISSING, Totals
 from serve.batch.verify import verify_job
 
@@ -45,7 +46,8 @@ EXAMPLES = """examples:
       --workers 4
 
 exit status, of the job as it stands: 0 every input has a result; 3 every input has a result or an
-error record; 1 inputs are left: stopped, given up, or an error; 2 usage
+error record, or folders of the input could not be read; 1 inputs are left: stopped, given up, or an
+error, such as a storage that is gone; 2 usage
 """
 
 log = logging.getLogger("batch")
@@ -81,7 +83,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--input",
         required=True,
         metavar="WHAT",
-        help="folder, file, pattern, list (.txt, .jsonl, .csv, .parquet) or s3://bucket/prefix",
+        help="folder, file, pattern, list (.txt, .csv, .tsv, .json, .jsonl, .parquet) or "
+        "s3://bucket/prefix",
     )
     what.add_argument("--artifact", type=Path, default=Path("artifacts"), metavar="FOLDER")
     what.add_argument("--model", default="", help="which model, if the folder holds several")
@@ -194,8 +197,10 @@ def _run(args: argparse.Namespace) -> int:
     job = _job(args)
     artifacts = _artifacts(job, args.model)
     if getattr(args, "dry_run", False):
-        count = sum(1 for _ in list_inputs(job, focal_rule(job, artifacts)))
-        print(json.dumps({"inputs": count, "artifacts": [a.manifest.name for a in artifacts]}))
+        left_out = LeftOut()
+        count = sum(1 for _ in list_inputs(job, FocalRule(job, artifacts), left_out))
+        facts = {"inputs": count, "artifacts": [a.manifest.name for a in artifacts]}
+        print(json.dumps({**facts, "left_out": left_out.facts()}))
         return 0
     provenance = provenance_facts(artifacts, job.simulated)
     if job.simulated:
@@ -206,7 +211,7 @@ def _run(args: argparse.Namespace) -> int:
         summary = run_job(job, artifacts, stop, progress, args.command == "retry-failed")
     print(as_json(summary, provenance))
     _tell(summary, job)
-    return exit_status(summary.finished, summary.failed)
+    return summary.exit_status
 
 
 def _artifacts(job: BatchJob, model: str) -> Sequence[Artifact]:
@@ -310,7 +315,7 @@ def _status(args: argparse.Namespace) -> int:
         **counts,
         "errors": errors,
         "finished": folder.finished,
-        "exit_status": exit_status(folder.finished, counts[ERROR]),
+        "exit_status": exit_status(folder.finished, counts[ERROR], plan.unread),
         **plan.facts(),
     }
     print(json.dumps(facts, indent=2))

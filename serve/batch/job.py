@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -13,7 +13,7 @@ from runtime.artifact.folder import Artifact
 from runtime.errors import InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
 from runtime.scene.focal import check_focal_px
-from runtime.storage import S3Options
+from runtime.storage import SCHEME, S3Options
 from serve.batch.job_folder import JobFolder, open_job
 
 LOCAL, RAY, SIMULATED = RUNNERS = ("local", "ray", "simulated")
@@ -98,6 +98,18 @@ class BatchJob:
         """The files that each photo gets."""
         return FileOptions(self.formats, self.colormap)
 
+    def placed(self) -> "BatchJob":
+        """The same job from whatever folder it is looked at: no path in it is relative.
+
+        Processes on other machines stand in the folder of whoever began them.
+        """
+        return replace(
+            self,
+            input=_absolute(self.input),
+            output=_absolute(self.output),
+            artifacts=tuple(path.absolute() for path in self.artifacts),
+        )
+
     @property
     def simulated(self) -> bool:
         """True if no graph runs."""
@@ -123,3 +135,7 @@ class BatchJob:
         if self.decode != FULL:
             facts["decode"] = self.decode
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _absolute(place: str) -> str:
+    return place if place.startswith(SCHEME) else str(Path(place).absolute())

@@ -8,24 +8,30 @@ import hashlib
 import math
 import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Optional
 
 from runtime.errors import InputError, StorageError
+from runtime.files import ignores_case
+from runtime.names import folded, name_of_key, name_of_path
 from runtime.photo.find import is_photo, iter_photos, root_of
 from runtime.scene.focal import check_focal_px
 from runtime.storage import SCHEME, Entry, Folder, S3Prefix, open_storage, split_address
-from serve.batch.items import FILE, Item, address_of, path_of, plain_name, text_of
+from runtime.walk import HIDDEN, LeftOut
+from serve.batch.items import FILE, Item, address_of, as_called, path_of, text_of
 from serve.batch.job import BatchJob
+from serve.batch.job_folder import JOB
 from serve.batch.manifests import LISTS, MANIFEST_COLUMNS, MANIFESTS, Row, read_rows
+from serve.batch.scratch_rows import ScratchRows
 
-CheckFocal = Callable[[float, str], None]
+OWN = (JOB,)  # first parts of names that a job's output has for itself
+
+FocalOfRow = Callable[[float, str], Optional[float]]
 
 
-def check_number(focal_px: float, where: str) -> None:
-    """Refuse a row's focal length that is none.
+def checked_focal(focal_px: float, where: str) -> Optional[float]:
+    """A row's focal length.
 
     Raises:
         InputError: it is not a finite number of pixels above 0.
@@ -34,13 +40,20 @@ def check_number(focal_px: float, where: str) -> None:
         check_focal_px(focal_px)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+    return focal_px
 
 
-def list_inputs(job: BatchJob, check_focal: CheckFocal = check_number) -> Iterator[Item]:
+def list_inputs(
+    job: BatchJob,
+    focal_of_row: FocalOfRow = checked_focal,
+    left_out: Optional[LeftOut] = None,
+) -> Iterator[Item]:
     """The inputs of a job, or of its shard, which may be none.
 
     Args:
-        check_focal: called with each focal length of a manifest and where it stands.
+        focal_of_row: called with each focal length of a manifest and where it stands; what it
+            returns is used.
+        left_out: counts what is no input.
     Raises:
         InputError: there is no such input, no photo in all of it, it is also the output, or a line
             of a list cannot be used.
@@ -48,7 +61,8 @@ def list_inputs(job: BatchJob, check_focal: CheckFocal = check_number) -> Iterat
     """
     index, count = job.shard
     number, item = 0, None
-    for item in _all(job, check_focal):
+    counts = LeftOut() if left_out is None else left_out
+    for item in _all(job, focal_of_row, counts):
         if count > 1 and _hash(item.name) % count != index:
             continue
         yield item
@@ -56,7 +70,7 @@ def list_inputs(job: BatchJob, check_focal: CheckFocal = check_number) -> Iterat
         if number == job.limit:
             return
     if item is None:
-        raise InputError(f"{job.input}: no photo there")
+        raise InputError(f"{job.input}: no photo there{f'; {counts}' if str(counts) else ''}")
 
 
 def is_list(source: str) -> bool:
@@ -65,30 +79,30 @@ def is_list(source: str) -> bool:
     return suffix in (*LISTS, *MANIFESTS) and not Path(source).is_dir()
 
 
-def _all(job: BatchJob, check_focal: CheckFocal) -> Iterator[Item]:
+def _all(job: BatchJob, focal_of_row: FocalOfRow, left_out: LeftOut) -> Iterator[Item]:
     source = job.input
+    fold = not job.output.startswith(SCHEME) and ignores_case(Path(job.output))
     if is_list(source):
         if source.startswith(SCHEME):
             raise InputError(f"{source}: lists are read from disk; copy it here first")
         rows = read_rows(Path(source))
-        items = (_item_of_row(row, Path(source).parent, check_focal) for row in rows)
-        return _without_repetition(items)
-    if source.startswith(SCHEME):
-        return _below_prefix(job)
-    return _on_disk(job)
+        items = (_item_of_row(row, Path(source).parent, focal_of_row) for row in rows)
+        return _without_repetition(items, fold)
+    found = _below_prefix(job, left_out) if source.startswith(SCHEME) else _on_disk(job, left_out)
+    return _without_repetition(found, fold) if fold else found  # else their names differ
 
 
-def _on_disk(job: BatchJob) -> Iterator[Item]:
+def _on_disk(job: BatchJob, left_out: LeftOut) -> Iterator[Item]:
     """The photos of a folder or a pattern, or one file."""
     source = Path(job.input)
     results = () if job.output.startswith(SCHEME) else (Path(job.output),)
     root = source.parent if source.is_file() else root_of(source)
     folder = Folder(root)
-    for file in iter_photos(source, recursive=True, leave_out=results):
+    for file in iter_photos(source, recursive=True, leave_out=results, left_out=left_out):
         name = file.relative_to(root).as_posix()
         entry = _entry(folder, name)
         yield Item(
-            name=text_of(name),
+            name=name_of_key(name, OWN),
             address=address_of(str(file)),
             size=entry.size if entry else -1,
             tag=entry.tag if entry else "",
@@ -103,17 +117,22 @@ def _entry(folder: Folder, name: str) -> Optional[Entry]:
         return None
 
 
-def _below_prefix(job: BatchJob) -> Iterator[Item]:
+def _below_prefix(job: BatchJob, left_out: LeftOut) -> Iterator[Item]:
     """The photos below a prefix of a bucket, without those of an output that lies in it."""
     photos = open_storage(job.input, job.s3)
     assert isinstance(photos, S3Prefix)
     results = _below(photos, job.open().output)
     for entry in photos.list():
         parts = entry.name.split("/")
-        hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
-        if is_photo(parts[-1]) and not hidden and not (results and entry.name.startswith(results)):
+        if results and entry.name.startswith(results):
+            continue
+        if any(part.startswith(".") and part not in (".", "..") for part in parts):
+            left_out.add(HIDDEN)
+        elif not is_photo(parts[-1]):
+            left_out.add_file(parts[-1])
+        else:
             yield Item(
-                name=text_of("/".join(map(_plain_part, parts))),
+                name=name_of_key(entry.name, OWN),
                 address=text_of(photos.address + entry.name),
                 size=entry.size,
                 tag=entry.tag,
@@ -136,31 +155,29 @@ def _below(photos: S3Prefix, output: object) -> str:
     return output.prefix[len(photos.prefix) :] if inside else ""
 
 
-def _plain_part(part: str) -> str:
-    """Part of a key as part of a name: steps upwards and empty parts are written as in URLs."""
-    return {"": "%2F", ".": "%2E", "..": "%2E%2E"}.get(part, part)
-
-
-def _item_of_row(row: Row, beside: Path, check_focal: CheckFocal) -> Item:
+def _item_of_row(row: Row, beside: Path, focal_of_row: FocalOfRow) -> Item:
     """The input that a list's row names; relative paths begin at the list's folder."""
     facts = row.facts
-    given = next((str(facts[one]) for one in MANIFEST_COLUMNS if facts.get(one)), "")
+    given = next((facts[one] for one in MANIFEST_COLUMNS if facts.get(one)), "")
     if not given:
         raise InputError(f"{row.where}: no photo named; give one of {', '.join(MANIFEST_COLUMNS)}")
     try:
+        if not isinstance(given, (str, int)):
+            raise InputError(f"{str(given)[:40]!r}: no text that names a photo")
+        given = str(given)
         if given.startswith(SCHEME):
             name, address = "/".join(split_address(given)), text_of(given)
         else:
-            name = path_of(given)
+            name = as_called(path_of(given), beside)
             path = str(beside / name)
             address = address_of(path)
             _check_bytes(path, address)
-        name = plain_name(str(facts.get("name") or name))
+        name = name_of_path(str(facts.get("name") or name), OWN)
     except InputError as error:
         raise InputError(f"{row.where}: {error}") from None
     focal_px = _focal_px(facts.get("focal_px"), row.where)
     if focal_px is not None:
-        check_focal(focal_px, row.where)
+        focal_px = focal_of_row(focal_px, row.where)
     return Item(name=name, address=address, focal_px=focal_px)
 
 
@@ -177,32 +194,35 @@ def _check_bytes(path: str, address: str) -> None:
 
 
 def _focal_px(given: Any, where: str) -> Optional[float]:
-    if given is None or given == "":
+    if given is None or (isinstance(given, str) and not given.strip()):
         return None
     try:
         return math.nan if isinstance(given, bool) else float(given)
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: focal_px {given!r} is no number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{where}: focal_px {repr(given)[:40]} is no number") from None
 
 
-def _without_repetition(items: Iterable[Item]) -> Iterator[Item]:
-    """Refuse a name that comes twice; names seen are kept on disk, whatever their number."""
-    with tempfile.NamedTemporaryFile(prefix="depth-names-") as file:
-        seen = sqlite3.connect(file.name)
-        seen.execute("PRAGMA journal_mode=OFF")
-        seen.execute("CREATE TABLE names (name TEXT PRIMARY KEY, address TEXT) WITHOUT ROWID")
+def _without_repetition(items: Iterable[Item], fold: bool) -> Iterator[Item]:
+    """Refuse a name that comes twice, on a disk that ignores case in whatever case.
+
+    Names seen are kept on disk, whatever their number.
+    """
+    seen = ScratchRows(
+        "names", "CREATE TABLE names (name TEXT PRIMARY KEY, address TEXT) WITHOUT ROWID"
+    )
+    try:
         for item in items:
+            name = folded(item.name) if fold else item.name
             try:
-                seen.execute("INSERT INTO names VALUES (?, ?)", (item.name, item.address))
+                seen.execute("INSERT INTO names VALUES (?, ?)", (name, item.address))
             except sqlite3.IntegrityError:
-                (first,) = seen.execute(
-                    "SELECT address FROM names WHERE name = ?", (item.name,)
-                ).fetchone()
+                found = seen.execute("SELECT address FROM names WHERE name = ?", (name,))
                 raise InputError(
-                    f"{item.address} and {first} would have results of one name, {item.name}; give "
-                    "them a name column that differs"
+                    f"{item.address} and {found.fetchone()[0]} would have results of one name, "
+                    f"{item.name}; give them a name column that differs"
                 ) from None
             yield item
+    finally:
         seen.close()
 
 

@@ -8,13 +8,11 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, Optional
 
 from runtime.artifact.folder import Artifact
 from runtime.engines.inferentia import CORES_A_CHIP, cores_of
 from runtime.optional import require
-from runtime.storage import SCHEME
 from serve.batch.items import Item
 from serve.batch.job import BatchJob
 from serve.batch.local import engine, run_on
@@ -60,9 +58,7 @@ def run_on_ray(
     if not ray.is_initialized():
         ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     data.DataContext.get_current().enable_progress_bars = False
-    # actors stand in the folder of whoever began the cluster
-    output = job.output if job.output.startswith(SCHEME) else str(Path(job.output).absolute())
-    one = replace(job, workers=1, output=output)
+    one = replace(job.placed(), workers=1)
     placed = [replace(artifact, path=artifact.path.absolute()) for artifact in artifacts]
     cores = max(cores_of(artifact.manifest) for artifact in artifacts)
     resources = _resources(artifacts[0].manifest.target, job, ray, cores)

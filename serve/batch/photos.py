@@ -12,6 +12,7 @@ from typing import Optional
 import numpy as np
 
 from exports.files import depth_files
+from runtime.command_line import sentence
 from runtime.errors import DepthError, InputError, LimitError, StorageError
 from runtime.photo.decode import MAX_FILE_BYTES, REDUCED, read_at_least
 from runtime.predict.pipeline import Ended, Loaded
@@ -40,7 +41,7 @@ class Photos:
         tag = self.tag(item)  # before the bytes: a photo that changes meanwhile is done again
         data = read_bytes(item, self.job.s3)
         size_for = predictor.input_hw if self.job.decode == REDUCED else None
-        rgb, photo_hw = read_at_least(data, size_for, self.job.max_pixels)
+        rgb, photo_hw = read_at_least(data, size_for, self.job.max_pixels, item.name)
         focal_px = predictor.focal_px(self.given_focal_px(item), data)
         prepared = predictor.prepare(rgb, focal_px, photo_hw)
         seconds = {"read": time.perf_counter() - start}
@@ -95,7 +96,7 @@ class Photos:
             status=ERROR,
             key=self.key(item),
             code=code_of(error),
-            error=text_of(str(error)[:500]),
+            error=text_of(sentence(error)[:500]),
         )
 
     def given_focal_px(self, item: Item) -> Optional[float]:

@@ -8,13 +8,14 @@ import itertools
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
 from runtime.artifact.folder import Artifact
 from runtime.errors import InputError
 from runtime.predict.found import SIMULATED, provenance_of
+from runtime.walk import UNREAD
 from serve.batch.items import Item
 from serve.batch.job_folder import SUCCESS, JobFolder
 from serve.batch.parquet import to_bytes, to_rows
@@ -38,7 +39,10 @@ FIELD_TYPES: dict[str, tuple[type, ...]] = {  # of the values in plan.json
     "digest": (str,),
     "made": (int, float),
     "id": (str,),
+    "left_out": (dict,),
+    "unused_focal": (int,),
 }
+LATER: dict[str, Any] = {"left_out": {}, "unused_focal": 0}  # what an early version 2 lacks
 LACKING_IN_1: dict[str, Any] = {"provenance": {}, "limit": None, "input_tag": "", "id": ""}
 
 
@@ -57,6 +61,8 @@ class JobPlan:
         count, chunks, digest: of the list itself, filled in by ``make_plan``.
         made: seconds since 1970.
         id: what the names of its chunks begin with.
+        left_out: how many files of each kind the listing did not take, as ``LeftOut.facts``.
+        unused_focal: rows with a focal length that the model does not use.
     """
 
     input: str
@@ -71,10 +77,22 @@ class JobPlan:
     digest: str = ""
     made: float = 0.0
     id: str = ""
+    left_out: dict[str, int] = field(default_factory=dict)
+    unused_focal: int = 0
+
+    @property
+    def unread(self) -> int:
+        """Folders that the listing could not read: whatever lies in them has no record."""
+        return self.left_out.get(UNREAD, 0)
 
     def facts(self) -> dict[str, Any]:
-        """What marks the results of this plan: a trial, a simulation, and where they come from."""
+        """What marks the results of this plan: a trial, a simulation, and where they come from.
+
+        And what the inputs are not.
+        """
         facts: dict[str, Any] = {} if self.limit is None else {"limit": self.limit}
+        facts.update({"left_out": self.left_out} if self.left_out else {})
+        facts.update({"unused_focal": self.unused_focal} if self.unused_focal else {})
         if self.service_ms is not None:
             facts.update(simulated=SIMULATED, service_ms=self.service_ms)
         return {**facts, **self.provenance}
@@ -93,7 +111,12 @@ def provenance_facts(artifacts: Sequence[Artifact], simulated: bool) -> dict[str
     return facts
 
 
-def make_plan(folder: JobFolder, plan: JobPlan, items: Iterable[Item]) -> JobPlan:
+def make_plan(
+    folder: JobFolder,
+    plan: JobPlan,
+    items: Iterable[Item],
+    noted: Callable[[], dict[str, Any]] = dict,
+) -> JobPlan:
     """Write the list down; a shard's may be empty.
 
     What was there before holds until all of it is written: a listing that fails or is killed
@@ -101,6 +124,7 @@ def make_plan(folder: JobFolder, plan: JobPlan, items: Iterable[Item]) -> JobPla
 
     Args:
         plan: all but the list itself.
+        noted: asked at the end for ``left_out`` and ``unused_focal``.
     """
     plan = replace(plan, id=uuid.uuid4().hex[:12], made=time.time())
     digest, chunks, count = hashlib.sha256(), 0, 0
@@ -115,7 +139,7 @@ def make_plan(folder: JobFolder, plan: JobPlan, items: Iterable[Item]) -> JobPla
         for number in range(chunks):
             folder.delete(plan.chunk(number))
         raise
-    plan = replace(plan, count=count, chunks=chunks, digest=digest.hexdigest())
+    plan = replace(plan, count=count, chunks=chunks, digest=digest.hexdigest(), **noted())
     folder.delete(SUCCESS)
     folder.write(PAGE, json.dumps(asdict(plan), indent=2).encode())
     for name in list(folder.below("plan/")):
@@ -135,7 +159,7 @@ def read_plan(folder: JobFolder) -> Optional[JobPlan]:
         return None
     data, where = folder.read(PAGE, PAGE_BYTES), folder.address(PAGE)
     try:
-        facts = {"schema_version": 1, **json.loads(data)}
+        facts = {"schema_version": 1, **LATER, **json.loads(data)}
     except (ValueError, RecursionError, TypeError) as error:
         raise _damaged(where, f"no JSON object: {error}") from None
     version = facts["schema_version"]

@@ -4,8 +4,6 @@ A part is complete or not there. A photo whose result was written and whose reco
 again, and its result is the same bytes under the same name.
 """
 
-import sqlite3
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from typing import Any, NamedTuple, Optional
 from runtime.errors import InputError
 from serve.batch.job_folder import JobFolder
 from serve.batch.parquet import to_bytes, to_rows
+from serve.batch.scratch_rows import ScratchRows
 
 RECORDS = "records/"
 DONE, ERROR = "done", "error"
@@ -112,13 +111,10 @@ class RecordIndex:
     """The last record of each name, on disk: memory does not grow with the job."""
 
     def __init__(self, folder: JobFolder) -> None:
-        self._file = tempfile.NamedTemporaryFile(prefix="depth-records-")  # noqa: SIM115
-        self._rows = sqlite3.connect(self._file.name)
-        self._rows.execute("PRAGMA journal_mode=OFF")
-        self._rows.execute("PRAGMA synchronous=OFF")
-        self._rows.execute(
+        self._rows = ScratchRows(
+            "records",
             "CREATE TABLE records (name TEXT PRIMARY KEY, status TEXT, key TEXT, "
-            "finished REAL, code TEXT) WITHOUT ROWID"
+            "finished REAL, code TEXT) WITHOUT ROWID",
         )
         for record in read_records(folder):
             self.add(record)
@@ -137,4 +133,3 @@ class RecordIndex:
     def close(self) -> None:
         """Remove it."""
         self._rows.close()
-        self._file.close()

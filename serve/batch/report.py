@@ -15,6 +15,7 @@ from exports.pages import render
 from exports.pages.charts import bar_chart, number_text, seconds_text
 from runtime.errors import DepthError, InputError
 from runtime.storage import S3Options, Storage
+from runtime.walk import told
 from serve.batch.job_folder import JobFolder
 from serve.batch.plan import PAGE_BYTES, JobPlan, the_plan
 from serve.batch.records import DONE, ERROR, Record
@@ -78,6 +79,7 @@ def write_report(folder: JobFolder, sample: int, s3: S3Options) -> str:
             notes=shown.notes,
             done=f"{counts[DONE]:,}",
             errors=_errors(totals),
+            left_out=told(plan.left_out),
             artifacts=shown.artifacts,
         )
     finally:

@@ -5,6 +5,7 @@ says, and the exit status, follow from the records that stand when it ends, whoe
 """
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,10 +17,11 @@ from runtime.errors import InputError
 from runtime.predict.found import SIMULATED
 from runtime.scene.focal import refuse_useless_focal
 from runtime.storage import Folder
+from runtime.walk import UNREAD, LeftOut, told
 from serve.batch.items import Item, place_of
 from serve.batch.job import ALWAYS, NEVER, RAY, BatchJob
 from serve.batch.job_folder import JOB, SUCCESS, JobFolder
-from serve.batch.listing import CheckFocal, check_number, is_list, list_inputs
+from serve.batch.listing import checked_focal, is_list, list_inputs
 from serve.batch.local import run_local
 from serve.batch.photos import Photos
 from serve.batch.plan import JobPlan, make_plan, provenance_facts, read_items, read_plan, the_plan
@@ -28,6 +30,8 @@ from serve.batch.totals import MISSING, Totals
 
 MARK = f"{JOB}/SIMULATED"  # in every shard's output, too
 ALL_DONE, UNFINISHED, SOME_FAILED = 0, 1, 3
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -40,6 +44,7 @@ class Summary:
         kept: results that were there already and hold.
         stopped: a signal ended the run before every input had a record.
         given_up: more than ``max_error_rate`` failed before every input had a record.
+        left_out: files that are no inputs, of each kind, as the plan says.
     """
 
     planned: int
@@ -49,6 +54,12 @@ class Summary:
     stopped: bool = False
     given_up: bool = False
     codes: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def exit_status(self) -> int:
+        """As the function of this name."""
+        return exit_status(self.finished, self.failed, self.left_out.get(UNREAD, 0))
 
     @property
     def finished(self) -> bool:
@@ -67,15 +78,16 @@ class Summary:
         self.given_up = self.failed > max_error_rate * self.planned
 
 
-def exit_status(finished: bool, failed: int) -> int:
+def exit_status(finished: bool, failed: int, unread: int) -> int:
     """What a job's state is as an exit status, whatever this run had to do.
 
     Returns:
-        ``UNFINISHED`` if inputs have no record, ``SOME_FAILED`` if some records are errors.
+        ``UNFINISHED`` if inputs have no record, ``SOME_FAILED`` if some records are errors or
+        folders of the input could not be read.
     """
     if not finished:
         return UNFINISHED
-    return SOME_FAILED if failed else ALL_DONE
+    return SOME_FAILED if failed or unread else ALL_DONE
 
 
 def run_job(
@@ -101,8 +113,9 @@ def run_job(
     folder.output.sweep()
     plan = find_plan(job, folder, artifacts, only_failed)
     index, writer = RecordIndex(folder), RecordWriter(folder)
-    summary = Summary(plan.count)
+    summary = Summary(plan.count, left_out=plan.left_out)
     photos = Photos(job, job.options(artifacts), folder.output)
+    tell_listing(plan)
 
     def pending() -> Iterator[Item]:
         for item in read_items(folder, plan):
@@ -137,6 +150,19 @@ def run_job(
     return summary
 
 
+def tell_listing(plan: JobPlan) -> None:
+    """What the inputs are not, once for each run."""
+    if plan.left_out:
+        log.info("%s: %s", plan.input, told(plan.left_out))
+    if plan.unused_focal:
+        log.warning(
+            "%s: focal_px of %d rows does nothing, the depth of %s does not depend on it",
+            plan.input,
+            plan.unused_focal,
+            plan.provenance.get("model", "this model"),
+        )
+
+
 def runner_of(job: BatchJob) -> Callable[..., Iterator[Record]]:
     """The function that runs a job's items."""
     if job.engine != RAY:
@@ -146,21 +172,26 @@ def runner_of(job: BatchJob) -> Callable[..., Iterator[Record]]:
     return run_on_ray
 
 
-def focal_rule(job: BatchJob, artifacts: Sequence[Artifact]) -> CheckFocal:
-    """What a row's focal length must be; the job's own is looked at now.
+class FocalRule:
+    """What becomes of a row's focal length: checked, and counted if the model does not use it.
+
+    A column of a table may be there for other models, so it is no fault; the job's own option is.
 
     Raises:
         InputError: the job has one, and the model's depth does not depend on it.
     """
-    manifest = artifacts[0].manifest
-    needs_focal = manifest.output.metric_focal_px is not None
-    refuse_useless_focal(manifest.model, needs_focal, job.focal_px is not None)
 
-    def check(focal_px: float, where: str) -> None:
-        check_number(focal_px, where)
-        refuse_useless_focal(manifest.model, needs_focal, True, f"{where}: focal_px")
+    def __init__(self, job: BatchJob, artifacts: Sequence[Artifact]) -> None:
+        manifest = artifacts[0].manifest
+        self._needed = manifest.output.metric_focal_px is not None
+        self.unused = 0
+        refuse_useless_focal(manifest.model, self._needed, job.focal_px is not None)
 
-    return check
+    def __call__(self, focal_px: float, where: str) -> Optional[float]:
+        """The focal length to use; errors as for ``checked_focal``."""
+        checked = checked_focal(focal_px, where)
+        self.unused += not self._needed
+        return checked if self._needed else None
 
 
 def keep_apart(job: BatchJob, folder: JobFolder) -> None:
@@ -191,7 +222,7 @@ def find_plan(
         InputError: another job is unfinished in that output, or there is none to retry; or as for
             ``list_inputs``.
     """
-    check_focal = focal_rule(job, artifacts)
+    focal, left_out = FocalRule(job, artifacts), LeftOut()
     keep_apart(job, folder)
     wanted = JobPlan(
         input=place_of(job.input),
@@ -218,7 +249,13 @@ def find_plan(
             return found
         if _same(found, wanted):
             return found
-    return make_plan(folder, wanted, list_inputs(job, check_focal))
+    inputs = list_inputs(job, focal, left_out)
+    return make_plan(
+        folder,
+        wanted,
+        inputs,
+        lambda: {"left_out": left_out.facts(), "unused_focal": focal.unused},
+    )
 
 
 def is_pending(

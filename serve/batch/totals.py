@@ -7,8 +7,6 @@ counts, and a name that is not in the plan does not.
 import hashlib
 import json
 import math
-import sqlite3
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Optional
@@ -16,6 +14,7 @@ from typing import Optional
 from serve.batch.job_folder import JobFolder
 from serve.batch.plan import JobPlan, read_items
 from serve.batch.records import DONE, ERROR, Record, read_records
+from serve.batch.scratch_rows import ScratchRows
 
 MISSING = "missing"
 STAGES = ("read", "infer", "write")
@@ -48,15 +47,12 @@ class Totals:
     """The inputs of a plan and the last record of each."""
 
     def __init__(self, folder: JobFolder, plan: JobPlan) -> None:
-        self._file = tempfile.NamedTemporaryFile(prefix="depth-totals-")  # noqa: SIM115
-        self._rows = sqlite3.connect(self._file.name)
-        self._rows.create_function("rank", 1, _rank, deterministic=True)
-        for words in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF"):
-            self._rows.execute(words)
-        self._rows.execute(
+        self._rows = ScratchRows(
+            "totals",
             "CREATE TABLE photos (name TEXT PRIMARY KEY, status TEXT, code TEXT, read REAL, "
-            "infer REAL, write REAL, finished REAL, bytes INTEGER, record TEXT) WITHOUT ROWID"
+            "infer REAL, write REAL, finished REAL, bytes INTEGER, record TEXT) WITHOUT ROWID",
         )
+        self._rows.rows.create_function("rank", 1, _rank, deterministic=True)
         names = ((item.name, MISSING) for item in read_items(folder, plan))
         self._rows.executemany("INSERT OR IGNORE INTO photos (name, status) VALUES (?, ?)", names)
         self._rows.executemany(
@@ -139,7 +135,6 @@ class Totals:
     def close(self) -> None:
         """Remove it."""
         self._rows.close()
-        self._file.close()
 
 
 def _row(record: Record) -> tuple[object, ...]:
