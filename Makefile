@@ -90,8 +90,8 @@ evaluate: .venv/has-base ## depth against ground truth: MODEL= ARGS="--dataset m
 train-demo: .venv/has-base ## make the demo checkpoint again: ARGS="--resume"
 	@$(PY) -m metric_depth.train $(ARGS)
 
-serve: .venv/has-base ## the HTTP service on what is in artifacts/, port 8080: MODEL=
-	@MODEL_DIR=$${MODEL_DIR:-artifacts} DEPTH_MODEL=$(if $(NAMED),$(MODEL)) $(PY) -m serve $(ARGS)
+serve: .venv/has-base ## the HTTP service on artifacts/, port 8080; compiles the model first if it must: MODEL=
+	@$(PY) -m apps.serving $(NAMED) $(ARGS)
 
 batch: .venv/has-base ## depth for many photos, restartable: ARGS="--input photos/ --output depth/"
 	@$(PY) -m serve.batch run $(if $(NAMED),--model $(MODEL)) $(ARGS)

@@ -74,8 +74,11 @@ def choose_or_compile(model: str, photos: Sequence[Path], use: str = PHOTOS) -> 
 def needed_sizes(spec: ModelSpec, photos: Sequence[Path], use: str) -> list[Size]:
     """Of a model's usual sizes those to compile: one for a scene, for photos those that they need.
 
-    Models of Depth Anything V2 have few and get them all.
+    Models of Depth Anything V2 have few and get them all. Where no photos are known, as before a
+    service, the first three: square, and 4:3 both ways.
     """
+    if not photos:
+        return list(spec.usual_sizes[:3])
     if use == SCENE:
         shapes = [statistics.median(map(aspect_of, photos))]
     elif spec.family == "v2":

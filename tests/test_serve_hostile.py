@@ -1,6 +1,7 @@
 """What the service does with requests that mean harm: a 4xx, and nothing else happens."""
 
 import base64
+import fnmatch
 import io
 import json
 import socket
@@ -109,9 +110,36 @@ def read_answer(connection: socket.socket) -> bytes:
     return answer
 
 
+# Sound after all, however odd: these must be answered with depth
+SOUND = (
+    "zip as *",
+    "PNG: a zTXt bomb",
+    "PNG: an iTXt bomb",
+    "PNG: an iCCP bomb",
+    "PNG: an EXIF bomb*",
+    "PNG: a hundred thousand chunks",
+    "JPEG: an EXIF bomb",
+    "JPEG: EXIF in a thousand pieces",
+    "JPEG: an MPF bomb",
+    "JPEG: a hundred thousand segments",
+    "JPEG: a megabyte of *filling",
+    "TIFF: sixty thousand tags",
+    "WebP: a length of four gigabytes",
+    "WebP: an EXIF bomb",
+    *(f"np[yz]: *{what}" for what in ("four channels", "grey", "signed", "floats")),
+    "JSON: base64 with lines",
+    "JSON: a data address",
+    *(f"attributes: {value!r}" for value in ("size", "=", "a=b", "\xff=\xfe", "x" * 20, "a;b;c")),
+    "kind: *",
+    "coding: gzip",
+)
+
+
 def fault_of(one: Hostile, answer: Answer) -> Optional[str]:
     """What is wrong with the answer to a hostile request."""
     status, headers, body = answer
+    if any(fnmatch.fnmatchcase(one.name, pattern) for pattern in SOUND):
+        return None if status == 200 else f"{one.name}: {status}, but it is sound: {body[:200]!r}"
     if one.harmless and status == 200:
         return None
     if not 400 <= status < 500 or headers["Content-Type"] != MEDIA_TYPE:
@@ -164,21 +192,16 @@ def test_broken_http_is_called_by_its_name(name, status, code, attack):
     [
         ("PNG: 60000 x 60000", 413, "60000 x 60000 = 3,600,000,000 pixels, limit 4,000,000"),
         ("PNG: 120,000,000 real pixels", 413, "20000 x 6000"),
-        ("PNG: an EXIF bomb", 400, "its tags hold more than the file"),
-        ("PNG: a hundred thousand chunks", 413, "over 20,000 chunks"),
-        ("JPEG: a thousand scans", 413, "over 100 scans in one JPEG"),
-        ("JPEG: EXIF in a thousand pieces", 413, "EXIF in over 16 segments"),
-        ("JPEG: a megabyte of filling", 413, "between the segments"),
-        ("TIFF: sixty thousand tags", 413, "60,000 tags, limit 20,000"),
+        ("JPEG: a thousand scans", 413, "over 100 scans in a JPEG of 3,072 pixels"),
         ("TIFF: one huge tile", 413, "tiles of 400,000,000 pixels"),
-        ("BMP: packed, one long row", 400, "a compressed BMP"),
-        ("npy: a terabyte", 413, "pixels, limit 4,000,000"),
+        ("BMP: packed, one long row", 413, "4000000 x 1 pixels, limit 65,500 on a side"),
+        ("npy: a terabyte", 413, "limit 65,500 on a side"),
         ("npy: a header of four gigabytes", 400, "its header claims over 10,000 bytes"),
         ("npy: objects", 400, "send plain numbers"),
         ("npz: a header that unpacks to 64 MB", 400, "its header claims over 10,000 bytes"),
         ("npz: cameras that unpack to 33 MB", 413, "over 4,096 bytes"),
         ("npz: ten thousand members", 413, "over 1,000 members"),
-        ("npz: encrypted", 400, "encrypted"),
+        ("npz: encrypted", 400, "packed as NumPy never does"),
         ("JSON: empty lists", 413, "over 100,000 values"),
         ("JSON: nested a hundred thousand deep", 400, "nested too deeply"),
         ("JSON: a name twice", 400, "a name twice"),
@@ -190,7 +213,8 @@ def test_broken_http_is_called_by_its_name(name, status, code, attack):
         ("query: colour=red", 400, "unknown; there are size"),
         ("timeout: 'nan'", 400, "give seconds, above 0"),
         ("accept: text/html", 406, "use one of application/x-npz"),
-        ("kind: 'image/gif'", 415, "use one of image/jpeg"),
+        ("coding: br", 415, "use one of gzip, deflate, identity"),
+        ("coding: deflate, gzip", 415, "use one of gzip, deflate, identity"),
     ],
 )
 def test_what_was_wrong_is_said(name, status, words, attack):

@@ -36,7 +36,6 @@ def test_a_list_is_separated_by_commas():
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"DEPTH_WORKRES": "2"}, "DEPTH_WORKRES: unknown; the service knows .*DEPTH_WORKERS"),
         ({"DEPTH_WORKERS": "two"}, "DEPTH_WORKERS='two': give a number"),
         ({"DEPTH_WORKERS": "-1"}, "DEPTH_WORKERS=-1: give 0 to 64"),
         ({"DEPTH_QUEUE_S": "0"}, "DEPTH_QUEUE_S=0: give a number above 0"),
@@ -96,7 +95,7 @@ def test_print_settings_starts_nothing():
     [
         ({"MODEL_DIR": "nowhere"}, "error: nowhere: no such folder; mount artifacts there"),
         ({"MODEL_DIR": "docs"}, "error: no artifact can be used"),
-        ({"DEPTH_X": "1"}, "error: DEPTH_X: unknown"),
+        ({"DEPTH_QUEUE_S": "no"}, "error: DEPTH_QUEUE_S='no': give a number"),
     ],
 )
 def test_what_cannot_start_says_why_in_one_line_and_exits_with_1(variables, message):
@@ -152,13 +151,23 @@ def test_a_service_whose_variable_has_a_settings_name_does_not_set_it(caplog):
 
 
 @pytest.mark.parametrize(
-    "variables",
-    [{"DEPTH_PORT": "8081"}, {"DEPTH_HOTS": "10.0.0.1"}, {"DEPTH_SERVICE_HOST": "no address"}],
-    ids=str,
+    ("slip", "meant"),
+    [
+        ("DEPTH_WORKRES", "DEPTH_WORKERS"),
+        ("DEPTH_HOTS", "DEPTH_HOST"),
+        ("DEPTH_QUEUE", "DEPTH_QUEUE_S"),
+    ],
 )
-def test_a_misspelt_setting_that_looks_like_kubernetes_is_still_refused(variables):
-    with pytest.raises(InputError, match="unknown; the service knows"):
-        from_environment({**service_variables("depth-serve"), **variables})
+def test_a_slip_is_warned_about_with_the_name_that_is_meant(slip, meant, caplog):
+    assert from_environment({**service_variables("depth-serve"), slip: "2"}) == Settings()
+    (record,) = caplog.records
+    assert record.getMessage() == f"{slip} is no setting: did you mean {meant}?"
+
+
+def test_other_names_that_begin_like_ours_are_somebody_elses(caplog):
+    others = {"DEPTH_API_URL": "http://elsewhere", "DEPTH_SENSOR_ID": "7", "DEPTH_X": "1"}
+    assert from_environment(others) == Settings()
+    assert not caplog.records
 
 
 def test_several_workers_share_the_cores():

@@ -109,6 +109,15 @@ def photo_size(source: Union[str, Path, bytes]) -> tuple[int, int]:
         return _header(data).upright_hw
 
 
+def is_image(data: bytes) -> bool:
+    """Whether bytes begin as a file of a format that is known here does."""
+    return (
+        data.startswith((jpeg.MAGIC, png.MAGIC, *tiff.MAGICS, bmp.MAGIC))
+        or webp.is_webp(data)
+        or heif.is_heif(data)
+    )
+
+
 def focal_px_of(source: Union[str, Path, bytes]) -> Optional[float]:
     """Focal length in pixels of the upright photo, as EXIF tells it; None if it does not.
 

@@ -1,18 +1,22 @@
 """NumPy's arrays and archives as they are sent: photos as pixels, and cameras.
 
-Bytes in, checked arrays out. Nothing in them is executed, and what an array says of itself is
-checked before memory for it is taken.
+Bytes in; photos of which only the headers have been read, and checked cameras, out. Nothing in them
+is executed, what an array says of itself is checked before memory for it is taken, and pixels are
+unpacked when it is their turn to be decoded.
 """
 
 import io
 import math
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Optional
 
 import numpy as np
 
 from runtime.errors import InputError, LimitError
+from runtime.photo.arrays import as_rgb
+from runtime.photo.decode import MAX_SIDE
 from serve.http.problems import shown
 from serve.http.settings import MIB, Settings
 
@@ -21,10 +25,72 @@ MAX_HEADER = 10_000  # bytes of an array's header: NumPy's own limit, but before
 GROWTH = 4  # that an archive may grow by when it is unpacked
 MEMBER = b"PK\x01\x02"  # begins an entry in an archive's table of contents
 MAX_MEMBERS = 1000
+PACKED = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}  # all that NumPy writes
+PIECE = 1 << 20  # bytes read at a time
+SHAPES = (
+    "expected grey (H, W), RGB (H, W, 3) or with alpha (H, W, 4); for a scene, N of them in front"
+)
+
+Open = Callable[[], Any]  # a stream of an array in NumPy's format, from its beginning
+
+
+class Packed:
+    """An array as it was sent: its header is read, its numbers are not.
+
+    Args:
+        opened: gives its bytes, unpacked one after the other.
+    """
+
+    def __init__(self, opened: Open, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        self._opened, self.dtype, self.shape = opened, dtype, shape
+        self._array: Optional[np.ndarray] = None
+
+    def array(self) -> np.ndarray:
+        """Its numbers, kept until ``forget``.
+
+        Raises:
+            InputError: they are damaged, or end early.
+        """
+        if self._array is None:
+            try:
+                with self._opened() as stream:
+                    self._array = read_npy(stream, math.inf, lambda dtype, shape: None)
+            except InputError:
+                raise
+            except Exception as error:  # zlib's and zipfile's own
+                raise InputError(f"damaged archive ({error})") from None
+        return self._array
+
+    def forget(self) -> None:
+        """Give its memory back."""
+        self._array = None
+
+
+@dataclass(frozen=True)
+class SentArray:
+    """One photo of an array: itself, or one of a stack."""
+
+    packed: Packed
+    index: Optional[int] = None
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Its height and width."""
+        height, width = self.packed.shape[:2] if self.index is None else self.packed.shape[1:3]
+        return height, width
+
+    def rgb(self) -> np.ndarray:
+        """uint8 (H, W, 3).
+
+        Raises:
+            InputError: damaged, or values whose meaning is not clear.
+        """
+        array = self.packed.array()
+        return as_rgb(array if self.index is None else array[self.index])
 
 
 def read_npy(
-    stream: Any, limit_bytes: int, check: Callable[[np.dtype, tuple[int, ...]], None]
+    stream: Any, limit_bytes: float, check: Callable[[np.dtype, tuple[int, ...]], None]
 ) -> np.ndarray:
     """Read an array in NumPy's format; what it says of itself is checked before memory is taken.
 
@@ -34,22 +100,36 @@ def read_npy(
         InputError: not such an array, one that would need pickles, or one that is cut short.
         LimitError: it is larger than the limit.
     """
+    dtype, shape, fortran = _checked_header(stream, limit_bytes, check)
+    size = math.prod(shape) * dtype.itemsize
+    data = np.empty(size, np.uint8)
+    filled = 0
+    while filled < size:
+        part = stream.read(min(PIECE, size - filled))
+        if not part:
+            raise InputError(f"array of {dtype} {shape}: the data ends early")
+        data[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
+        filled += len(part)
+    stream.read(1)  # the end of an archive's member, where its checksum is looked at
+    return data.view(dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _checked_header(
+    stream: Any, limit_bytes: float, check: Callable[[np.dtype, tuple[int, ...]], None]
+) -> tuple[np.dtype, tuple[int, ...], bool]:
+    """Number type, shape, and whether columns come first."""
     try:
         shape, fortran, dtype = _npy_header(stream)
     except Exception as error:  # the reader evaluates a literal: what is wrong has many names
         raise InputError(f"not an array in NumPy's format ({error})") from None
     if max(shape, default=1) > limit_bytes:
         raise LimitError(f"array of {dtype} {shape}: over {limit_bytes:,} bytes")
-    count = math.prod(shape)
-    if dtype.hasobject or dtype.kind not in "uif" or any(side < 1 for side in shape):
+    if dtype.hasobject or dtype.kind not in "buif" or any(side < 1 for side in shape):
         raise InputError(f"array of {dtype} {shape}: send plain numbers, one at least")
     check(dtype, shape)
-    if count * dtype.itemsize > limit_bytes:
+    if math.prod(shape) * dtype.itemsize > limit_bytes:
         raise LimitError(f"array of {dtype} {shape}: over {limit_bytes:,} bytes")
-    data = stream.read(count * dtype.itemsize)
-    if len(data) != count * dtype.itemsize:
-        raise InputError(f"array of {dtype} {shape}: the data ends early")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    return dtype, shape, fortran
 
 
 def _npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -65,8 +145,8 @@ def _npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     return tuple(int(side) for side in found[0]), found[1], found[2]
 
 
-def read_images(stream: Any, where: str, settings: Settings) -> Sequence[np.ndarray]:
-    """One photo or a stack of them, in NumPy's format: uint8 RGB (H, W, 3) each.
+def read_images(opened: Open, where: str, settings: Settings) -> Sequence[SentArray]:
+    """One photo or a stack of them, in NumPy's format; only the header is read.
 
     Args:
         where: what it is called in an error.
@@ -75,20 +155,28 @@ def read_images(stream: Any, where: str, settings: Settings) -> Sequence[np.ndar
     """
 
     def check(dtype: np.dtype, shape: tuple[int, ...]) -> None:
-        if dtype != np.uint8 or len(shape) not in (3, 4) or shape[-1] != 3:
-            raise InputError(
-                f"{where} is {dtype} {shape}, expected RGB: uint8 (H, W, 3), or (N, H, W, 3) for "
-                "a scene"
-            )
+        if len(shape) not in (2, 3, 4) or (len(shape) > 2 and shape[-1] not in (1, 2, 3, 4)):
+            first = len(shape) > 2 and shape[-3] in (1, 3, 4)
+            channels = "; its channels come first: put them last" if first else ""
+            raise InputError(f"{where} is {dtype} {shape}, {SHAPES}{channels}")
         if len(shape) == 4:
             check_count(shape[0], settings)
-        check_pixels(shape[-3], shape[-2], settings)
+        height, width = shape[-3:-1] if len(shape) > 2 else shape
+        check_pixels(height, width, settings)
 
-    images = read_npy(stream, GROWTH * int(settings.max_body_mb * MIB), check)
-    return list(images) if images.ndim == 4 else [images]
+    with opened() as stream:
+        dtype, shape, _ = _checked_header(stream, unpacked_limit(settings), check)
+    packed = Packed(opened, dtype, shape)
+    count = shape[0] if len(shape) == 4 else None
+    return [SentArray(packed, index) for index in range(count)] if count else [SentArray(packed)]
 
 
-def read_npz(body: bytes, settings: Settings) -> tuple[Sequence[np.ndarray], dict[str, np.ndarray]]:
+def unpacked_limit(settings: Settings) -> int:
+    """Bytes that an archive of arrays may unpack to."""
+    return GROWTH * int(settings.max_body_mb * MIB)
+
+
+def read_npz(body: bytes, settings: Settings) -> tuple[Sequence[SentArray], dict[str, np.ndarray]]:
     """Photos, and cameras by their names, of an archive in NumPy's format.
 
     Raises:
@@ -107,20 +195,28 @@ def read_npz(body: bytes, settings: Settings) -> tuple[Sequence[np.ndarray], dic
                         f"{shown(info.filename)} in the archive, or twice: give image or images, "
                         "and extrinsics and intrinsics if they are known"
                     )
-                with archive.open(info) as stream:
-                    if name in CAMERAS:
-                        limit = settings.max_views * 16 * 16  # numbers of 16 bytes at most
+                if info.compress_type not in PACKED or info.flag_bits & 1:
+                    raise InputError(
+                        f"{name}: packed as NumPy never does; use numpy.savez_compressed"
+                    )
+                if name in CAMERAS:
+                    limit = settings.max_views * 16 * 16  # numbers of 16 bytes at most
+                    with archive.open(info) as stream:
                         found[name] = read_npy(stream, limit, lambda dtype, shape: None)
-                    else:
-                        found[name] = read_images(stream, name, settings)
+                else:
+                    found[name] = read_images(_member(body, info.filename), name, settings)
     except InputError:
         raise
-    except Exception as error:  # zlib, lzma and bz2 have errors of their own
+    except Exception as error:  # zlib has errors of its own
         raise InputError(f"not an archive in NumPy's format, or damaged ({error})") from None
     if ("image" in found) == ("images" in found):
         raise InputError("the archive holds no image, or both image and images; give one")
     cameras = {name: found[name] for name in CAMERAS if name in found}
     return found.get("image") or found["images"], cameras
+
+
+def _member(body: bytes, name: str) -> Open:
+    return lambda: zipfile.ZipFile(io.BytesIO(body)).open(name)
 
 
 def camera_matrices(value: Any, name: str, photos: int) -> Optional[np.ndarray]:
@@ -177,6 +273,10 @@ def check_pixels(height: int, width: int, settings: Settings) -> None:
         InputError: it has none.
     """
     limit = settings.max_pixels
+    if max(height, width) > MAX_SIDE:
+        raise LimitError(
+            f"photo: {width} x {height} pixels, limit {MAX_SIDE:,} on a side; cut or shrink it"
+        )
     if height * width > limit:
         raise LimitError(
             f"photo: {width} x {height} = {width * height:,} pixels, limit {limit:,}; shrink it, "

@@ -27,7 +27,9 @@ REJECTED = Counter("depth_rejected", "Requests refused, by the problem's code", 
 STAGE_SECONDS = Histogram(
     "depth_stage_seconds", "Time of one request in a stage", ["stage"], buckets=SECONDS
 )
-REQUEST_SECONDS = Histogram("depth_request_seconds", "Time of one request", buckets=SECONDS)
+REQUEST_SECONDS = Histogram(
+    "depth_request_seconds", "Time of one request, by route", ["route"], buckets=SECONDS
+)
 BATCH_SIZE = Histogram(
     "depth_batch_size", "Photos in a call of the graph", buckets=(1, 2, 4, 8, 16, 32, 64)
 )

@@ -38,6 +38,7 @@ CHOICES = {
     "use_ray_pose": ("0", "1", "false", "true"),
     "ref_view_strategy": STRATEGIES,
 }
+NAMES = (*CHOICES, "focal_px")
 
 
 def parse_options(options: Options, pairs: Iterable[tuple[str, Any]], where: str) -> Options:
@@ -56,27 +57,43 @@ def parse_options(options: Options, pairs: Iterable[tuple[str, Any]], where: str
             if name == "use_ray_pose":
                 value = value in ("1", "true")
         else:
-            known = ", ".join((*CHOICES, "focal_px"))
+            known = ", ".join(NAMES)
             raise InputError(f"{where} {shown(name)} is unknown; there are {known}")
         options = replace(options, **{name: value})
     return options
 
 
-def parse_custom_attributes(options: Options, text: str) -> Options:
+def parse_custom_attributes(options: Options, text: str) -> tuple[Options, str]:
     """Add what SageMaker's header asks for, as ``name=value;name=value``.
 
+    The header is anybody's: a trace's number, another program's settings. What is not one of our
+    names is left as it is.
+
+    Returns:
+        the options, and the parts of the text that are not ours.
     Raises:
-        InputError: as for ``parse_options``.
+        InputError: a value of ours that is not allowed.
     """
-    pairs = [part.partition("=") for part in text.split(";") if part.strip()]
-    named = [(name.strip(), value.strip()) for name, _, value in pairs]
-    return parse_options(options, named, CUSTOM_ATTRIBUTES)
+    ours, others = [], []
+    for part in text.split(";"):
+        name, equals, value = part.partition("=")
+        if equals and name.strip() in NAMES:
+            ours.append((name.strip(), value.strip()))
+        elif part.strip():
+            others.append(part)
+    return parse_options(options, ours, CUSTOM_ATTRIBUTES), ";".join(others)
 
 
-def custom_attributes(facts: Mapping[str, str]) -> str:
-    """Facts for the header that SageMaker passes on: ``name=value;...`` in ASCII."""
+def custom_attributes(facts: Mapping[str, str], others: str = "") -> str:
+    """Facts for the header that SageMaker passes on: ``name=value;...`` in ASCII.
+
+    ``others``: what else the caller had put there; it follows ours if there is room for it.
+    """
     text = ";".join(f"{name}={value.replace(';', ',')}" for name, value in facts.items())
-    return text.encode("ascii", "replace").decode()[:CUSTOM_ATTRIBUTES_LENGTH]
+    text = text.encode("ascii", "replace").decode()[:CUSTOM_ATTRIBUTES_LENGTH]
+    whole = f"{text};{others}"
+    fits = others and others.isascii() and others.isprintable()
+    return whole if fits and len(whole) <= CUSTOM_ATTRIBUTES_LENGTH else text
 
 
 def _positive(value: Any) -> float:

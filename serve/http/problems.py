@@ -5,6 +5,7 @@ An exception in, one HTTP response out; never a traceback.
 
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any, Optional
 
 from flask import Response, g
@@ -57,10 +58,18 @@ class Problem(Exception):
         code: one of ``CODES``.
         detail: what was wrong and what to do, in a sentence.
         retry_after_s: seconds after which to try again.
+        headers: more headers of the answer.
     """
 
-    def __init__(self, code: str, detail: str, retry_after_s: Optional[int] = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        retry_after_s: Optional[int] = None,
+        headers: Optional[Mapping[str, str]] = None,
+    ) -> None:
         super().__init__(detail)
+        self.headers = dict(headers or {})
         self.code, self.detail, self.retry_after_s = code, detail[:MAX_DETAIL], retry_after_s
         self.status, self.title = CODES[code]
 
@@ -98,6 +107,7 @@ def problem_response(problem: Problem) -> Response:
         "request_id": g.get("request_id", ""),
     }
     response = Response(json.dumps(facts) + "\n", problem.status, content_type=MEDIA_TYPE)
+    response.headers.update(problem.headers)
     if problem.retry_after_s is not None:
         response.headers["Retry-After"] = str(problem.retry_after_s)
     if problem.status == 401:

@@ -1,14 +1,13 @@
 """An HTTP request to photos and options: what was sent, checked, before any pixel is decoded.
 
-Bodies of ten media types in, one ``DepthRequest`` out. Nothing in a body is executed, and sizes
-are read before the memory for them is taken.
+Bodies in, one ``DepthRequest`` out. The bytes say what a body is, wherever its media type leaves it
+open or cannot be right. Nothing in a body is executed, and sizes are read before the memory for
+them is taken.
 """
 
-import base64
-import binascii
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Optional, Union
 
@@ -18,16 +17,18 @@ from werkzeug.exceptions import ClientDisconnected
 from werkzeug.formparser import FormDataParser
 
 from runtime.errors import InputError, LimitError
-from runtime.photo.decode import photo_size
+from runtime.photo.decode import is_image, photo_size
 from runtime.storage import SCHEME, read_object, split_address
 from serve.http.arrays import (
     CAMERAS,
+    SentArray,
     camera_matrices,
     check_count,
     check_pixels,
     read_images,
     read_npz,
 )
+from serve.http.encodings import decode_base64, decode_body
 from serve.http.options import (
     CUSTOM_ATTRIBUTES,
     Options,
@@ -37,12 +38,22 @@ from serve.http.options import (
 from serve.http.problems import Problem, shown
 from serve.http.settings import MIB, Settings
 
-SentPhoto = Union[bytes, np.ndarray]  # an encoded image, or uint8 RGB (H, W, 3)
+SentPhoto = Union[bytes, SentArray]  # an encoded image, or pixels
 
 IMAGES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "application/x-image")
 NPY, NPZ = "application/x-npy", "application/x-npz"
 JSON, MULTIPART = "application/json", "multipart/form-data"
 MEDIA_TYPES = (*IMAGES, NPY, NPZ, MULTIPART, JSON)
+PHOTO = "a photo"
+# What clients put on bytes of any kind: boto3 and OpenCV, curl, those who put nothing
+ANY_BYTES = (
+    "",
+    "application/octet-stream",
+    "binary/octet-stream",
+    "application/x-www-form-urlencoded",
+    "*/*",
+)
+NPY_MAGIC, ZIP_MAGIC = b"\x93NUMPY", b"PK\x03\x04"
 
 MAX_VALUES = 100_000  # in JSON; each may take seventy times its text in memory
 
@@ -52,7 +63,8 @@ class DepthRequest:
     """What is to be done: photos, what is known of their cameras, and options.
 
     ``extrinsics``: float64 (N, 3 or 4, 4), world-to-camera; ``intrinsics``: float64 (N, 3, 3), in
-    pixels of the photos. ``sizes_hw`` are the photos' own.
+    pixels of the photos. ``sizes_hw`` are the photos' own. ``others``: of the custom attributes
+    what is not ours.
     """
 
     photos: tuple[SentPhoto, ...]
@@ -60,31 +72,34 @@ class DepthRequest:
     options: Options
     extrinsics: Optional[np.ndarray] = None
     intrinsics: Optional[np.ndarray] = None
+    others: str = ""
 
 
-def read_request(request: Request, settings: Settings) -> DepthRequest:
+def read_request(
+    request: Request, settings: Settings, arrived: Callable[[], None] = lambda: None
+) -> DepthRequest:
     """Read a request.
 
+    Args:
+        arrived: called when all of it is here: what comes then is not the client's slowness.
     Raises:
         Problem: the media type is none that holds photos, or the body is not what it claims.
         InputError, LimitError: what is in it cannot be used.
     """
     options = parse_options(Options(), request.args.items(multi=True), "query parameter")
-    options = parse_custom_attributes(options, request.headers.get(CUSTOM_ATTRIBUTES, ""))
-    kind = request.mimetype
-    if kind not in MEDIA_TYPES:
-        given = shown(kind) if kind else "missing"
-        raise Problem(
-            "unsupported_media_type",
-            f"Content-Type {given}: use one of {', '.join(MEDIA_TYPES)}",
-        )
+    attributes = request.headers.get(CUSTOM_ATTRIBUTES, "")
+    options, others = parse_custom_attributes(options, attributes)
     cameras: dict[str, Any] = {}
     photos: Sequence[SentPhoto]
     body = _body(request)
+    arrived()
+    limit = request.max_content_length or int(settings.max_body_mb * MIB)
+    body = decode_body(body, request.headers.get("Content-Encoding", ""), limit)
     if not body:
-        raise Problem("bad_request", f"the body is empty; send a photo as {kind}")
+        raise Problem("bad_request", "the body is empty; send a photo")
+    kind = kind_of(request.mimetype, body)
     if kind == NPY:
-        photos = read_images(io.BytesIO(body), "body", settings)
+        photos = read_images(lambda: io.BytesIO(body), "body", settings)
     elif kind == NPZ:
         photos, cameras = read_npz(body, settings)
     elif kind == JSON:
@@ -102,6 +117,39 @@ def read_request(request: Request, settings: Settings) -> DepthRequest:
         options=options,
         extrinsics=camera_matrices(cameras.get("extrinsics"), "extrinsics", len(photos)),
         intrinsics=camera_matrices(cameras.get("intrinsics"), "intrinsics", len(photos)),
+        others=others,
+    )
+
+
+def kind_of(media_type: str, body: bytes) -> str:
+    """What a body is: ``PHOTO``, NPY, NPZ, JSON or MULTIPART.
+
+    A form is one if its type says so. Of all else the bytes decide, and the type only where they
+    leave it open.
+
+    Raises:
+        Problem: neither says that it holds a photo.
+    """
+    if media_type == MULTIPART:
+        return MULTIPART
+    if is_image(body):
+        return PHOTO
+    if body.startswith(NPY_MAGIC):
+        return NPY
+    if body.startswith(ZIP_MAGIC):
+        return NPZ
+    if media_type in (NPY, NPZ):
+        return media_type
+    if media_type in (JSON, "text/json") or media_type.endswith("+json"):
+        return JSON
+    if media_type in ANY_BYTES and body[:64].lstrip().startswith((b"{", b"\xef\xbb\xbf{")):
+        return JSON
+    if media_type in (*IMAGES, *ANY_BYTES) or media_type.startswith("image/"):
+        return PHOTO  # of no known format, as reading it will say
+    raise Problem(
+        "unsupported_media_type",
+        f"Content-Type {shown(media_type)}: use one of {', '.join(MEDIA_TYPES)}",
+        headers={"Accept-Post": ", ".join(MEDIA_TYPES)},
     )
 
 
@@ -186,10 +234,7 @@ def _source(text: str, settings: Settings) -> bytes:
                 f"{shown(text)}: name the bucket in DEPTH_S3_BUCKETS to allow it",
             )
         return read_object(text, int(settings.max_body_mb * MIB))
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InputError(f"image is neither base64 nor s3://bucket/key ({error})") from None
+    return decode_base64(text)
 
 
 def _parse_json(text: bytes, where: str) -> Any:
@@ -222,6 +267,6 @@ def _checked_size(photo: SentPhoto, settings: Settings) -> tuple[int, int]:
             raise InputError("photo: empty, 0 bytes")
         height, width = photo_size(photo)
     else:
-        height, width = photo.shape[:2]
+        height, width = photo.size_hw
     check_pixels(height, width, settings)
     return height, width

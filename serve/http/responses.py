@@ -159,9 +159,12 @@ def _too_large(size: int, media_type: str, limit_mb: float) -> Problem:
 
 
 def headers_of(
-    response: DepthResponse, request_id: str, seconds: dict[str, float]
+    response: DepthResponse, request_id: str, seconds: dict[str, float], others: str = ""
 ) -> dict[str, str]:
-    """What the body holds, as HTTP headers; the warning is there only if there is one."""
+    """What the body holds, as HTTP headers; the warning is there only if there is one.
+
+    ``others``: custom attributes of the request that are not ours.
+    """
     facts = response.facts
     named = {
         "Kind": facts["kind"],
@@ -180,7 +183,7 @@ def headers_of(
         **{f"X-Depth-{name}": value for name, value in named.items()},
         "X-Request-Id": request_id,
         "Server-Timing": ", ".join(f"{k};dur={v * 1000:.1f}" for k, v in seconds.items()),
-        CUSTOM_ATTRIBUTES: custom_attributes({**short, "request_id": request_id}),
+        CUSTOM_ATTRIBUTES: custom_attributes({**short, "request_id": request_id}, others),
     }
 
 

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
 OPEN = ("/ping", "/livez", "/readyz", "/", "/openapi.json")  # no token is asked for
 UNLOGGED = ("/ping", "/livez", "/readyz", "/metrics")
+TRANSFORM_MB = 100  # MaxConcurrentTransforms * MaxPayloadInMB at most: CreateTransformJob
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src 'self' blob: data:; connect-src 'self'"
@@ -88,7 +89,7 @@ def _around_requests(app: Flask, service: Service) -> None:
         if service.states.mine in (DRAINING, FAILED):
             response.headers["Connection"] = "close"
         metrics.REQUESTS.labels(route, str(response.status_code)).inc()
-        metrics.REQUEST_SECONDS.observe(took)
+        metrics.REQUEST_SECONDS.labels(route).observe(took)
         if g.problem_code:
             metrics.REJECTED.labels(g.problem_code).inc()
         if request.path not in UNLOGGED:
@@ -155,12 +156,17 @@ def _add_depth(app: Flask, service: Service) -> None:
 
     @app.get("/execution-parameters")
     def execution_parameters() -> Response:
-        facts = {
-            "MaxConcurrentTransforms": service.settings.in_flight,
-            "BatchStrategy": "SINGLE_RECORD",
-            "MaxPayloadInMB": max(1, int(service.settings.max_body_mb)),
-        }
-        return _json(facts)
+        return _json(transform_parameters(service.settings))
+
+
+def transform_parameters(settings: Settings) -> dict[str, Any]:
+    """What batch transform may send at once: AWS allows 100 MB in flight."""
+    payload_mb = min(TRANSFORM_MB, max(1, int(settings.max_body_mb)))
+    return {
+        "MaxConcurrentTransforms": max(1, min(settings.in_flight, TRANSFORM_MB // payload_mb)),
+        "BatchStrategy": "SINGLE_RECORD",
+        "MaxPayloadInMB": payload_mb,
+    }
 
 
 def _add_documents(app: Flask, service: Service) -> None:

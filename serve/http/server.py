@@ -5,6 +5,7 @@ ends.
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
 from runtime.artifact.archive import unpack
-from runtime.errors import ArtifactError, DepthError
+from runtime.errors import ArtifactError, DepthError, InputError
 from runtime.predict.choose import Choice
 from serve.http import metrics, neuron_cores
 from serve.http.logs import logging_config
@@ -71,6 +72,28 @@ def engine_threads(settings: Settings, workers: int) -> Optional[int]:
     return None if workers == 1 else max(1, (os.cpu_count() or 1) // workers)
 
 
+def listening_address(settings: Settings) -> str:
+    """Where to listen, as gunicorn is told it: a number, since a name may have several.
+
+    Raises:
+        InputError: the host is no address of this machine.
+    """
+    host = settings.host.strip("[]")
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.bind((address[0], 0))
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"DEPTH_HOST={settings.host!r}: nothing can listen there ({reason}); give an address "
+            "of this machine, as 127.0.0.1, ::1, 0.0.0.0 or ::"
+        ) from None
+    number = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]
+    return f"{number}:{settings.port}"
+
+
 class Master(Arbiter):
     """gunicorn's master process; its workers can see that it stops, and not only they."""
 
@@ -87,13 +110,14 @@ class Server(BaseApplication):
         choice: the artifacts to serve.
         scratch: a folder of this service alone.
     Raises:
-        InputError: more workers than there are NeuronCores for.
+        InputError: more workers than there are NeuronCores for, or a host that is none.
     """
 
     cores = 1  # NeuronCores of each worker, if its target has any
 
     def __init__(self, settings: Settings, choice: Choice, scratch: Path) -> None:
         self.settings, self.choice = settings, choice
+        self.address = listening_address(settings)
         self.target = choice.artifacts[0].manifest.target
         self.cores = neuron_cores.cores_a_worker(choice.artifacts, os.environ)
         self.workers = worker_count(settings, self.target, cores=self.cores)
@@ -110,7 +134,7 @@ class Server(BaseApplication):
         """Tell gunicorn."""
         settings = self.settings
         options = {
-            "bind": [f"{settings.host}:{settings.port}"],
+            "bind": [self.address],
             "workers": self.workers,
             "worker_class": "serve.http.worker.DepthWorker",
             "threads": settings.threads,

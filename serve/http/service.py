@@ -9,7 +9,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as WaitTimeout
 from contextlib import contextmanager
 from typing import Any, Optional
@@ -22,6 +22,7 @@ from runtime.photo.decode import read_photo
 from runtime.predict.choose import Choice
 from serve.http import metrics
 from serve.http.admission import Admission
+from serve.http.arrays import SentArray
 from serve.http.batching import Batcher, Done, Lane, Task
 from serve.http.handlers import Handler
 from serve.http.model import Model
@@ -102,8 +103,7 @@ class Service:
         model, settings = self.model, self.settings
         start: float = g.start
         deadline = start + self._time_limit()
-        asked = read_request(request, settings)
-        self.finish_read()
+        asked = read_request(request, settings, self.finish_read)
         seconds = {"read": time.monotonic() - start}
         handler = model.handler_of(asked)
         media_type = choose_type(request.accept_mimetypes, handler.media_types)
@@ -120,7 +120,7 @@ class Service:
             metrics.STAGE_SECONDS.labels(stage).observe(took)
         g.seconds = seconds
         response = Response(found.body, content_type=found.media_type)
-        response.headers.update(headers_of(found, g.request_id, seconds))
+        response.headers.update(headers_of(found, g.request_id, seconds, asked.others))
         return response
 
     def _work(
@@ -133,7 +133,10 @@ class Service:
     ) -> DepthResponse:
         """Decode, run, encode; ``seconds`` gets what each took."""
         with self._on_host("decode", deadline, seconds):
-            task = handler.prepare(asked, self._decode)
+            try:
+                task = handler.prepare(asked, self._decode)
+            finally:
+                forget_arrays(asked.photos)
         done = self._run(handler.lane(task), task, deadline)
         seconds.update(queue=done.queued_s, infer=done.took_s)
         with self._on_host("encode", deadline, seconds):
@@ -141,8 +144,8 @@ class Service:
             return handler.encode(asked, task, done.result, media_type, more)
 
     def _decode(self, photo: SentPhoto) -> np.ndarray:
-        if isinstance(photo, np.ndarray):
-            return photo
+        if isinstance(photo, SentArray):
+            return photo.rgb()
         return read_photo(photo, self.settings.max_pixels)
 
     def _run(self, lane: Lane, payload: Any, deadline: float) -> Done:
@@ -208,6 +211,13 @@ class Service:
             self.states.set(FAILED)
             metrics.READY.set(0)
             self._stop()
+
+
+def forget_arrays(photos: Iterable[SentPhoto]) -> None:
+    """Give back what was unpacked of arrays: requests wait for the device without their pixels."""
+    for photo in photos:
+        if isinstance(photo, SentArray):
+            photo.packed.forget()
 
 
 def rounded(seconds: dict[str, float]) -> dict[str, float]:

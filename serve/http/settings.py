@@ -5,6 +5,7 @@ Nothing else in the service reads the environment, but for the variables of othe
 """
 
 import dataclasses
+import difflib
 import logging
 import math
 import typing
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 PREFIX = "DEPTH_"
 # Variables with our prefix that other parts of the project read
 ELSEWHERE = ("DEPTH_CHECKPOINT_DIR", "DEPTH_GOLDEN_DIR")
+NEAR = 0.8  # how alike a name must be to a setting's to be a slip of it: difflib's ratio
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 MIB = 1 << 20
 JSON_MB = 6  # an answer in JSON is for small maps: a list takes twelve bytes a pixel
@@ -42,7 +44,7 @@ class Settings:
     commercial_only: bool = _setting(
         "COMMERCIAL_ONLY", False, "1: do not start with weights that forbid commercial use"
     )
-    host: str = _setting("DEPTH_HOST", "0.0.0.0", "address to listen on")
+    host: str = _setting("DEPTH_HOST", "0.0.0.0", "address to listen on; :: for IPv6, too")
     port: int = _setting("SAGEMAKER_BIND_TO_PORT", 8080, "port to listen on")
     safe_ports: str = _setting(
         "SAGEMAKER_SAFE_PORT_RANGE", "", "ports that may be used, as FIRST-LAST"
@@ -142,11 +144,12 @@ class Settings:
 def from_environment(environment: Mapping[str, str]) -> Settings:
     """Read the variables that are set; an empty one counts as not set.
 
-    What Kubernetes makes of its Services is left out, with a warning if it has the name of a
-    setting.
+    Only the names in ``Settings`` are ours: others that begin with ``DEPTH_`` may be anybody's, as
+    of a Kubernetes Service called depth. One that looks like a slip is warned about. What
+    Kubernetes makes of its Services is left out, with a warning if it has the name of a setting.
 
     Raises:
-        InputError: an unknown ``DEPTH_`` variable, or a value that does not fit.
+        InputError: a value that does not fit.
     """
     fields = {one.metadata["name"]: one for one in dataclasses.fields(Settings)}
     given: dict[str, str] = {}
@@ -155,15 +158,11 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             given[name] = value
         elif name in fields:
             log.warning("%s=%s is left out: Kubernetes made it of a Service", name, value)
-    unknown = sorted(
-        name
-        for name in given
-        if name.startswith(PREFIX) and name not in fields and name not in ELSEWHERE
-    )
-    if unknown:
-        raise InputError(
-            f"{', '.join(unknown)}: unknown; the service knows {', '.join(sorted(fields))}"
-        )
+    for name in sorted(given):
+        if name.startswith(PREFIX) and name not in fields and name not in ELSEWHERE:
+            nearest = difflib.get_close_matches(name, fields, 1, NEAR)
+            if nearest:
+                log.warning("%s is no setting: did you mean %s?", name, nearest[0])
     hints = typing.get_type_hints(Settings)
     values = {
         one.name: _parsed(name, given[name], hints[one.name])
