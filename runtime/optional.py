@@ -39,16 +39,17 @@ def require(module: str, extra: str, install: Optional[str] = None) -> ModuleTyp
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0]:
             raise
-        raise MissingDependency(install or _how_to_install(module, extra)) from error
+        raise MissingDependency(install or how_to_install(module, extra)) from error
 
 
 def missing(error: ModuleNotFoundError) -> Optional[MissingDependency]:
     """What to say instead of an import's own error; None if no extra brings the package."""
     name = error.name or ""
-    return MissingDependency(_how_to_install(name, EXTRAS[name])) if name in EXTRAS else None
+    return MissingDependency(how_to_install(name, EXTRAS[name])) if name in EXTRAS else None
 
 
-def _how_to_install(module: str, extra: str) -> str:
+def how_to_install(module: str, extra: str) -> str:
+    """What to say of a package, or a part of one, that is not there."""
     command = f"pip install '{PROJECT}[{extra}]'"
     if Path(sys.prefix, "has-base").exists():  # setup.sh made this environment, without pip
         command = f"./setup.sh {extra}"

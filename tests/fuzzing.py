@@ -38,16 +38,16 @@ def fuzzed(check: Callable[..., None], strategies: tuple, duration: float) -> in
             derandomize=False,
             print_blob=True,
             suppress_health_check=list(HealthCheck),
-        )(seed(seeds)(given(*strategies)(_fresh(check))))
+        )(seed(seeds)(given(st.tuples(*strategies))(_fresh(check))))
         one()
         seeds += 1
     return seeds
 
 
-def _fresh(check: Callable[..., None]) -> Callable[..., None]:
+def _fresh(check: Callable[..., None]) -> Callable[[tuple], None]:
     """The check as a function of its own, which hypothesis has not seen."""
 
-    def run(*arguments: Any) -> None:
+    def run(arguments: tuple) -> None:
         check(*arguments)
 
     return run

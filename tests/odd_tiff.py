@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 import numpy as np
+from odd_jpeg import jpeg
 from odd_photos import OddPhoto, at_depth, cut, grey, packed, scene, seen, stored
 from PIL import Image, ImageCms
 
@@ -182,6 +183,7 @@ def compressions() -> Iterator[OddPhoto]:
     }.items():
         shown = rgb if name == "jpeg" else grey(rgb[..., 0])
         yield OddPhoto(f"tiff-{name}.tif", by_pillow(image, "jpeg", quality=97), shown, 3)
+    yield from jpeg_parts(rgb)
     made = by_pillow(Image.fromarray(rgb), "lzma")
     yield OddPhoto("tiff-lzma.tif", made, rgb, refusable=True)
     for name, compression in {
@@ -192,6 +194,37 @@ def compressions() -> Iterator[OddPhoto]:
     }.items():
         made = tiff(at_depth(rgb, 8), 8, RGB, more={259: (3, [compression])})
         yield OddPhoto(f"tiff-{name}-that-is-none.tif", made, None)
+
+
+def jpeg_parts(rgb: np.ndarray) -> Iterator[OddPhoto]:
+    """Whole JPEG streams as tiles, strips and planes."""
+    height, width = rgb.shape[:2]
+    base: Tags = {
+        256: (4, [width]), 257: (4, [height]), 258: (3, [8] * 3), 259: (3, [JPEG]),
+        277: (3, [3]), 284: (3, [1]),
+    }  # fmt: skip
+    whole = np.pad(rgb, ((0, -height % 16), (0, -width % 16), (0, 0)), mode="edge")
+    tiles = [
+        whole[y : y + 16, x : x + 16] for y in range(0, height, 16) for x in range(0, width, 16)
+    ]
+    strips = [rgb[y : y + 16] for y in range(0, height, 16)]
+    tiled: Tags = {322: (4, [16]), 323: (4, [16])}
+    for place, parts, more in (("tiles", tiles, tiled), ("strips", strips, {278: (4, [16])})):
+        for name, how, kind, sampling in (
+            ("ycbcr-22", {"subsampling": 2}, YCBCR, [2, 2]),
+            ("ycbcr-11", {"subsampling": 0}, YCBCR, [1, 1]),
+            ("rgb", {"keep_rgb": True}, RGB, [1, 1]),
+        ):
+            tags: Tags = {**base, **more, 262: (3, [kind]), 530: (3, sampling)}
+            made = file([jpeg(part, **how) for part in parts], tags)
+            yield OddPhoto(f"tiff-jpeg-{place}-{name}.tif", made, rgb, 4)
+    planes = [jpeg(np.repeat(rgb[..., one : one + 1], 3, 2), "L") for one in range(3)]
+    tags = {**base, 262: (3, [RGB]), 284: (3, [2]), 278: (4, [height])}
+    yield OddPhoto("tiff-jpeg-planes.tif", file(planes, tags), rgb, 4)
+    lum = [jpeg(part, "L") for part in tiles]
+    tags = {**base, **tiled, 262: (3, [WHITE_ZERO]), 258: (3, [8]), 277: (3, [1])}
+    shown = 255 - np.asarray(Image.fromarray(rgb).convert("L"))
+    yield OddPhoto("tiff-jpeg-tiles-white-is-zero.tif", file(lum, tags), grey(shown), 4)
 
 
 def by_pillow(image: Image.Image, compression: str, **options: Any) -> bytes:

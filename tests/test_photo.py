@@ -491,6 +491,17 @@ def test_a_photo_as_long_as_the_limit_is_read(size_hw):
     assert rgb.shape == (*size_hw, 3) and (rgb == (9, 99, 200)).all()
 
 
+def test_a_jpeg_in_scans_is_refused_by_the_memory_that_its_coefficients_take(monkeypatch, photo):
+    data = encode(Image.fromarray(photo), "JPEG", progressive=True, subsampling=2)
+    held = 2 * photo.shape[0] * photo.shape[1] * 3 // 2 + len(data)
+    monkeypatch.setattr("runtime.photo.jpeg.MAX_HELD", held)
+    assert read_photo(data).shape == photo.shape
+    monkeypatch.setattr("runtime.photo.jpeg.MAX_HELD", held - 1)
+    with pytest.raises(LimitError, match=rf"takes {held:,} bytes .* save it as a baseline JPEG"):
+        photo_size(data)
+    assert photo_size(encode(Image.fromarray(photo), "JPEG")) == photo.shape[:2]
+
+
 def test_scans_are_counted_by_the_pixels_that_they_go_over(monkeypatch, photo):
     data = with_scans(photo, 20)
     assert read_photo(data).shape == photo.shape

@@ -14,7 +14,7 @@ from typing import Optional, Union
 import cv2
 import numpy as np
 
-from runtime.errors import InputError, LimitError, MissingDependency, first_line
+from runtime.errors import InputError, LimitError, first_line
 from runtime.files import read_whole
 from runtime.photo import bmp, heif, jpeg, png, tiff, tiff_pixels, webp
 from runtime.photo.header import Header
@@ -64,7 +64,6 @@ def read_photo(source: Union[str, Path, bytes], max_pixels: int = MAX_PIXELS) ->
     Raises:
         InputError: no such file, not an image of a known format or kind, or damaged.
         LimitError: too large, or made to take long.
-        MissingDependency: a format that needs an extra.
     """
     return read_at_least(source, None, max_pixels)[0]
 
@@ -102,7 +101,6 @@ def photo_size(source: Union[str, Path, bytes]) -> tuple[int, int]:
     Raises:
         InputError: no such file, or not an image of a known format or kind.
         LimitError: a header made to take long.
-        MissingDependency: a format that needs an extra.
     """
     data, name = _bytes_of(source)
     with _told(name):
@@ -128,7 +126,7 @@ def focal_px_of(source: Union[str, Path, bytes]) -> Optional[float]:
     try:
         with _told(name):
             header = _header(data)
-    except (InputError, MissingDependency):  # no image: nothing is known
+    except InputError:  # no image: nothing is known
         return None
     return header.exif.focal_px(header.size_hw)
 
@@ -147,8 +145,6 @@ def _told(name: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise type(error)(f"{name}: {error}") from None
-    except MissingDependency as error:
-        raise MissingDependency(f"{name}: {error}") from None
     except MemoryError:
         raise
     except Exception as error:

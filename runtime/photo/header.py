@@ -16,8 +16,8 @@ from typing import Union
 from runtime.errors import LimitError
 from runtime.photo.exif import Exif
 
-# Segments of a JPEG, chunks of a PNG or a WebP. A file of MAX_FILE_BYTES in 2 kB chunks has fewer
-MAX_PARTS = 200_000
+# Segments of a JPEG, chunks of a PNG or a WebP. The largest file in chunks of 4 kB has fewer
+MAX_PARTS = 100_000
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """HEIF and AVIF, as phones store photos: by an optional library, within the same limits.
 
 Bytes in, RGB uint8 (H, W, 3) out, as stored. HEIC needs the extra ``heif``; AVIF is in Pillow from
-11.3 on, and in the same extra for an older one.
+11.3 on, which the extra brings too.
 """
 
 import io
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import features
 
-from runtime.optional import require
+from runtime.errors import InputError, MissingDependency
+from runtime.optional import how_to_install, require
 from runtime.photo.exif import MAX_BLOCK, read_exif
 from runtime.photo.header import Header
 from runtime.photo.pillow import opened, to_rgb
@@ -36,16 +37,26 @@ def read_header(data: bytes) -> HeifHeader:
     """Its size and EXIF, by the library; no pixel is decoded.
 
     Raises:
-        MissingDependency: nothing here reads it.
+        InputError: nothing here reads it; the sentence names the extra.
         OSError, ValueError: it is damaged.
     """
-    plugin = "AVIF" if _is_avif(data) and features.check("avif") else "HEIF"
-    if plugin == "HEIF":
-        require("pillow_heif", EXTRA).register_heif_opener(thumbnails=False)
+    plugin = "AVIF" if _is_avif(data) else "HEIF"
+    _check_reader(plugin)
     with opened(io.BytesIO(data), plugin) as image:
         exif, xmp = image.info.get("exif") or b"", image.info.get("xmp") or b""
         orientation = read_exif(exif[:MAX_BLOCK], xmp)
         return HeifHeader((image.height, image.width), orientation, plugin=plugin)
+
+
+def _check_reader(plugin: str) -> None:
+    """Refuse a photo that no library here reads; it is the photo's error, all others go on."""
+    try:
+        if plugin == "HEIF":
+            require("pillow_heif", EXTRA).register_heif_opener(thumbnails=False)
+        elif not features.check("avif"):
+            raise MissingDependency(how_to_install("Pillow's reader of AVIF", EXTRA))
+    except MissingDependency as error:
+        raise InputError(f"a photo in {plugin}: {error}") from None
 
 
 def _is_avif(data: bytes) -> bool:

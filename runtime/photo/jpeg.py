@@ -21,6 +21,7 @@ from runtime.photo.pillow import opened, to_rgb
 MAGIC = b"\xff\xd8\xff"
 MAX_SCANS = 100  # a progressive JPEG comes in about ten, and each of them goes over all pixels
 MAX_SCANNED = 2_000_000_000  # pixels, each counted for every scan
+MAX_HELD = 700_000_000  # bytes of a file and its coefficients, which stay until the last scan
 
 START, END, SCAN, APP0, APP1, ADOBE = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
 TABLES = {0xC4, 0xCC, 0xDB, 0xDD}  # Huffman, arithmetic, quantisation, restarts
@@ -73,6 +74,7 @@ def read_header(data: bytes) -> JpegHeader:
     )
     # all channels in one scan, row by row: a decoder stops behind it
     if marker in PROGRESSIVE or data[found.here + 4 : found.here + 5] != bytes([channels]):
+        _check_held(frame, len(data))
         _check_scans(data, found.here, height * width)
     return header
 
@@ -127,6 +129,21 @@ def _names_colours(marker: int, body: bytes) -> bool:
     if marker == APP0:
         return body.startswith(b"JFIF\0") and len(body) >= 14
     return marker == ADOBE and body.startswith(b"Adobe") and len(body) >= 12
+
+
+def _check_held(frame: bytes, size: int) -> None:
+    """Refuse a JPEG in scans that takes too much memory before it is a picture."""
+    _, height, width, channels = struct.unpack_from(">BHHB", frame, 3)
+    factors = [(byte >> 4, byte & 15) for byte in frame[10 : 9 + 3 * channels : 3]]
+    across, down = max(one for one, _ in factors), max(one for _, one in factors)
+    if len(factors) < channels or not all(map(all, factors)):
+        raise ValueError("a frame without channels")
+    held = sum(2 * height * width * one * other for one, other in factors) // (across * down)
+    if held + size > MAX_HELD:
+        raise LimitError(
+            f"a JPEG in scans that takes {held + size:,} bytes to put together, limit "
+            f"{MAX_HELD:,}; save it as a baseline JPEG"
+        )
 
 
 def _check_scans(data: bytes, here: int, pixels: int) -> None:

@@ -10,12 +10,12 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from isal import isal_zlib
 from PIL import Image
 
 from runtime.errors import InputError
 from runtime.photo.exif import MAX_BLOCK, Exif, read_exif
 from runtime.photo.header import Header, Joined, Piece, count_part
+from runtime.photo.inflate import inflated
 from runtime.photo.pillow import opened, to_rgb
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -38,7 +38,6 @@ PASSES = (
 XMP = b"XML:com.adobe.xmp"
 MAGICKS = b"Raw profile type exif"  # where ImageMagick puts EXIF, as hexadecimal text
 HEXED = re.compile(rb"^\s*\w+\s+\d+\s+([0-9a-fA-F\s]*)")
-PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -165,15 +164,8 @@ def _check_all_there(image: Image.Image, header: PngHeader, spans: list[memoryvi
     corner = image.crop((max(0, width - 2), max(0, height - 2), width, height))
     if np.asarray(corner).all():
         return  # the last pixels of the last passes are not zero, hence they were there
-    expected, inflate = _raw_bytes(header), isal_zlib.decompressobj()
-    for span in spans:
-        rest: bytes = bytes(span)
-        while rest and expected > 0:
-            expected -= len(inflate.decompress(rest, PIECE))
-            rest = inflate.unconsumed_tail
-    while expected > 0 and (more := inflate.decompress(b"", PIECE)):
-        expected -= len(more)
-    if expected > 0:
+    expected = _raw_bytes(header)
+    if sum(map(len, inflated(spans, expected))) < expected:
         raise ValueError("its pixels end early")
 
 

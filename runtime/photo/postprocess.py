@@ -3,10 +3,14 @@
 float32 depth (h, w) in; float32 depth (H, W) out. No disk, no network, no device.
 """
 
+from typing import Optional
+
 import cv2
 import numpy as np
 
 from runtime.errors import InputError
+
+BAND_VALUES = 1 << 22  # of a map of the photo's width and the network's height, made at a time
 
 
 def resize_to_photo(depth: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
@@ -28,10 +32,18 @@ def resize_to_photo(depth: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
         raise InputError(f"depth is {depth.shape}, expected (H, W); drop the batch axis")
     if depth.shape == tuple(size_hw):
         return depth.astype(np.float32)
+    height, width = size_hw
     # columns first, which are few as long as the map is low; each as a row of the turned map
-    turned = cv2.transpose(np.ascontiguousarray(depth, np.float32))
-    wide = cv2.transpose(_resize_rows(turned, size_hw[1]))  # (h, W)
-    return _resize_rows(wide, size_hw[0])
+    turned = cv2.transpose(np.ascontiguousarray(depth, np.float32))  # (w, h)
+    columns = _neighbours(depth.shape[1], width)
+    rows = _neighbours(depth.shape[0], height)
+    result = np.empty((height, width), np.float32)
+    band = max(1, BAND_VALUES // depth.shape[0])
+    for left in range(0, width, band):
+        some = tuple(part[left : left + band] for part in columns)
+        wide = cv2.transpose(_between(turned, *some))  # (h, columns of the band)
+        _between(wide, *rows, out=result[:, left : left + band])
+    return result
 
 
 def value_range(depth: np.ndarray) -> tuple[float, float]:
@@ -39,16 +51,21 @@ def value_range(depth: np.ndarray) -> tuple[float, float]:
     return float(depth.min()), float(depth.max())
 
 
-def _resize_rows(depth: np.ndarray, rows: int) -> np.ndarray:
-    """Resize to this many rows, each between the two that it lies between: float32 (rows, W).
+def _between(
+    depth: np.ndarray,
+    above: np.ndarray,
+    below: np.ndarray,
+    weight: np.ndarray,
+    out: Optional[np.ndarray] = None,
+) -> np.ndarray:
+    """Rows, each between two rows of a map: float32 (rows, W).
 
     All rows between the same two are made at once: they share one difference, and stay in the
     processor's cache.
     """
-    above, below, weight = _neighbours(depth.shape[0], rows)
-    result = np.empty((rows, depth.shape[1]), np.float32)
+    result = np.empty((len(above), depth.shape[1]), np.float32) if out is None else out
     starts = np.flatnonzero(np.diff(above, prepend=-1)).tolist()
-    for start, stop in zip(starts, [*starts[1:], rows]):
+    for start, stop in zip(starts, [*starts[1:], len(above)]):
         first = depth[above[start]]
         step = depth[below[start]] - first
         # a + (b - a) w, not a (1 - w) + b w: a flat map stays exactly flat

@@ -4,6 +4,10 @@ RGB uint8 (H, W, 3) in; float32 or uint8 (1, 3, h, w) out, h and w multiples of 
 No disk, no network, no device.
 """
 
+import contextlib
+import math
+import mmap
+
 import cv2
 import numpy as np
 
@@ -91,13 +95,26 @@ def resize_cubic(rgb: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     Returns:
         float64 (*size_hw, 3), 0 to 1 and a little beyond.
     """
-    narrow = np.zeros((rgb.shape[0], size_hw[1], 3))  # (H, w, 3)
     count = _rows_that_count(rgb.shape[0], size_hw[0])
+    narrow = _zeros((rgb.shape[0], size_hw[1], 3), 2 * len(count) < rgb.shape[0])  # (H, w, 3)
     for start in range(0, len(count), BAND_ROWS):
         some = count[start : start + BAND_ROWS]
         band = cv2.LUT(rgb[some], UNIT)
         narrow[some] = cv2.resize(band, (size_hw[1], len(some)), interpolation=cv2.INTER_CUBIC)
     return cv2.resize(narrow, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def _zeros(shape: tuple[int, int, int], sparse: bool) -> np.ndarray:
+    """float64 zeros; if few rows will be written, only these take memory.
+
+    A system with huge pages would back two megabytes for each row: a gigabyte for a high photo.
+    """
+    if not sparse or not hasattr(mmap, "MADV_NOHUGEPAGE"):
+        return np.zeros(shape)
+    memory = mmap.mmap(-1, 8 * math.prod(shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel without huge pages
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, np.float64).reshape(shape)
 
 
 def _rows_that_count(source: int, target: int) -> np.ndarray:

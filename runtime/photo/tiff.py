@@ -243,6 +243,7 @@ def places(header: TiffHeader, size: int) -> tuple[np.ndarray, np.ndarray]:
     sizes = header.tags.numbers(counted, header.blocks)
     if starts is None or len(starts) < header.blocks:
         raise ValueError("it does not tell where all its pixels are")
+    behind = np.diff(np.append(starts, size)).clip(0)  # up to the next one
     if sizes is None or len(sizes) < header.blocks:
-        sizes = np.diff(np.append(starts, size)).clip(0)
-    return starts, sizes
+        return starts, behind
+    return starts, np.where(sizes > 0, sizes, behind)

@@ -5,7 +5,6 @@ methods by libtiff; planes, tiles, depths and kinds of colour in numpy. Alpha is
 that were multiplied with it are divided by it.
 """
 
-import zlib
 from collections.abc import Iterator
 from itertools import islice
 
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from runtime.photo import libtiff
+from runtime.photo.inflate import inflated
 from runtime.photo.samples import fields, spread
 from runtime.photo.tiff import (
     BASE,
@@ -107,7 +107,12 @@ def _unpacked(parts: Iterator[bytes], header: TiffHeader) -> Iterator[bytes]:
         yield from parts
     elif header.compression in DEFLATES:
         for index, part in enumerate(parts):
-            yield from _inflated(part, _block_bytes(header, index))
+            left = _block_bytes(header, index)
+            for some in inflated([memoryview(part)], left):
+                left -= len(some)
+                yield some
+            if left:
+                raise ValueError("its pixels end early")
     else:
         width = header.block_hw[1] if header.compression in libtiff.FAX else header.row_bytes
         each = max(1, BAND_BYTES // (header.block_hw[0] * header.row_bytes))
@@ -117,18 +122,6 @@ def _unpacked(parts: Iterator[bytes], header: TiffHeader) -> Iterator[bytes]:
             found = libtiff.unpacked(group, header.compression, width, rows, header.more)
             yield found.tobytes()
             index += len(group)
-
-
-def _inflated(part: bytes, size: int) -> Iterator[bytes]:
-    """So many bytes of what was deflated, no more than some at a time."""
-    inflate = zlib.decompressobj()
-    while size > 0:
-        some = inflate.decompress(part, min(size, BAND_BYTES))
-        if not some:
-            raise ValueError("its pixels end early")
-        part = inflate.unconsumed_tail
-        size -= len(some)
-        yield some
 
 
 def _rows(pieces: Iterator[bytes], header: TiffHeader) -> Iterator[np.ndarray]:
