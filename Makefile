@@ -1,6 +1,6 @@
 # The menu. `make` alone prints it; CI calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup checkpoints compile plan inference test test-all check bench evaluate train-demo serve clean
+.PHONY: help setup checkpoints compile plan inference test test-all fuzz check bench evaluate train-demo serve clean
 .PHONY: batch package deploy invoke update undeploy
 .NOTPARALLEL: # two installs would meet in .venv
 
@@ -9,6 +9,7 @@ TARGET ?= auto
 SIZES  ?= usual
 BATCH  ?= 1
 RATE   ?= 100
+FUZZ_SECONDS ?= 60
 ARGS   ?=
 PY     := .venv/bin/python
 # A test process a core; ARGS="-n 0" runs the tests in one
@@ -33,7 +34,7 @@ needs = $(1:%=.venv/has-%)
 said  = $(if $(filter $(1) %=$(1),$(ARGS)),$(1))
 TESTS := serve batch int8 ray dev
 check:                                  $(call needs,serve lint)
-test test-all:                          $(call needs,$(TESTS))
+test test-all fuzz:                     $(call needs,$(TESTS))
 serve:                                  $(call needs,serve)
 batch:                                  $(call needs,batch $(call said,ray))
 package deploy invoke update undeploy:  $(call needs,aws)
@@ -64,6 +65,9 @@ test: .venv/has-base ## the tests that take minutes in all: ARGS="tests/test_pho
 
 test-all: .venv/has-base ## every test: large models, real servers at length, fuzzing, kills
 	@$(PY) -m pytest $(CORES) $(ARGS)
+
+fuzz: .venv/has-base ## random photos, names and requests for as long as you like: FUZZ_SECONDS=600 each
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m pytest $(CORES) -m fuzz $(ARGS)
 
 check: .venv/has-base ## format, lint, types
 	@$(PY) -m ruff format --check .

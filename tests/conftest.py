@@ -20,6 +20,7 @@ from typing import Optional
 import numpy as np
 import pytest
 import torch
+from fuzzing import fuzz  # noqa: F401 a fixture
 from hypothesis import settings
 from marks import COLLECTED, LIST, is_named, slow_tests
 from PIL import Image
