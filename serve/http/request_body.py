@@ -8,7 +8,7 @@ import base64
 import binascii
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Optional, Union
 
@@ -62,9 +62,13 @@ class DepthRequest:
     intrinsics: Optional[np.ndarray] = None
 
 
-def read_request(request: Request, settings: Settings) -> DepthRequest:
+def read_request(
+    request: Request, settings: Settings, arrived: Callable[[], None] = lambda: None
+) -> DepthRequest:
     """Read a request.
 
+    Args:
+        arrived: called when all of it has come: what a photo takes to be read is no client's fault.
     Raises:
         Problem: the media type is none that holds photos, or the body is not what it claims.
         InputError, LimitError: what is in it cannot be used.
@@ -81,6 +85,7 @@ def read_request(request: Request, settings: Settings) -> DepthRequest:
     cameras: dict[str, Any] = {}
     photos: Sequence[SentPhoto]
     body = _body(request)
+    arrived()
     if not body:
         raise Problem("bad_request", f"the body is empty; send a photo as {kind}")
     if kind == NPY:
