@@ -32,7 +32,7 @@ def name_of_key(key: str, own: Collection[str] = ()) -> str:
     """
     if not key:
         raise InputError("an empty name, expected one of a file")
-    first, *others = (part or "/" for part in key.split("/"))
+    first, *others = (part or "/" for part in _by_bytes(key).split("/"))
     return "/".join((_plain(first, own), *(_plain(part) for part in others)))
 
 
@@ -115,10 +115,15 @@ def _escaped(part: str, own: Collection[str]) -> str:
 
 
 def _in_hex(found: "re.Match[str]") -> str:
+    return quote(found[0].encode("utf-8", "surrogateescape"), safe="")
+
+
+def _by_bytes(name: str) -> str:
+    """The one spelling of a name's bytes; those that are no UTF-8 are halves of letters."""
     try:
-        return quote(found[0].encode("utf-8", "surrogateescape"), safe="")
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise InputError(f"{found.string!a}: no text that a file could be called") from None
+        raise InputError(f"{name!a}: no text that a file could be called") from None
 
 
 def _has_unsafe(part: str) -> bool:

@@ -1,5 +1,6 @@
 """model.tar.gz: the same bytes each time, and nothing but artifacts out of it."""
 
+import contextlib
 import gzip
 import io
 import shutil
@@ -7,6 +8,8 @@ import subprocess
 import tarfile
 
 import pytest
+from fuzzing import mutations
+from hypothesis import strategies as st
 
 from runtime.artifact.archive import inspect, pack, unpack
 from runtime.artifact.folder import MANIFEST, Artifact, find_artifacts, read_artifact
@@ -403,3 +406,67 @@ def test_the_archive_holds_what_read_artifact_reads(tiny_artifact, tmp_path):
     (one,) = unpack(pack([tiny_artifact], tmp_path / "m.tar.gz"), tmp_path / "out")
     assert isinstance(one, Artifact)
     assert read_artifact(one.path).digest == tiny_artifact.digest
+
+
+ODD_NAMES = st.sampled_from(
+    [
+        "",
+        ".",
+        "./",
+        "..",
+        "a/../b",
+        "/x",
+        "._x",
+        ".DS_Store",
+        "x" * 90,
+        "top/a/b/c",
+        "A",
+        "\n",
+        "é",
+    ]
+)
+ODD_KINDS = st.sampled_from([bytes([kind]) for kind in range(128)])
+
+
+@pytest.mark.fuzz
+def test_whatever_an_archive_holds_only_artifacts_come_out_of_it(fuzz, entries, tmp_path):
+    name = entries[0][0].split("/")[0]
+    out, file = tmp_path / "out", tmp_path / "a.tar.gz"
+
+    def check(odd, kind, prefix, at, tail, form):
+        raw = io.BytesIO()
+        with tarfile.open(fileobj=raw, mode="w", format=form) as tar:
+            for number, (entry, content) in enumerate([*entries, (odd, tail)]):
+                info = tarfile.TarInfo(prefix + entry)
+                info.size = len(content)
+                if number == at:
+                    info.type = kind
+                tar.addfile(info, io.BytesIO(content))
+        file.write_bytes(gzip.compress(raw.getvalue() + tail, 1))
+        try:
+            assert [one.path.name for one in unpack(file, out, 1 << 20)] == [name]
+        except ArtifactError as error:
+            assert str(file) in str(error) and not out.exists()
+        else:
+            assert files_below(out) == [f"{name}/graph.pt", f"{name}/{MANIFEST}"]
+            shutil.rmtree(out)
+
+    prefixes = st.sampled_from(["", "./", "top/", "./top/", "../", "/", ".hidden/"])
+    forms = st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+    fuzz(check, ODD_NAMES, ODD_KINDS, prefixes, st.integers(0, 5), st.binary(max_size=9), forms)
+    assert files_below(tmp_path) == ["a.tar.gz"]
+
+
+@pytest.mark.fuzz
+def test_a_damaged_archive_is_one_sentence(fuzz, entries, tmp_path):
+    file = tmp_path / "a.tar.gz"
+    whole = write(file, entries).read_bytes()
+    tar = gzip.decompress(whole)
+
+    def check(data, packed):
+        file.write_bytes(data if packed else gzip.compress(data, 1))
+        with contextlib.suppress(ArtifactError):
+            inspect(file, 1 << 20)
+
+    fuzz(lambda data: check(data, True), mutations([whole]))
+    fuzz(lambda data: check(data, False), mutations([tar]))

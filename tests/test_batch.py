@@ -92,7 +92,7 @@ def test_a_file_whose_name_is_no_text_fails_alone(photos, tiny_artifact, tmp_pat
     Path(os.fsdecode(os.fsencode(photos) + b"/\xff.png")).touch()
     assert main(["run", *words(photos, tmp_path / "depth", tiny_artifact)]) == SOME_FAILED
     assert json.loads(capsys.readouterr().out)["done"] == 12
-    assert records(tmp_path / "depth")["\\udcff.png"].code == "bad_photo"
+    assert records(tmp_path / "depth")["%FF.png"].code == "bad_photo"
 
 
 def test_a_rerun_does_what_changed_and_no_more(photos, tiny_artifact, tmp_path, capsys, save_photo):

@@ -1,5 +1,6 @@
 """What a batch job takes for its inputs: folders, prefixes, patterns, lists and manifests."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,10 +8,13 @@ import boto3
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import strategies as st
 from stand_in_aws import CREDENTIALS, empty_aws
 
 from runtime.errors import InputError
+from runtime.names import check_plain, name_of_path
 from runtime.storage import S3Options
+from serve.batch import listing
 from serve.batch.__main__ import main
 from serve.batch.items import FILE, path_of
 from serve.batch.job import BatchJob
@@ -185,11 +189,197 @@ def test_a_list_in_another_code_is_named_with_its_line(name, tmp_path, save_phot
         ("big.txt", "\ufeffa.png\r\nb.png\r\n".encode("utf-16-be")),
         ("note.csv", "path,note\na.png,grün\nb.png,\n".encode("latin-1")),
         ("quoted.csv", b'"path","a ""note"" of\ntwo lines"\n"a.png","x\ny"\nb.png,\n'),
+        ("no-mark-little.csv", "path,note\r\na.png,\r\nb.png,\r\n".encode("utf-16-le")),
+        ("no-mark-big.txt", "a.png\r\nb.png\r\n".encode("utf-16-be")),
+        ("no-mark.jsonl", '{"path": "a.png"}\n{"path": "b.png"}\n'.encode("utf-16-le")),
+        ("utf32.csv", "path\na.png\nb.png\n".encode("utf-32")),
+        ("old-mac.txt", b"a.png\rb.png\r"),
+        ("old-mac.csv", b"path,note\ra.png,x\rb.png,\r"),
+        ("blank.txt", b"\n\r\n a.png \n\n\tb.png\n\n\n \n"),
+        ("blank.csv", b"\n\npath;note\n\na.png;x\n;\n\nb.png;\n;\n;\n"),
+        ("sep.csv", BOM + b"sep=;\r\nnote;path\r\n1,5;a.png\r\n;b.png\r\n"),
+        ("sep-tab.csv", b'"sep=\t"\nnote\tpath\nx\ta.png\n\tb.png\n'),
+        ("header.csv", b"Path , Note\na.png,x\n b.png ,\n"),
+        ("headless.csv", b"a.png\r\nb.png\r\n"),
+        ("tabs.tsv", b"path\tnote\na.png\tx\nb.png\t\n"),
+        ("array.jsonl", b'[{"path": "a.png"}, {"path": "b.png"}]'),
+        ("array.json", b'[\n  "a.png",\n  {"image": "b.png"}\n]\n'),
+        ("spread.json", b'{\n  "path": "a.png"\n}\n{\n  "path": "b.png"\n}\n'),
+        ("commas.jsonl", b'[{"path": "a.png"}\n,\n{"path": "b.png"}]'),
+        ("texts.ndjson", b'"a.png"\n"b.png"\n'),
+        ("mark.json", BOM + b'["a.png", "b.png"]'),
     ],
 )
 def test_lists_are_read_as_spreadsheets_save_them(name, data, tmp_path):
     (tmp_path / name).write_bytes(data)
     assert listed(tmp_path / name) == ["a.png", "b.png"]
+
+
+CALLED = {  # how a list may write the name of a file that is there
+    "photos/grün.png": [
+        "photos\\grün.png",
+        '"photos/grün.png"',
+        "'photos\\grün.png'",
+        "photos/gru\u0308n.png",
+        os.fsdecode("photos/grün.png".encode("latin-1")),
+        os.fsdecode("photos\\grün.png".encode("cp1252")),
+    ],
+    "photos/gru\u0308n.png": ["photos/grün.png"],
+    "photos/“a”.png": [os.fsdecode("photos/“a”.png".encode("cp1252"))],
+    'photos/"a\\b".png': ['photos/"a\\b".png'],
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "written"), [(file, form) for file, forms in CALLED.items() for form in forms]
+)
+@pytest.mark.parametrize("kind", ["txt", "csv"])
+def test_a_path_that_another_program_wrote_leads_to_its_file(
+    kind, file, written, tmp_path, save_photo
+):
+    save_photo(tmp_path / file)
+    line = os.fsencode(written)
+    if kind == "csv":
+        line = b'path\n"' + line.replace(b'"', b'""') + b'"'
+    (tmp_path / f"l.{kind}").write_bytes(line + b"\n")
+    (item,) = list_inputs(BatchJob(str(tmp_path / f"l.{kind}"), "nowhere"))
+    assert item.address == str(tmp_path / file)
+    assert item.name == name_of_path(file)
+
+
+@pytest.mark.parametrize("line", ["C:\\photos\\a.png", "\\\\host\\photos\\a.png", '"absent.png"'])
+def test_a_path_of_another_machine_is_an_error_record(line, tmp_path, save_photo, tiny_artifact):
+    save_photo(tmp_path / "b.png")
+    (tmp_path / "l.txt").write_text(f"{line}\nb.png\n")
+    status, records = run(tmp_path / "l.txt", tmp_path / "depth", tiny_artifact)
+    assert status == 3 and sorted(one.status for one in records.values()) == ["done", "error"]
+    (bad,) = (one for one in records.values() if one.status == "error")
+    assert "\\" not in bad.name and "No such file" in bad.error
+
+
+def test_half_of_europe_has_commas_in_numbers(tmp_path):
+    (tmp_path / "l.csv").write_text("path;focal_px\na.png;900,5\nb.png; \nc.png;1200\n")
+    items = list(list_inputs(BatchJob(str(tmp_path / "l.csv"), "out")))
+    assert [item.focal_px for item in items] == [900.5, None, 1200]
+
+
+def test_names_that_a_disk_takes_for_one_are_refused(tmp_path, save_photo, monkeypatch):
+    for name in ("A.png", "a.png"):
+        save_photo(tmp_path / "in" / name)
+    assert listed(tmp_path / "in", tmp_path / "out") == ["A.png", "a.png"]
+    monkeypatch.setattr(listing, "ignores_case", lambda folder: True)
+    with pytest.raises(InputError, match=r"a\.png and .*A\.png would have results of one name"):
+        listed(tmp_path / "in", tmp_path / "out")
+    assert listed(tmp_path / "in", "s3://bucket/out") == ["A.png", "a.png"]
+
+
+def test_a_name_column_cannot_reach_into_the_jobs_own_folder(tmp_path, save_photo, tiny_artifact):
+    save_photo(tmp_path / "a.png")
+    names = ["_job/plan", "../_job/records/x", ".partial/x", "/etc/x", "C:\\x", "a/../../x"]
+    rows = [json.dumps({"path": f"{'./' * n}a.png", "name": name}) for n, name in enumerate(names)]
+    (tmp_path / "l.jsonl").write_text("\n".join(rows))
+    status, records = run(tmp_path / "l.jsonl", tmp_path / "depth", tiny_artifact)
+    assert status == 0
+    assert sorted(records) == [
+        "%2Epartial/x",
+        "%5Fjob/plan",
+        "%5Fjob/records/x",
+        "C%3A%5Cx",
+        "a/x",
+        "etc/x",
+    ]
+    assert main(["verify", "--output", str(tmp_path / "depth")]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "l.jsonl", "depth"}
+
+
+def test_what_is_no_photo_is_counted_and_kept_in_the_plan(
+    tmp_path, save_photo, tiny_artifact, caplog
+):
+    caplog.set_level("INFO")
+    for name in ("a.png", "b.jfif", ".hidden.png"):
+        save_photo(tmp_path / "in" / "x.jpg").rename(tmp_path / "in" / name)
+    for name in ("1.txt", "2.txt", "3.mov", "deeper/4.TXT"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    status, records = run(tmp_path / "in", tmp_path / "depth", tiny_artifact)
+    assert status == 0 and set(records) == {"a.png", "b.jfif"}
+    counts = {".txt": 3, "hidden": 1, ".mov": 1}
+    assert json.loads((tmp_path / "depth/_job/_SUCCESS").read_text())["left_out"] == counts
+    said = "left out 5 files: 3 .txt, 1 hidden, 1 .mov"
+    assert said in caplog.text
+    assert main(["report", "--output", str(tmp_path / "depth")]) == 0
+    assert said in (tmp_path / "depth/_job/report.html").read_text()
+
+
+def test_a_folder_that_cannot_be_read_makes_the_exit_status_3(
+    tmp_path, save_photo, tiny_artifact, monkeypatch, capsys
+):
+    save_photo(tmp_path / "in" / "a.png")
+    save_photo(tmp_path / "in" / "lost+found" / "b.png")
+    scandir = os.scandir
+
+    def scan(path):
+        if os.fspath(path).endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    for _ in range(2):
+        status, records = run(tmp_path / "in", tmp_path / "depth", tiny_artifact)
+        assert status == 3 and list(records) == ["a.png"]
+    capsys.readouterr()
+    assert main(["status", "--output", str(tmp_path / "depth")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["exit_status"] == 3 and told["left_out"] == {"unreadable": 1}
+    monkeypatch.undo()
+    status, records = run(tmp_path / "in", tmp_path / "depth", tiny_artifact)
+    assert status == 0 and set(records) == {"a.png", "lost+found/b.png"}
+
+
+def test_pipes_in_a_list_are_error_records_and_nobody_waits_for_them(
+    tmp_path, save_photo, tiny_artifact
+):
+    save_photo(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "list.txt").write_text("a.png\npipe.png\n/dev/zero\n")
+    status, records = run(tmp_path / "list.txt", tmp_path / "depth", tiny_artifact)
+    assert status == 3 and records["a.png"].status == "done"
+    assert {"a device or a pipe" in records[name].error for name in ("pipe.png", "dev/zero")} == {
+        True
+    }
+
+
+LINES = st.lists(
+    st.one_of(
+        st.sampled_from(
+            ["path", "uri;path", "a.png", '"', "'", "{", "[", "]", '{"path": "a.png"}']
+        ),
+        st.sampled_from(
+            ["sep=;", ",", ";;", "\\", "\0", "\r", "s3://b/k", "file:///x%00", "\ud800"]
+        ),
+        st.text(max_size=20),
+    ),
+    max_size=8,
+).map("\n".join)
+CODES = st.sampled_from(
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252"]
+)
+
+
+@pytest.mark.fuzz
+def test_whatever_a_list_holds_its_rows_are_plain_or_one_sentence(fuzz, tmp_path):
+    def check(suffix: str, text: str, code: str, tail: bytes) -> None:
+        file = tmp_path / f"list{suffix}"
+        file.write_bytes(text.encode(code, "replace") + tail)
+        try:
+            for item in list_inputs(BatchJob(str(file), "nowhere")):
+                check_plain(item.name)
+                assert item.name.split("/")[0] != "_job"
+        except InputError as error:
+            assert str(file) in str(error) or "would have results of one name" in str(error)
+
+    suffixes = st.sampled_from([".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet"])
+    fuzz(check, suffixes, LINES, CODES, st.binary(max_size=3))
 
 
 def test_uris_of_files_are_addresses(tmp_path, save_photo, tiny_artifact):

@@ -1,9 +1,11 @@
 """What a batch job knows of itself: its plan, what stands, what it ends with, what made it."""
 
+import errno
 import json
 import logging
 import os
 import shutil
+import sqlite3
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runtime import storage
 from runtime.artifact.folder import MANIFEST, Artifact, read_artifact
 from runtime.artifact.manifest import OutputSpec, to_json
 from runtime.errors import InputError
 from runtime.predict.found import SEEDED, SIMULATED
+from runtime.predict.predictor import Predictor
 from serve.batch import plan as plans
 from serve.batch.__main__ import main
 from serve.batch.items import Item, place_of
@@ -119,6 +123,76 @@ def test_artifacts_that_cannot_be_read_are_left_out(text, make_artifact, tmp_pat
     assert (status, summary["done"]) == (0, 5)
     (said,) = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
     assert said.startswith(f"left out: {graphs / 'old'}: ")
+
+
+# What ends a job, and what only a photo
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RecursionError("deep"), OverflowError("large")])
+@pytest.mark.parametrize("where", ["prepare", "infer", "finish"])
+def test_whatever_a_photo_raises_is_its_record(where, error, tmp_path, job, monkeypatch):
+    real, calls = getattr(Predictor, where), []
+
+    def raises_once(self, *given, **more):
+        calls.append(where)
+        if len(calls) == 3:
+            raise error
+        return real(self, *given, **more)
+
+    monkeypatch.setattr(Predictor, where, raises_once)
+    status, summary = job("run")
+    kind = type(error).__name__
+    assert status == 3 and summary["done"] == 4 and summary["codes"] == {kind: 1}
+    (bad,) = [record for record in last(tmp_path).values() if record.status == "error"]
+    assert bad.error.startswith(f"{kind}: ")
+    assert job("run")[0] == 3  # and so it stands
+    assert job("retry-failed")[0] == 0
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_an_output_that_is_full_or_read_only_ends_the_job_and_it_goes_on(
+    code, tmp_path, job, monkeypatch
+):
+    real, written = storage.write_whole, []
+
+    def full(file, data, scratch=None):
+        if file.suffix == ".npz":
+            written.append(file)
+        if len(written) > 2:
+            raise OSError(code, os.strerror(code), str(file))
+        real(file, data, scratch)
+
+    monkeypatch.setattr(storage, "write_whole", full)
+    status, _ = job("run")
+    assert status == 1
+    (sentence,) = [line for line in job.errors.splitlines() if line.startswith("error: ")]
+    assert os.strerror(code) in sentence and "Traceback" not in job.errors
+    monkeypatch.undo()
+    status, summary = job("run")
+    assert status == 0 and summary["done"] + summary["kept"] == 5  # no error record stayed
+
+
+def test_a_folder_for_temporary_files_that_is_full_is_one_sentence(job, monkeypatch):
+    real = sqlite3.connect
+
+    def small(file):
+        rows = real(file)
+        rows.execute("PRAGMA max_page_count = 1")
+        return rows
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    assert job("run")[0] == 1
+    assert "cannot hold a job's rows (database or disk is full)" in job.errors
+    assert "TMPDIR" in job.errors and "Traceback" not in job.errors
+
+
+def test_a_placed_job_has_no_relative_path(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    placed = BatchJob("in/*.png", "../out", (Path("artifacts"), Path("/a"))).placed()
+    assert placed.input == f"{tmp_path}/in/*.png" and placed.output == f"{tmp_path}/../out"
+    assert placed.artifacts == (tmp_path / "artifacts", Path("/a"))
+    s3 = BatchJob("s3://a/b", "s3://c/d").placed()
+    assert (s3.input, s3.output) == ("s3://a/b", "s3://c/d")
 
 
 # The focal length, and all else that decides a result

@@ -287,6 +287,17 @@ def test_calibration_takes_each_photo_twice_and_fills_batches(tmp_path, calibrat
         CalibrationImages(tmp_path / "empty", spec)
 
 
+def test_a_photo_that_cannot_be_read_is_named_and_left_out_of_a_calibration(
+    tmp_path, save_photo, caplog
+):
+    (tmp_path / "a.png").write_bytes(b"no photo")
+    with pytest.raises(InputError, match="no photo there can be read"):
+        CalibrationImages(tmp_path, InputSpec((28, 28)))
+    save_photo(tmp_path / "b.png")
+    assert CalibrationImages(tmp_path, InputSpec((28, 28))).total == 2
+    assert f"left out: {tmp_path / 'a.png'}: not an image in a known format" in caplog.text
+
+
 def test_every_calibration_image_is_in_one_batch(tmp_path, save_photo):
     for seed in range(3):
         save_photo(tmp_path / f"{seed}.png", seed=seed)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -151,3 +153,14 @@ def test_photos_on_their_own_take_the_graph_of_one_view_and_scenes_all(workplace
     for use in (SCENE, BOTH):
         found = choose([root / "artifacts"], use=use).artifacts
         assert sorted(one.manifest.views for one in found) == [1, 2, 4]
+
+
+def test_a_compile_is_this_packages_own_whatever_lies_in_the_current_folder(workplace, monkeypatch):
+    root, _ = workplace
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    for name in ("compile.py", "argparse.py", "runtime.py", "logging.py"):
+        (root / name).write_text("raise SystemExit('somebody else')")
+    words = [sys.executable, "-c", compiled.COMPILE, "list"]
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "vits" in done.stdout

@@ -158,6 +158,21 @@ def test_every_door_refuses_a_focal_length_that_does_nothing(
         Predictor([tiny_artifact])(read_photo(photo), 40.0)
 
 
+def test_a_tables_column_of_focal_lengths_is_used_or_left_with_a_warning(
+    make_artifact, photo, tmp_path, caplog
+):
+    (tmp_path / "table.csv").write_bytes(b"\xef\xbb\xbfpath,focal_px\r\nphoto.jpg,40\r\n")
+    for make, focal_px, warned in ((crowded, None, True), (metres_by_focal, FOCAL_PX, False)):
+        root, output = tmp_path / f"artifacts-{warned}", tmp_path / f"out-{warned}"
+        make(make_artifact, root)
+        words = ["--artifact", str(root), "--model", "vits", "--output", str(output)]
+        caplog.clear()
+        assert batch(["run", "--input", str(tmp_path / "table.csv"), *words]) == 0
+        facts = json.loads((output / "photo.jpg.json").read_text())
+        assert facts["focal_px"] == focal_px
+        assert ("focal_px of 1 rows does nothing" in caplog.text) == warned
+
+
 OF_A_SCENE = ("kind", "unit", "model", "artifact", "weights", "licence", "warning")
 
 

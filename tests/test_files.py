@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import InputError
+from runtime.errors import InputError, LimitError
 from runtime.files import (
     PARTIAL,
     check_output_file,
     check_output_folder,
+    ignores_case,
     is_running,
     partial_folder,
     partial_name,
+    read_whole,
     replace_folder,
     sweep,
     write_whole,
@@ -117,3 +119,25 @@ def test_a_folder_that_the_disk_refuses_does_not_pass(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "mkdir", refused)
     with pytest.raises(InputError, match=r"cannot be written to \(Permission denied\)"):
         check_output_folder(tmp_path / "new")
+
+
+def test_only_files_within_the_limit_are_read(tmp_path):
+    (tmp_path / "f").write_bytes(b"12345")
+    assert read_whole(tmp_path / "f", 5) == b"12345"
+    with pytest.raises(LimitError, match="5 bytes, limit 4"):
+        read_whole(tmp_path / "f", 4)
+    os.mkfifo(tmp_path / "pipe")
+    for place, what in ((tmp_path, "a folder"), (tmp_path / "pipe", "a device or a pipe")):
+        with pytest.raises(InputError, match=f"{place}: {what}, expected a file"):
+            read_whole(place, 5)
+    for name in ("absent", "n" * 300, "x\0y"):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_whole(tmp_path / name, 5)
+
+
+def test_a_disk_that_ignores_case_is_asked_and_nothing_is_left(tmp_path, monkeypatch):
+    assert ignores_case(tmp_path / "not there" / "yet") is False
+    assert ignores_case(tmp_path / ("n" * 300)) is False
+    monkeypatch.setattr(Path, "with_name", lambda path, name: path)  # as if both were one
+    assert ignores_case(tmp_path) is True
+    assert names_in(tmp_path) == []

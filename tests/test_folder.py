@@ -1,7 +1,9 @@
 """The folder job: one outcome a photo, whatever the photos are."""
 
+import errno
 import json
 import os
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -338,3 +340,98 @@ def test_a_job_given_up_leaves_only_whole_files(job, predictor, save_photo):
     for file in files:
         if file.endswith(".npz"):
             np.load(job.output / file).close()
+
+
+FATAL = [MemoryError(), RecursionError("too deep"), OverflowError("large"), struct.error("short")]
+FATAL += [
+    ZeroDivisionError("by 0"),
+    AssertionError(),
+    KeyError("size"),
+    OSError(24, "Too many files"),
+]
+
+
+@pytest.mark.parametrize("error", FATAL, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["load", "infer", "write"])
+def test_whatever_a_photo_raises_is_its_outcome_and_is_logged(
+    where, error, job, make_artifact, save_photo, monkeypatch, caplog
+):
+    caplog.set_level("DEBUG")
+    one = Predictor([make_artifact()])
+    for name in ("a.png", "b.png", "c.png"):
+        save_photo(job.source / name)
+    kind, name = {"load": (one, "prepare"), "infer": (one, "infer"), "write": (one, "finish")}[
+        where
+    ]
+    real, calls = getattr(kind, name), []
+
+    def raises_once(*given, **more):
+        calls.append(given)
+        if len(calls) == 2:
+            raise error
+        return real(*given, **more)
+
+    monkeypatch.setattr(kind, name, raises_once)
+    outcomes = list(run_folder(job, one))
+    (bad,) = [outcome for outcome in outcomes if outcome.error]
+    assert len(outcomes) == 3 and str(bad.photo) in bad.error and "\n" not in bad.error
+    foreseen = isinstance(error, OSError)
+    assert (type(error).__name__ in bad.error) != foreseen
+    assert ("raises_once" in caplog.text) != foreseen  # the traceback
+    assert not [one for one in caplog.records if one.levelname != "DEBUG"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.ESTALE])
+def test_a_disk_that_is_full_or_gone_ends_the_job(code, job, predictor, save_photo, monkeypatch):
+    for number in range(30):
+        save_photo(job.source / f"{number:02}.png")
+    tried = []
+
+    def refuse(*given):
+        tried.append(given)
+        raise OSError(code, os.strerror(code), "x")
+
+    monkeypatch.setattr(apps.folder, "write_prediction", refuse)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        list(run_folder(job, predictor))
+    assert len(tried) < 15
+
+
+def test_a_photo_that_vanishes_between_listing_and_reading_is_an_outcome(
+    job, predictor, save_photo
+):
+    photos = [save_photo(job.source / name) for name in ("a.png", "b.png")]
+    listed = job.photos()
+    photos[0].unlink()
+    outcomes = list(run_folder(job, predictor, listed))
+    assert ["No such file" in (one.error or "") for one in outcomes] == [True, False]
+
+
+def test_a_name_too_long_for_its_results_is_an_outcome(job, predictor, save_photo):
+    save_photo(job.source / "a.png")
+    save_photo(job.source / "b.png").rename(job.source / ("n" * 251 + ".png"))
+    errors = [one.error for one in run_folder(job, predictor)]
+    assert errors[0] is None and "over 255 bytes" in errors[1]
+
+
+def test_names_that_lead_elsewhere_on_other_disks_are_written_as_in_urls(
+    job, predictor, save_photo
+):
+    for name in ("a\\..\\up.png", "two\nlines.png", "C:x.png", os.fsdecode(b"caf\xe9.png")):
+        save_photo(job.source / "x.png").rename(job.source / name)
+    assert all(outcome.error is None for outcome in run_folder(job, predictor))
+    assert [name for name in below(job.output) if name.endswith(".npz")] == [
+        "C%3Ax.png.npz",
+        "a%5C..%5Cup.png.npz",
+        "caf%E9.png.npz",
+        "two%0Alines.png.npz",
+    ]
+
+
+def test_photos_whose_names_the_disk_takes_for_one_are_refused(job, save_photo, monkeypatch):
+    save_photo(job.source / "A.png")
+    save_photo(job.source / "a.png")
+    assert len(job.photos()) == 2
+    monkeypatch.setattr(apps.folder, "ignores_case", lambda folder: True)
+    with pytest.raises(InputError, match=r"A\.png and .*a\.png: the disk of .* for one"):
+        job.photos()

@@ -4,10 +4,15 @@ import threading
 import time
 
 import pytest
+from flask import Flask, request
 
+from runtime.errors import LimitError
+from serve.http import request_body
 from serve.http.admission import Admission
 from serve.http.batching import Batcher, Lane, Task
 from serve.http.problems import Problem
+from serve.http.service import check_work
+from serve.http.settings import Settings
 
 FOREVER = 1e9
 
@@ -159,3 +164,19 @@ def test_a_failure_reaches_its_requests_and_whoever_watches_the_device(recorder)
         failed.result(10)
     assert recorder.submit(1).result(10).result == "done 1"
     assert len(recorder.errors) == 1
+
+
+def test_the_clock_on_a_client_stops_before_its_photo_is_looked_at(monkeypatch):
+    seen = []
+    monkeypatch.setattr(request_body, "photo_size", lambda photo: seen.append("photo") or (20, 30))
+    with Flask("depth").test_request_context("/", data=b"a photo", content_type="image/png"):
+        request_body.read_request(request, Settings(), lambda: seen.append("arrived"))
+    assert seen == ["arrived", "photo"]
+
+
+def test_a_photo_that_takes_too_long_is_the_photos_fault():
+    past, now = time.monotonic() - 1, time.thread_time()
+    check_work(now - 5, time.monotonic() + 60)  # there is time
+    check_work(now, past)  # it had to wait: the deadline's affair
+    with pytest.raises(LimitError, match=r"5\.0 s of a processor .* send a smaller or simpler one"):
+        check_work(now - 5, past)

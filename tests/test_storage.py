@@ -3,11 +3,12 @@
 import os
 from pathlib import Path
 
+import botocore.exceptions
 import pytest
 
 from runtime import files
-from runtime.errors import InputError, LimitError, StorageError
-from runtime.storage import Folder, S3Prefix, open_storage
+from runtime.errors import DepthError, InputError, LimitError, StorageError, StorageGone
+from runtime.storage import Folder, S3Prefix, _refusals, open_storage
 
 LONG = "n" * 300
 
@@ -109,3 +110,36 @@ def test_a_file_where_a_folder_should_be_is_said(folder):
 def test_a_prefix_is_the_same_with_and_without_slashes_at_its_end(address, prefix):
     storage = open_storage(address)
     assert isinstance(storage, S3Prefix) and storage.prefix == prefix
+
+
+def client_error(code: str, status: int) -> botocore.exceptions.ClientError:
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return botocore.exceptions.ClientError(answer, "GetObject")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (botocore.exceptions.EndpointConnectionError(endpoint_url="x"), StorageGone),
+        (botocore.exceptions.ReadTimeoutError(endpoint_url="x"), StorageGone),
+        (botocore.exceptions.NoCredentialsError(), StorageGone),
+        (client_error("ExpiredToken", 400), StorageGone),
+        (client_error("AccessDenied", 403), StorageError),
+        (client_error("InternalError", 500), StorageError),
+        (botocore.exceptions.ParamValidationError(report="bucket"), StorageError),
+        (client_error("NoSuchKey", 404), InputError),
+    ],
+)
+def test_a_bucket_that_is_gone_is_told_from_an_object_that_is_refused(error, kind):
+    with pytest.raises(DepthError) as caught, _refusals("s3://bucket/a"):
+        raise error
+    assert type(caught.value) is kind and "s3://bucket/a" in str(caught.value)
+
+
+def test_a_key_that_s3_does_not_take_is_refused_before_it_is_sent():
+    bucket = S3Prefix("bucket", "p" * 900)
+    with pytest.raises(InputError, match="over 1,024 bytes with its prefix"):
+        bucket.write("n" * 200, b"")
+    for change in (lambda name: bucket.write(name, b""), bucket.delete):
+        with pytest.raises(InputError, match="give plain parts"):
+            change("../up")

@@ -7,6 +7,7 @@ counted.
 
 import glob
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Optional
@@ -107,7 +108,7 @@ class Inside:
         """True if the file's real place is below one of the folders."""
         if not self.folders:
             return False
-        if file.is_symlink():
+        if os.path.islink(file):  # noqa: PTH114 unlike Path it raises nothing
             return not self.folders.isdisjoint(_resolved(file).parents)
         if file.parent != self._last[0]:
             self._last = file.parent, _resolved(file.parent)

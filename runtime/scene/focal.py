@@ -1,7 +1,8 @@
 """The focal length of a photo, and metres from it: one rule for every door.
 
 What was given, what intrinsics say, what EXIF says: in that order. A focal length for a model whose
-depth does not depend on it is refused.
+depth does not depend on it is refused; only a column of a table is left unused, as it may be there
+for another model.
 """
 
 from collections.abc import Callable

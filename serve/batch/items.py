@@ -50,10 +50,17 @@ def address_of(path: str) -> str:
 
 
 def path_of(address: str) -> str:
-    """The path of a file's address; of ``file://`` its bytes, whatever they are."""
+    """The path of a file's address; of ``file://`` its bytes, whatever they are.
+
+    Raises:
+        InputError: it is no text, and no bytes either.
+    """
     if not address.startswith(FILE):
         return address
-    return os.fsdecode(unquote_to_bytes(address[len(FILE) :]))
+    try:
+        return os.fsdecode(unquote_to_bytes(os.fsencode(address[len(FILE) :])))
+    except UnicodeEncodeError:
+        raise InputError(f"{text_of(address)}: no file can have this name") from None
 
 
 def as_called(path: str, beside: Path) -> str:

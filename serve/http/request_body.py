@@ -81,7 +81,7 @@ def read_request(
     """Read a request.
 
     Args:
-        arrived: called when all of it is here: what comes then is not the client's slowness.
+        arrived: called when all of it has come: what a photo takes to be read is no client's fault.
     Raises:
         Problem: the media type is none that holds photos, or the body is not what it claims.
         InputError, LimitError: what is in it cannot be used.

@@ -17,7 +17,7 @@ from typing import Any, Optional
 import numpy as np
 from flask import Response, g, request
 
-from runtime.errors import DepthError, DeviceError, InputError
+from runtime.errors import DepthError, DeviceError, InputError, LimitError
 from runtime.photo.decode import read_photo
 from runtime.predict.choose import Choice
 from serve.http import metrics
@@ -38,6 +38,8 @@ from serve.http.responses import (
 from serve.http.settings import Settings
 from serve.http.slow_clients import SlowClients, client_has_gone
 from serve.http.worker_states import DRAINING, FAILED, READY, WorkerStates
+
+LONG_WORK_S = 1.0  # of a processor for one photo, beyond which it is the photo that is slow
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +105,9 @@ class Service:
         model, settings = self.model, self.settings
         start: float = g.start
         deadline = start + self._time_limit()
+        begun = time.thread_time()
         asked = read_request(request, settings, self.finish_read)
+        check_work(begun, deadline)
         seconds = {"read": time.monotonic() - start}
         handler = model.handler_of(asked)
         media_type = choose_type(request.accept_mimetypes, handler.media_types)
@@ -133,8 +137,10 @@ class Service:
     ) -> DepthResponse:
         """Decode, run, encode; ``seconds`` gets what each took."""
         with self._on_host("decode", deadline, seconds):
+            begun = time.thread_time()
             try:
                 task = handler.prepare(asked, self._decode)
+                check_work(begun, deadline)
             finally:
                 forget_arrays(asked.photos)
         done = self._run(handler.lane(task), task, deadline)
@@ -190,7 +196,7 @@ class Service:
         return min(seconds, self.settings.deadline_s)
 
     def finish_read(self) -> None:
-        """The request has been read: the clock on its arrival stops.
+        """The request has arrived: the clock on its arrival stops.
 
         Raises:
             Problem: it was cut off for being late.
@@ -218,6 +224,22 @@ def forget_arrays(photos: Iterable[SentPhoto]) -> None:
     for photo in photos:
         if isinstance(photo, SentArray):
             photo.packed.forget()
+
+
+def check_work(begun: float, deadline: float) -> None:
+    """Refuse a photo that took so long to read or decode that its request's time is over.
+
+    Args:
+        begun: the thread's processor time when the work began.
+    Raises:
+        LimitError: it is over, and not because the work had to wait.
+    """
+    took = time.thread_time() - begun
+    if took > LONG_WORK_S and time.monotonic() > deadline:
+        raise LimitError(
+            f"photo: {took:.1f} s of a processor to read it, more than the request has; send a "
+            "smaller or simpler one"
+        )
 
 
 def rounded(seconds: dict[str, float]) -> dict[str, float]:
