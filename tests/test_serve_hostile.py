@@ -120,7 +120,6 @@ SOUND = (
     "JPEG: an EXIF bomb",
     "JPEG: EXIF in a thousand pieces",
     "JPEG: an MPF bomb",
-    "JPEG: a hundred thousand segments",
     "JPEG: a megabyte of *filling",
     "TIFF: sixty thousand tags",
     "WebP: a length of four gigabytes",
