@@ -3,10 +3,11 @@
 Each is written by a function of its own, straight to a file; none is kept in the repository.
 """
 
+import io
 import itertools
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def tiff(
         across = -(-width // columns)
         size = -(-columns * (1 if planar else channels) * bits // 8) * rows
         raw = np.random.default_rng(0).integers(0, 4, size, np.uint8).tobytes()
-        part = next(iter(packed(raw, compression)))
+        part = packed(raw, compression, rows)
         count = -(-height // rows) * across * (channels if planar else 1)
         tags: dict[int, tuple[str, Iterable[int]]] = {
             256: ("L", [width]), 257: ("L", [height]), 258: ("H", [bits] * channels),
@@ -131,27 +132,18 @@ def tiff(
     return make
 
 
-def packed(raw: bytes, compression: int) -> Iterator[bytes]:
-    """One strip, as a compression has it."""
+def packed(raw: bytes, compression: int, rows: int) -> bytes:
+    """One strip of so many rows, as a compression has it."""
     if compression == 8:
-        yield zlib.compress(raw, 6)
-    elif compression == libtiff.LZW:
-        image = Image.frombytes("L", (len(raw), 1), raw)
-        yield _strip_of(image, "tiff_lzw")
-    else:
-        yield raw
-
-
-def _strip_of(image: Image.Image, compression: str) -> bytes:
-    import io
-
+        return zlib.compress(raw, 6)
+    if compression != libtiff.LZW:
+        return raw
     file = io.BytesIO()
-    image.save(file, "TIFF", compression=compression, tiffinfo={278: image.height})
-    data = file.getvalue()
-    with Image.open(io.BytesIO(data)) as made:
-        starts, sizes = made.tag_v2[273], made.tag_v2[279]
-    assert len(starts) == 1
-    return data[starts[0] : starts[0] + sizes[0]]
+    image = Image.frombytes("L", (len(raw) // rows, rows), raw)
+    image.save(file, "TIFF", compression="tiff_lzw", strip_size=len(raw))
+    with Image.open(file) as made:
+        (start,), (size,) = made.tag_v2[273], made.tag_v2[279]  # type: ignore[attr-defined]
+    return file.getvalue()[start : start + size]
 
 
 def _tiff_file(part: bytes, tags: dict[int, tuple[str, Iterable[int]]]) -> bytes:
