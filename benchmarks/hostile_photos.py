@@ -214,9 +214,9 @@ MASKS = struct.pack("<LLL", 0x3FF00000, 0xFFC00, 0x3FF)
 PHOTOS: dict[str, Make] = {
     "a JPEG of one megapixel, for comparison": jpeg(size_hw=(1000, 1000)),
     "JPEG, 4:4:4": jpeg(subsampling=0),
-    "JPEG, progressive 4:4:4": jpeg(subsampling=0, progressive=True),
+    "JPEG, progressive 4:4:4": jpeg(quality=87, subsampling=0, progressive=True),
     "JPEG, progressive CMYK": jpeg("CMYK", progressive=True),
-    "JPEG, progressive CMYK of the largest file": jpeg("CMYK", 99, FITTING_HW, progressive=True),
+    "JPEG, progressive CMYK of 64 megapixels": jpeg("CMYK", 96, FITTING_HW, progressive=True),
     "JPEG, twenty scans": many_scans,
     "JPEG, on its side": jpeg(
         exif=b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
