@@ -241,6 +241,7 @@ PHOTOS: dict[str, Make] = {
     ),
     "TIFF, RGB in tiles of 16 x 16": tiff(3, 8, 2, block_hw=(16, 16)),
     "TIFF, LZW, RGB in tiles of 16 x 16": tiff(3, 8, 2, 5, block_hw=(16, 16)),
+    "TIFF, LZW, CMYK and a channel more, 16 bits": tiff(5, 16, 5, 5),
     "TIFF, RGB and 61 channels": tiff(64, 8, 2, block_hw=(10, 0)),
     "TIFF, RGBA times alpha, 16 bits": tiff(4, 16, 2, more=((338, 1),)),
     "TIFF, CMYK of 16 bits in planes": tiff(4, 16, 5, planar=True),
