@@ -3,10 +3,11 @@
 Each is written by a function of its own, straight to a file; none is kept in the repository.
 """
 
+import io
 import itertools
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def tiff(
         across = -(-width // columns)
         size = -(-columns * (1 if planar else channels) * bits // 8) * rows
         raw = np.random.default_rng(0).integers(0, 4, size, np.uint8).tobytes()
-        part = next(iter(packed(raw, compression)))
+        part = packed(raw, compression, rows)
         count = -(-height // rows) * across * (channels if planar else 1)
         tags: dict[int, tuple[str, Iterable[int]]] = {
             256: ("L", [width]), 257: ("L", [height]), 258: ("H", [bits] * channels),
@@ -131,27 +132,18 @@ def tiff(
     return make
 
 
-def packed(raw: bytes, compression: int) -> Iterator[bytes]:
-    """One strip, as a compression has it."""
+def packed(raw: bytes, compression: int, rows: int) -> bytes:
+    """One strip of so many rows, as a compression has it."""
     if compression == 8:
-        yield zlib.compress(raw, 6)
-    elif compression == libtiff.LZW:
-        image = Image.frombytes("L", (len(raw), 1), raw)
-        yield _strip_of(image, "tiff_lzw")
-    else:
-        yield raw
-
-
-def _strip_of(image: Image.Image, compression: str) -> bytes:
-    import io
-
+        return zlib.compress(raw, 6)
+    if compression != libtiff.LZW:
+        return raw
     file = io.BytesIO()
-    image.save(file, "TIFF", compression=compression, tiffinfo={278: image.height})
-    data = file.getvalue()
-    with Image.open(io.BytesIO(data)) as made:
-        starts, sizes = made.tag_v2[273], made.tag_v2[279]
-    assert len(starts) == 1
-    return data[starts[0] : starts[0] + sizes[0]]
+    image = Image.frombytes("L", (len(raw) // rows, rows), raw)
+    image.save(file, "TIFF", compression="tiff_lzw", strip_size=len(raw))
+    with Image.open(file) as made:
+        (start,), (size,) = made.tag_v2[273], made.tag_v2[279]  # type: ignore[attr-defined]
+    return file.getvalue()[start : start + size]
 
 
 def _tiff_file(part: bytes, tags: dict[int, tuple[str, Iterable[int]]]) -> bytes:
@@ -222,9 +214,9 @@ MASKS = struct.pack("<LLL", 0x3FF00000, 0xFFC00, 0x3FF)
 PHOTOS: dict[str, Make] = {
     "a JPEG of one megapixel, for comparison": jpeg(size_hw=(1000, 1000)),
     "JPEG, 4:4:4": jpeg(subsampling=0),
-    "JPEG, progressive 4:4:4": jpeg(subsampling=0, progressive=True),
+    "JPEG, progressive 4:4:4": jpeg(quality=87, subsampling=0, progressive=True),
     "JPEG, progressive CMYK": jpeg("CMYK", progressive=True),
-    "JPEG, progressive CMYK of the largest file": jpeg("CMYK", 99, FITTING_HW, progressive=True),
+    "JPEG, progressive CMYK of 64 megapixels": jpeg("CMYK", 96, FITTING_HW, progressive=True),
     "JPEG, twenty scans": many_scans,
     "JPEG, on its side": jpeg(
         exif=b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
@@ -249,6 +241,7 @@ PHOTOS: dict[str, Make] = {
     ),
     "TIFF, RGB in tiles of 16 x 16": tiff(3, 8, 2, block_hw=(16, 16)),
     "TIFF, LZW, RGB in tiles of 16 x 16": tiff(3, 8, 2, 5, block_hw=(16, 16)),
+    "TIFF, LZW, CMYK and a channel more, 16 bits": tiff(5, 16, 5, 5),
     "TIFF, RGB and 61 channels": tiff(64, 8, 2, block_hw=(10, 0)),
     "TIFF, RGBA times alpha, 16 bits": tiff(4, 16, 2, more=((338, 1),)),
     "TIFF, CMYK of 16 bits in planes": tiff(4, 16, 5, planar=True),

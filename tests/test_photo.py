@@ -629,3 +629,10 @@ def test_a_file_that_is_larger_than_a_photo_may_be_is_refused_before_it_is_read(
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1 << 20
+
+
+def test_a_tiff_is_bounded_by_all_its_channels():
+    values = {0x100: 10_000, 0x101: 10_000, 0x102: 16, 0x106: 5, 0x111: 8, 0x115: 6, 0x117: 9}
+    entries = [(tag, 4, 1, struct.pack("<I", value)) for tag, value in values.items()]
+    with pytest.raises(LimitError, match="unpacks to 1,200,000,000 bytes, limit 1,000,000,000"):
+        photo_size(exif(*entries)[len(b"Exif\0\0") :])

@@ -171,24 +171,14 @@ def _runs(data: bytes, header: BmpHeader) -> np.ndarray:
         raise ValueError("runs from above")
     palette = np.zeros((1 << header.bits, 4), np.uint8)
     palette[:, 2::-1] = np.frombuffer(header.palette, np.uint8).reshape(-1, 3)
-    runs = data[header.start :]
+    runs = max(0, len(data) - header.start)
     start = 54 + palette.nbytes
-    facts = (
-        40,
-        width,
-        height,
-        1,
-        header.bits,
-        header.compression,
-        len(runs),
-        0,
-        0,
-        len(palette),
-        0,
-    )
-    head = b"BM" + struct.pack("<LHHL", start + len(runs), 0, 0, start)
-    head += struct.pack("<LllHHLLllLL", *facts)
-    file = np.frombuffer(b"".join((head, palette.tobytes(), runs)), np.uint8)
+    facts = (40, width, height, 1, header.bits, header.compression, runs, 0, 0, len(palette), 0)
+    head = b"BM" + struct.pack("<LHHL", start + runs, 0, 0, start)
+    head += struct.pack("<LllHHLLllLL", *facts) + palette.tobytes()
+    file = np.empty(start + runs, np.uint8)
+    file[:start] = np.frombuffer(head, np.uint8)
+    file[start:] = np.frombuffer(data, np.uint8)[header.start :]
     cv2.setLogLevel(0)  # what is damaged is said by an error, not by OpenCV on stderr
     rgb = cv2.imdecode(file, cv2.IMREAD_COLOR)
     if rgb is None or rgb.shape[:2] != header.size_hw:

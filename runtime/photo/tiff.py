@@ -31,6 +31,7 @@ METHODS = {6: "JPEG of the old kind", 34712: "JPEG 2000", 34887: "LERC", 50000: 
 METHODS.update({50001: "WebP", 50002: "JPEG XL", 34933: "PNG", 32809: "ThunderScan"})
 FORMATS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 MAX_CHANNELS = 64
+MAX_UNPACKED = 1_000_000_000  # bytes of all channels: 100 megapixels of CMYK and alpha in 16 bits
 MAX_BLOCKS = 500_000  # strips and tiles
 MAX_BLOCK_BYTES = 400_000_000  # of a strip or a row of tiles, which is decoded at once
 
@@ -220,7 +221,14 @@ def _for_libtiff(tags: Directory, photometric: int, compression: int) -> libtiff
 
 
 def _check_blocks(header: TiffHeader) -> None:
-    """Refuse strips or tiles that are too many, or too large where each is decoded at once."""
+    """Refuse strips or tiles that are too many, too large at once, or too large in all."""
+    height, width = header.size_hw
+    unpacked = height * width * header.channels * header.bits // 8
+    if unpacked > MAX_UNPACKED:
+        raise LimitError(
+            f"a TIFF that unpacks to {unpacked:,} bytes, limit {MAX_UNPACKED:,}; "
+            "leave out channels, or save it with fewer bits"
+        )
     at_once = header.block_hw[0] * header.row_bytes * header.across
     in_bands = header.compression == NONE or (header.compression in DEFLATES and not header.tiled)
     if at_once > MAX_BLOCK_BYTES and not in_bands:

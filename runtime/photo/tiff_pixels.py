@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from runtime.photo import libtiff
+from runtime.photo.header import Piece
 from runtime.photo.inflate import inflated
 from runtime.photo.samples import fields, spread
 from runtime.photo.tiff import (
@@ -101,7 +102,7 @@ def _wanted_channels(header: TiffHeader) -> list[int]:
     return own if header.alpha is None else [*own, header.alpha]
 
 
-def _unpacked(parts: Iterator[bytes], header: TiffHeader) -> Iterator[bytes]:
+def _unpacked(parts: Iterator[bytes], header: TiffHeader) -> Iterator[Piece]:
     """The bytes of one strip or tile after the other, in pieces."""
     if header.compression == NONE:
         yield from parts
@@ -120,16 +121,18 @@ def _unpacked(parts: Iterator[bytes], header: TiffHeader) -> Iterator[bytes]:
         while group := list(islice(parts, each)):
             rows = [_block_rows(header, index + one) for one in range(len(group))]
             found = libtiff.unpacked(group, header.compression, width, rows, header.more)
-            yield found.tobytes()
+            flat = np.ascontiguousarray(found).reshape(-1).data
+            for start in range(0, len(flat), BAND_BYTES):
+                yield flat[start : start + BAND_BYTES]
             index += len(group)
 
 
-def _rows(pieces: Iterator[bytes], header: TiffHeader) -> Iterator[np.ndarray]:
+def _rows(pieces: Iterator[Piece], header: TiffHeader) -> Iterator[np.ndarray]:
     """Pieces of any length as bands of whole rows: uint8 (rows, tiles, bytes of a tile's row)."""
     rows = header.block_hw[0] if header.tiled else 1
     unit = rows * header.row_bytes * header.across
     size = unit * max(1, BAND_BYTES // unit)
-    waiting: list[bytes] = []
+    waiting: list[Piece] = []
     have = 0
     for piece in pieces:
         waiting.append(piece)
