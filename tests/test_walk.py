@@ -75,7 +75,7 @@ def test_folders_linked_to_each_other_cost_no_more_than_there_are(tmp_path):
 
 
 def test_folders_deeper_than_pythons_calls_go_are_walked(tmp_path):
-    inner = "/".join("d" * 1500)
+    inner = "/".join("d" * 1020)
     try:
         subprocess.run(["mkdir", "-p", inner], cwd=tmp_path, check=True)
         (tmp_path / inner / "a.png").touch()
