@@ -62,7 +62,8 @@ class AnyViewTransformer(VisionTransformer):
     def default_camera_tokens(self, scenes: int, views: int) -> torch.Tensor:
         """What stands for unknown cameras: float (B, N, C); the first view is the reference."""
         first, others = self.camera_token.split(1, dim=1)
-        return torch.cat((first, others.expand(-1, views - 1, -1)), dim=1).expand(scenes, -1, -1)
+        tokens = [first] + [others] * (views - 1)
+        return torch.cat(tokens, dim=1).expand(scenes, -1, -1)
 
     def encode_global(
         self,

@@ -21,6 +21,7 @@ from depth_anything_3.nested import NestedDepthAnything3Net
 from depth_anything_3.pretrained import HUB_OPTIONS, find_pretrained, looks_of_models
 from depth_anything_3.stages import to_numpy
 from layers.checkpoint import load_checkpoint
+from layers.precision import check_precision
 from runtime.errors import InputError
 from runtime.photo.arrays import as_rgb
 from runtime.photo.decode import focal_px_of, read_photo
@@ -139,8 +140,7 @@ class DepthAnything3(nn.Module):
         return self._run(image, query)
 
     def _run(self, image: torch.Tensor, query: SceneQuery) -> Output:
-        if self.dtype == "float16" and image.device.type == "cpu":
-            raise InputError("dtype='float16' needs CUDA; use bfloat16 or float32 on a CPU")
+        check_precision(DTYPES[self.dtype], image.device)
         with torch.no_grad():
             return self.model(image, query)
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from depth_anything_3.dpt import output_layers
 from layers.dpt import Reassemble, resize
+from layers.patch_embed import PATCH_SIZE
 from layers.uv_embed import add_uv_embedding
 
 RAW = 37  # numbers a Gaussian, opacity not counted: see ``runtime.scene.gaussians``
@@ -51,6 +52,8 @@ class GSDPT(Reassemble):
 
         levels = self.reassemble(taps, grid_hw, embed)
         x = self.scratch.output_conv1(self.scratch.fuse(levels, grid_hw))
-        x = resize(x, (images.shape[2], images.shape[3])) + self.images_merger(images)
+        x = resize(x, (grid_hw[0] * PATCH_SIZE, grid_hw[1] * PATCH_SIZE)) + self.images_merger(
+            images
+        )
         x = self.scratch.output_conv2(add_uv_embedding(x, grid_hw)).permute(0, 2, 3, 1)
         return x[..., :RAW], x[..., RAW].sigmoid()

@@ -6,6 +6,7 @@ poses) is numpy on the host, the same code that runs artifacts.
 Source: ``model/da3.py`` of Depth Anything 3 (Lin et al., 2025).
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
@@ -19,7 +20,16 @@ from depth_anything_3.dpt import DPT
 from depth_anything_3.dual_dpt import DualDPT
 from depth_anything_3.gs_dpt import GSDPT
 from depth_anything_3.stages import EagerStages, to_numpy
+from depth_anything_3.traced import (
+    any_view,
+    check_traceable,
+    is_traced,
+)
+from depth_anything_3.traced import (
+    fill_sky as fill_sky_traced,
+)
 from layers.patch_embed import PATCH_SIZE
+from layers.precision import in_type_of
 from layers.vit import VITS
 from runtime.errors import InputError
 from runtime.predict.scenes import run_scene
@@ -78,15 +88,19 @@ class DepthAnything3Net(nn.Module):
             InputError: images of another shape, cameras that do not fit them, or something that
                 this model cannot find.
         """
-        query = query or SceneQuery()
-        self._check(images, query)
-        batch, views, _, height, width = images.shape
-        run = self._any_view if self.spec.any_view else self._single_views
-        output, layers = run(images.flatten(0, 1), query, batch)
+        query, shape = query or SceneQuery(), tuple(int(side) for side in images.shape)
+        self._check(shape, query)
+        images = in_type_of(self.backbone.pretrained.cls_token, images)
+        batch, views, _, height, width = shape
 
         def apart(x: torch.Tensor) -> torch.Tensor:
-            return x.unflatten(0, (batch, views))
+            return x.reshape(batch, views, *x.shape[1:])
 
+        if is_traced():
+            found = self._traced(images.flatten(0, 1), query, batch)
+            return {name: apart(value) for name, value in found.items()}
+        run = self._any_view if self.spec.any_view else self._single_views
+        output, layers = run(images.flatten(0, 1), query, batch)
         grid_hw = (height // PATCH_SIZE, width // PATCH_SIZE)
         aux = {
             f"feat_layer_{layer}": apart(tokens.unflatten(1, grid_hw))
@@ -123,15 +137,24 @@ class DepthAnything3Net(nn.Module):
         def decode(*taps: torch.Tensor) -> Sequence[torch.Tensor]:
             return self.head(taps, grid_hw)
 
-        depth, sky = self.in_parts(decode, *(tap.float() for tap in taps))
-        return depth, sky, {layer: tokens.float() for layer, tokens in kept.items()}
+        dtype = next(self.head.parameters()).dtype
+        with self.exact():
+            depth, sky = self.in_parts(decode, *(tap.to(dtype) for tap in taps))
+        return depth.float(), sky.float(), {layer: tokens.float() for layer, tokens in kept.items()}
 
     def autocast(self) -> Any:
-        """A context in which the encoder computes in ``dtype``."""
+        """A context in which the encoder computes in ``dtype``; for float32, as what is around."""
         lower = self.dtype != torch.float32
+        return self._autocast(self.dtype) if lower else contextlib.nullcontext()
+
+    def exact(self) -> Any:
+        """A context in which modules compute in the type of their weights, whatever is around."""
+        return self._autocast(None)
+
+    def _autocast(self, dtype: Optional[torch.dtype]) -> Any:
         device = self.backbone.pretrained.cls_token.device.type
         autocast: Any = torch.autocast  # type: ignore[attr-defined]
-        return autocast(device, self.dtype if lower else None, enabled=lower)
+        return autocast(device, dtype, enabled=dtype is not None)
 
     def in_parts(
         self, decode: Callable[..., Sequence[torch.Tensor]], *inputs: torch.Tensor
@@ -172,13 +195,22 @@ class DepthAnything3Net(nn.Module):
         ]
         return {"depth": torch.cat(filled).to(depth.device), "sky": sky}, layers
 
-    def _check(self, images: torch.Tensor, query: SceneQuery) -> None:
-        if images.ndim != 5 or images.shape[2] != 3 or 0 in images.shape:
-            raise InputError(f"images are {tuple(images.shape)}, expected (B, N, 3, H, W)")
-        if images.shape[3] % PATCH_SIZE or images.shape[4] % PATCH_SIZE:
+    def _traced(
+        self, images: torch.Tensor, query: SceneQuery, batch: int
+    ) -> dict[str, torch.Tensor]:
+        check_traceable(query)
+        if self.spec.any_view:
+            return any_view(self, images, query, batch)
+        depth, sky, _ = self.depth_and_sky(images)
+        scenes = zip(depth.chunk(batch), sky.chunk(batch))
+        return {"depth": torch.cat([fill_sky_traced(*scene) for scene in scenes]), "sky": sky}
+
+    def _check(self, shape: tuple[int, ...], query: SceneQuery) -> None:
+        if len(shape) != 5 or shape[2] != 3 or 0 in shape:
+            raise InputError(f"images are {shape}, expected (B, N, 3, H, W)")
+        if shape[3] % PATCH_SIZE or shape[4] % PATCH_SIZE:
             raise InputError(
-                f"images are {images.shape[3]}x{images.shape[4]}, expected multiples of "
-                f"{PATCH_SIZE}"
+                f"images are {shape[3]}x{shape[4]}, expected multiples of {PATCH_SIZE}"
             )
         layers, depth = query.export_feat_layers, VITS[self.spec.encoder].depth
         if any(layer >= depth for layer in layers):
@@ -194,7 +226,7 @@ class DepthAnything3Net(nn.Module):
                 raise InputError(f"{', '.join(wrong)}: this model takes each view for itself")
         if query.infer_gs and not self.spec.gaussians:
             raise InputError("infer_gs=True: only da3-giant and da3nested-giant-large find splats")
-        batch, views = images.shape[:2]
+        batch, views = shape[:2]
         expected = [(batch, views), (views,)] if batch == 1 else [(batch, views)]
         if query.extrinsics is not None and query.extrinsics.shape[:-2] not in expected:
             raise InputError(

@@ -12,6 +12,8 @@ from torch import nn
 
 from depth_anything_3.config import NETWORKS
 from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
+from depth_anything_3.traced import is_traced
+from runtime.errors import InputError
 from runtime.scene.query import SceneQuery
 from runtime.scene.sky import metric_depth, to_metres
 
@@ -34,6 +36,11 @@ class NestedDepthAnything3Net(nn.Module):
             the network's own unit), sky's confidence at 1, and ``is_metric`` and ``scale_factor``
             (a number, or one for each of the batch).
         """
+        if is_traced():
+            raise InputError(
+                "a nested model finds metres on the host; trace its two networks, "
+                "model.model.da3 and model.model.da3_metric"
+            )
         output: Output = self.da3(images, query)
         metric = self.da3_metric(images)
         names = ("depth", "depth_conf", "extrinsics", "intrinsics")

@@ -37,8 +37,9 @@ Tensors = dict[str, torch.Tensor]
 class EagerStages:
     """A network for scenes of one size and number of views; see ``runtime.predict.scenes.Stages``.
 
-    The encoder computes in the network's ``dtype``; everything else, and what comes out, is
-    float32. Heads decode ``max_views_in_memory`` views at a time.
+    The encoder computes in the network's ``dtype``, or as an autocast around it says; everything
+    else computes in its weights' own type, whatever is around it. What comes out is float32. Heads
+    decode ``max_views_in_memory`` views at a time.
 
     Args:
         net: an any-view network.
@@ -59,15 +60,16 @@ class EagerStages:
         self.net, self.encoder, self.head = net, encoder, head
         self.scenes, self.views, self.layers = scenes, views, layers
         self.grid_hw = (size_hw[0] // PATCH_SIZE, size_hw[1] // PATCH_SIZE)
-        self._stages: dict[str, Callable[[Tensors], Tensors]] = {
-            ENCODER_LOCAL: self._encode_local,
-            ENCODER_GLOBAL: self._encode_global,
-            DEPTH_HEAD: self._decode_depth,
-            RAY_HEAD: self._decode_rays,
-            CAMERA_DECODER: self._decode_cameras,
-            CAMERA_ENCODER: self._encode_cameras,
-            SPLAT_HEAD: self._decode_splats,
+        self._stages: dict[str, tuple[Any, Callable[[Tensors], Tensors]]] = {
+            ENCODER_LOCAL: (encoder, self._encode_local),
+            ENCODER_GLOBAL: (encoder, self._encode_global),
+            DEPTH_HEAD: (head, self._decode_depth),
+            RAY_HEAD: (head, self._decode_rays),
+            CAMERA_DECODER: (net.cam_dec, self._decode_cameras),
+            CAMERA_ENCODER: (net.cam_enc, self._encode_cameras),
         }
+        if net.spec.gaussians:
+            self._stages[SPLAT_HEAD] = (net.gs_head, self._decode_splats)
 
     @property
     def camera_tokens(self) -> torch.Tensor:
@@ -76,27 +78,28 @@ class EagerStages:
 
     def __call__(self, stage: str, inputs: dict[str, Any]) -> Tensors:
         """Run one stage on tensors or numpy arrays; what comes out is on the network's device."""
-        device = self.encoder.cls_token.device
-        return self._stages[stage](
-            {name: torch.as_tensor(array, device=device) for name, array in inputs.items()}
-        )
+        module, run = self._stages[stage]
+        weight = next(module.parameters())
+        given = {
+            name: torch.as_tensor(array).to(weight.device, weight.dtype)
+            for name, array in inputs.items()
+        }
+        with self.net.autocast() if module is self.encoder else self.net.exact():
+            return {name: array.float() for name, array in run(given).items()}
 
     def to_host(self, array: torch.Tensor) -> np.ndarray:
         """A tensor as numpy's float32."""
         return to_numpy(array)
 
     def _encode_local(self, given: Tensors) -> Tensors:
-        with self.net.autocast():
-            tokens, kept = self.encoder.encode_local(given[IMAGE], self.layers)
+        tokens, kept = self.encoder.encode_local(given[IMAGE], self.layers)
         return {"tokens": tokens, **_named(kept)}
 
     def _encode_global(self, given: Tensors) -> Tensors:
-        with self.net.autocast():
-            taps, camera, kept = self.encoder.encode_global(
-                given["tokens"], given["camera_tokens"], self.views, self.grid_hw, self.layers
-            )
-        found = dict(zip(TAPS, (tap.float() for tap in taps)))
-        return {**found, CAMERA: camera.float(), **_named(kept)}
+        taps, camera, kept = self.encoder.encode_global(
+            given["tokens"], given["camera_tokens"], self.views, self.grid_hw, self.layers
+        )
+        return {**dict(zip(TAPS, taps)), CAMERA: camera, **_named(kept)}
 
     def _decode_depth(self, given: Tensors) -> Tensors:
         """Depth, and rays in the same breath: both begin with the same maps."""
@@ -116,7 +119,7 @@ class EagerStages:
         return {"pose": self.net.cam_dec(given[CAMERA])}
 
     def _encode_cameras(self, given: Tensors) -> Tensors:
-        scenes = given["pose"].unflatten(0, (self.scenes, self.views))
+        scenes = given["pose"].reshape(self.scenes, self.views, -1)
         return {"camera_tokens": self.net.cam_enc(scenes).flatten(0, 1)}
 
     def _decode_splats(self, given: Tensors) -> Tensors:
@@ -133,4 +136,4 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _named(kept: dict[int, torch.Tensor]) -> Tensors:
-    return {layer_name(block): tokens.float() for block, tokens in kept.items()}
+    return {layer_name(block): tokens for block, tokens in kept.items()}

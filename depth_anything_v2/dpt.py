@@ -14,6 +14,7 @@ from torch import nn
 from depth_anything_v2.config import ENCODERS
 from layers.dpt import Reassemble, resize
 from layers.patch_embed import PATCH_SIZE
+from layers.precision import in_type_of
 from layers.vit import VITS, VisionTransformer
 
 
@@ -118,13 +119,14 @@ class DepthAnythingV2(nn.Module):
 
         Args:
             x: float (B, 3, H, W), RGB normalised with the ImageNet mean and standard deviation;
-                H and W multiples of 14.
+                H and W multiples of 14. It is brought to the type of the weights.
         Returns:
             float (B, H, W). Relative model: disparity, no unit, larger is nearer, never negative.
             Metric model: depth in metres, from 0 to max_depth.
         Raises:
-            ValueError: x has another shape.
+            ValueError: x has another shape, or is no floats.
         """
+        x = in_type_of(self.pretrained.cls_token, x)
         taps = self.pretrained.get_intermediate_layers(
             x, ENCODERS[self.encoder].taps, return_class_token=True
         )

@@ -27,9 +27,11 @@ def attend(
     """
     if fused and hasattr(F, "scaled_dot_product_attention"):
         return F.scaled_dot_product_attention(query, key, value)
-    query = query * query.shape[-1] ** -0.5
-    batch, heads, tokens, _ = query.shape
+    batch, heads, tokens, dim = (int(side) for side in query.shape)
+    query = query * dim**-0.5
     rows = max(1, WEIGHTS_AT_ONCE // (batch * heads * tokens))
+    if rows >= tokens:
+        return (query @ key.transpose(-2, -1)).softmax(-1) @ value
     parts = [(part @ key.transpose(-2, -1)).softmax(-1) @ value for part in query.split(rows, 2)]
     return torch.cat(parts, dim=2)
 

@@ -11,12 +11,32 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from layers.patch_embed import tokens_to_map
+from layers.precision import wrong_in_bfloat16
+
 LEVELS = 4
 
 
 def resize(x: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
     """Bilinear resize with aligned corners: float (B, C, h, w) -> float (B, C, *size_hw)."""
+    if wrong_in_bfloat16(x):
+        return resize(x.float(), size_hw).to(x.dtype)
     return F.interpolate(x, size=size_hw, mode="bilinear", align_corners=True)
+
+
+class Enlarge(nn.ConvTranspose2d):
+    """A transposed convolution whose stride is its kernel: each feature becomes a square."""
+
+    def __init__(self, channels: int, times: int) -> None:
+        super().__init__(channels, channels, kernel_size=times, stride=times)
+
+    def forward(self, x: torch.Tensor, output_size: Optional[list[int]] = None) -> torch.Tensor:
+        """Enlarge: float (B, C, h, w) -> float (B, C, times * h, times * w)."""
+        if wrong_in_bfloat16(x):
+            assert self.bias is not None
+            weight, bias = self.weight.float(), self.bias.float()
+            return F.conv_transpose2d(x.float(), weight, bias, self.stride).to(x.dtype)
+        return super().forward(x, output_size)
 
 
 class ResidualConvUnit(nn.Module):
@@ -132,8 +152,8 @@ class Reassemble(nn.Module):
         first, second, _, fourth = out_channels
         self.resize_layers = nn.ModuleList(
             [
-                nn.ConvTranspose2d(first, first, kernel_size=4, stride=4),
-                nn.ConvTranspose2d(second, second, kernel_size=2, stride=2),
+                Enlarge(first, 4),
+                Enlarge(second, 2),
                 nn.Identity(),
                 nn.Conv2d(fourth, fourth, 3, stride=2, padding=1),
             ]
@@ -157,6 +177,6 @@ class Reassemble(nn.Module):
         """
         levels = []
         for project, enlarge, tokens in zip(self.projects, self.resize_layers, taps):
-            level = project(tokens.transpose(1, 2).unflatten(2, grid_hw))  # (B, C_i, h, w)
+            level = project(tokens_to_map(tokens, grid_hw))  # (B, C_i, h, w)
             levels.append(enlarge(level if embed is None else embed(level)))
         return self.scratch.enter(levels)

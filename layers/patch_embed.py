@@ -9,6 +9,12 @@ from torch import nn
 PATCH_SIZE = 14
 
 
+def tokens_to_map(tokens: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:
+    """Patches' tokens back on their grid: float (B, h*w, C) -> float (B, C, h, w)."""
+    batch, _, channels = tokens.shape
+    return tokens.transpose(1, 2).reshape(batch, channels, *grid_hw)
+
+
 class PatchEmbed(nn.Module):
     """A convolution whose stride is its kernel: one token per patch."""
 

@@ -50,8 +50,8 @@ def add_uv_embedding(x: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:
     Returns:
         float (B, C, h, w).
     """
-    size_hw = (x.shape[2], x.shape[3])
-    return x + uv_embedding(x.shape[1], size_hw, grid_hw[1] / grid_hw[0]).to(x)
+    channels, height, width = (int(side) for side in x.shape[1:])
+    return x + uv_embedding(channels, (height, width), grid_hw[1] / grid_hw[0]).to(x)
 
 
 def _waves(channels: int, places: torch.Tensor) -> torch.Tensor:

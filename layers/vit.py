@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from layers.block import Block
-from layers.patch_embed import PATCH_SIZE, PatchEmbed
+from layers.patch_embed import PATCH_SIZE, PatchEmbed, tokens_to_map
 from layers.pos_embed import TRAINED_GRID, resize_pos_embed
 
 
@@ -80,12 +80,14 @@ class VisionTransformer(nn.Module):
         Raises:
             ValueError: x is not (B, 3, H, W) with sides that are multiples of 14.
         """
-        if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % PATCH_SIZE or x.shape[3] % PATCH_SIZE:
+        # Numbers, where a graph is traced too: its positions are those of one size
+        sides = [int(side) for side in x.shape[2:]]
+        if x.ndim != 4 or x.shape[1] != 3 or sides[0] % PATCH_SIZE or sides[1] % PATCH_SIZE:
             raise ValueError(
                 f"input is {tuple(x.shape)}, expected (B, 3, H, W) with H and W multiples of "
                 f"{PATCH_SIZE}; resize the image first"
             )
-        return x.shape[2] // PATCH_SIZE, x.shape[3] // PATCH_SIZE
+        return sides[0] // PATCH_SIZE, sides[1] // PATCH_SIZE
 
     def embed(self, x: torch.Tensor, pos_embed: torch.Tensor) -> torch.Tensor:
         """Image to the first block's tokens: float (B, 3, H, W) -> float (B, 1 + h*w, C)."""
@@ -145,6 +147,6 @@ class VisionTransformer(nn.Module):
             tokens = self.norm(layers[index]) if norm else layers[index]
             patches = tokens[:, 1:]
             if reshape:
-                patches = patches.transpose(1, 2).unflatten(2, grid_hw).contiguous()
+                patches = tokens_to_map(patches, grid_hw).contiguous()
             outputs.append((patches, tokens[:, 0]) if return_class_token else patches)
         return tuple(outputs)
