@@ -4,7 +4,7 @@ Same import path, constructor, methods and checkpoint keys as upstream's ``depth
 Exporting scenes to files is not here: a ``ScenePrediction`` holds all that an exporter needs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -153,55 +153,79 @@ class DepthAnything3(nn.Module):
         infer_gs: bool = False,
         use_ray_pose: bool = False,
         ref_view_strategy: str = DEFAULT_STRATEGY,
+        render_exts: Optional[np.ndarray] = None,
+        render_ixts: Optional[np.ndarray] = None,
+        render_hw: Optional[tuple[int, int]] = None,
         process_res: int = 504,
         process_res_method: str = "upper_bound_resize",
+        export_dir: Optional[Union[str, Path]] = None,
+        export_format: str = "mini_npz",
         export_feat_layers: Optional[Sequence[int]] = None,
+        conf_thresh_percentile: float = 40.0,
+        num_max_points: int = 1_000_000,
+        show_cameras: bool = True,
+        feat_vis_fps: float = 15,
+        export_kwargs: Optional[Mapping[str, Any]] = None,
         focal_px: Optional[float] = None,
     ) -> ScenePrediction:
         """Estimate the depth and the cameras of photos of one scene.
 
         Args:
-            image: N photos, or one: paths, RGB arrays or PIL images, of any layout and type
-                that ``runtime.photo.arrays`` takes; an array (N, H, W, 3) is N photos. Files are
-                turned upright as their EXIF says; pictures are taken as they are.
+            image: N photos, or one: paths, or arrays and PIL images of any kind that
+                ``runtime.photo.arrays`` takes. Files alone are turned upright by their EXIF.
             extrinsics: (N, 3 or 4, 4), world-to-camera; known cameras, given with intrinsics.
             intrinsics: (N, 3, 3), in pixels of the photos. For da3metric-large they may come alone.
-            align_to_input_ext_scale: give depth in the unit of the given cameras, and return those;
-                otherwise depth keeps the network's unit and the given cameras are moved into it.
-            infer_gs, use_ray_pose, ref_view_strategy, export_feat_layers: see ``SceneQuery``.
+            align_to_input_ext_scale, infer_gs, use_ray_pose, ref_view_strategy,
+                export_feat_layers: see ``SceneQuery``.
             process_res, process_res_method: how photos become views; see ``runtime.scene.views``.
-            focal_px: focal length in pixels of the photos, for da3metric-large. By default that of
-                the intrinsics, or of the files' EXIF.
+            export_dir: None: this version writes no files, and the options of files do nothing.
+            focal_px: in pixels of the photos, for da3metric-large; else by intrinsics, or EXIF.
         Returns:
-            the prediction; depth is in metres (``is_metric``) for the nested model, and for
-            da3metric-large if every photo's focal length is known. It is never called metres in the
-            unit of given cameras, which only their giver knows.
+            the prediction; in metres (``is_metric``) for the nested model, and for da3metric-large
+            if every photo's focal length is known, but never in given cameras' unit.
         Raises:
             InputError: a photo that cannot be read, or arguments that do not go together.
         """
-        given = _listed(image)
-        refuse_useless_focal(self.model_name, self.model_name == METRIC, focal_px is not None)
-        check_camera_counts(len(given), extrinsics, intrinsics)
+        _refuse_export(export_dir, export_format)
+        given = self._checked(image, extrinsics, intrinsics, focal_px)
         alone = self.model_name == METRIC and extrinsics is None  # intrinsics tell metres there
         query = SceneQuery(
-            extrinsics=extrinsics,
-            intrinsics=None if alone else intrinsics,
+            extrinsics,
+            None if alone else intrinsics,
             align_to_input_ext_scale=align_to_input_ext_scale,
             export_feat_layers=tuple(export_feat_layers or ()),
             infer_gs=infer_gs,
             use_ray_pose=use_ray_pose,
             ref_view_strategy=ref_view_strategy,
         )
-        photos = [_read(photo, index) for index, photo in enumerate(given)]
-        views = same_size([make_view(p, process_res, process_res_method) for p in photos])
-        query = query.in_pixels_of(views)
-        device = next(self.parameters()).device
-        tensor = torch.from_numpy(stack_views(views)[None]).to(device)
-        prediction = _prediction(self._run(tensor, query.normalised()), views)
+        views = _views(given, process_res, process_res_method)
+        prediction, query = self._predict(views, query)
         if alone:
             known = view_intrinsics(views, intrinsics)
             return _in_metres(prediction, _focal_of_views(views, given, known, focal_px))
         return align_to_given(prediction, query)
+
+    def _checked(
+        self,
+        image: Union[Photo, Sequence[Photo]],
+        extrinsics: Optional[np.ndarray],
+        intrinsics: Optional[np.ndarray],
+        focal_px: Optional[float],
+    ) -> list[Photo]:
+        """The photos, one by one; what does not go with them is refused."""
+        given = _listed(image)
+        refuse_useless_focal(self.model_name, self.model_name == METRIC, focal_px is not None)
+        check_camera_counts(len(given), extrinsics, intrinsics)
+        return given
+
+    def _predict(
+        self, views: Sequence[View], query: SceneQuery
+    ) -> tuple[ScenePrediction, SceneQuery]:
+        """What the network finds, and the query in pixels of the views."""
+        query = query.in_pixels_of(views)
+        device = next(self.parameters()).device
+        tensor = torch.from_numpy(stack_views(views)[None]).to(device)
+        return _prediction(self._run(tensor, query.normalised()), views), query
 
 
 def _in_metres(prediction: ScenePrediction, focal: Optional[np.ndarray]) -> ScenePrediction:
@@ -232,6 +256,20 @@ def _prediction(output: Output, views: Sequence[View]) -> ScenePrediction:
     )
 
 
+def _refuse_export(export_dir: Optional[Union[str, Path]], export_format: str) -> None:
+    """Say what writes files, since nothing here does.
+
+    Raises:
+        InputError: files are asked for.
+    """
+    if export_dir is not None:
+        raise InputError(
+            f"export_dir={str(export_dir)!r}, export_format={export_format!r}: this version writes "
+            "no files from here; leave export_dir out and save the prediction's arrays, or run "
+            "inference.py --views all"
+        )
+
+
 def _listed(image: Union[Photo, Sequence[Photo]]) -> list[Photo]:
     """Photos as a list; one that stands by itself is a list of one, not its letters or rows.
 
@@ -247,6 +285,11 @@ def _listed(image: Union[Photo, Sequence[Photo]]) -> list[Photo]:
     if not len(image):
         raise InputError("image=[]: give one photo or more")
     return list(cast(Sequence[Photo], image))
+
+
+def _views(given: Sequence[Photo], process_res: int, process_res_method: str) -> list[View]:
+    photos = [_read(photo, index) for index, photo in enumerate(given)]
+    return same_size([make_view(one, process_res, process_res_method) for one in photos])
 
 
 def _read(photo: Photo, index: int) -> np.ndarray:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def is_traced() -> bool:
     """True while a tracer or an exporter writes down what is computed."""
     exporting: Any = getattr(getattr(torch, "compiler", None), "is_exporting", None)
-    return torch.jit.is_tracing() or bool(exporting and exporting())
+    return torch.jit.is_tracing() or bool(exporting and exporting())  # type: ignore[attr-defined]
 
 
 def check_traceable(query: SceneQuery) -> None:
@@ -84,7 +84,7 @@ def _reference(first: torch.Tensor, strategy: str) -> torch.Tensor:
     batch, views, channels = (int(side) for side in first.shape)
     places = torch.arange(views, device=first.device)
     if strategy == "middle":
-        return (places == views // 2).expand(batch, -1)
+        return torch.eq(places, views // 2).expand(batch, -1)
     tokens = first.double()
     length = (tokens * tokens).sum(-1).sqrt()
     unit = tokens / length.unsqueeze(-1)
@@ -127,18 +127,18 @@ def decode_pose(
     height, width = size_hw
     fields = (encoding[:, 7:9] / 2).tan().clamp(min=MIN_TANGENT)
     zero, one = torch.zeros_like(x), torch.ones_like(x)
-    pixels = (
-        (width / 2 / fields[:, 1], zero, width / 2 * one),
-        (zero, height / 2 / fields[:, 0], height / 2 * one),
-        (zero, zero, one),
-    )
+    pixels = [
+        [width / 2 / fields[:, 1], zero, width / 2 * one],
+        [zero, height / 2 / fields[:, 0], height / 2 * one],
+        [zero, zero, one],
+    ]
     intrinsics = torch.stack([torch.stack(row, 1) for row in pixels], 1)
     return torch.cat((turned, moved), 2), intrinsics
 
 
 def fill_sky(depth: torch.Tensor, sky: torch.Tensor) -> torch.Tensor:
     """``runtime.scene.sky.fill_sky``: two float (...) of one scene -> float (...)."""
-    ground = sky < SKY
+    ground = torch.lt(sky, SKY)
     count, total = ground.sum(), sky.numel()
     nearest = torch.where(ground, depth, torch.full_like(depth, torch.inf)).flatten().sort().values
     place = (count - 1).clamp(min=0) * FAR

@@ -462,3 +462,13 @@ def test_a_photo_smaller_than_a_patch_cannot_be_cropped_to_one():
     with pytest.raises(InputError, match="less than one patch of 14"):
         make_view(photo, 200, "upper_bound_crop")
     assert make_view(photo, 200).size_hw == (196, 14)
+
+
+def test_upstreams_options_of_files_do_nothing_until_files_are_asked_for(small, photos):
+    asked = {"process_res": 98, "export_format": "glb", "conf_thresh_percentile": 40.0}
+    asked |= {"num_max_points": 1_000_000, "show_cameras": False, "feat_vis_fps": 5}
+    plain = small.inference(photos[:1], process_res=98)
+    found = small.inference(photos[:1], export_dir=None, export_kwargs={}, **asked)
+    np.testing.assert_array_equal(found.depth, plain.depth)
+    with pytest.raises(InputError, match=r"export_dir='out'.*writes no files from here"):
+        small.inference(photos[:1], export_dir="out", export_format="glb")
