@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from runtime.photo.pillow import opened, to_rgb
+from runtime.photo.pillow import BAND_ROWS, opened, to_rgb
 
 # What Pillow's libtiff has in every build; others end in a crash there, not in an error
 LZW, PACKBITS, LZMA, JPEG = 5, 32773, 34925, 7
@@ -37,8 +37,11 @@ def unpacked(
     tags[258] = ("H", [1 if fax else 8])
     with opened(_file(parts, {**tags, **more}), "TIFF") as image:
         image.load()
-        found = np.asarray(image)
-    return np.packbits(found, axis=1) if fax else found
+        found = np.empty((image.height, -(-width // 8) if fax else width), np.uint8)
+        for top in range(0, image.height, BAND_ROWS):  # all at once would be two copies more
+            band = np.asarray(image.crop((0, top, width, min(top + BAND_ROWS, image.height))))
+            found[top : top + BAND_ROWS] = np.packbits(band, axis=1) if fax else band
+    return found
 
 
 def colours(

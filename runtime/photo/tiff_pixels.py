@@ -121,7 +121,7 @@ def _unpacked(parts: Iterator[bytes], header: TiffHeader) -> Iterator[Piece]:
         while group := list(islice(parts, each)):
             rows = [_block_rows(header, index + one) for one in range(len(group))]
             found = libtiff.unpacked(group, header.compression, width, rows, header.more)
-            flat = np.ascontiguousarray(found).reshape(-1).data
+            flat = found.reshape(-1).data
             for start in range(0, len(flat), BAND_BYTES):
                 yield flat[start : start + BAND_BYTES]
             index += len(group)
