@@ -82,7 +82,24 @@ def test_cores_that_are_named_are_shared_out():
     assert core_variables("openvino", 0, 1, environment) == {}
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "1,,2", "-3"])
+@pytest.mark.parametrize("text", ["5-3", "2,2", "0-3,2", "1,0-1"])
+def test_cores_that_are_none_or_named_twice_are_refused(text):
+    with pytest.raises(InputError, match="a range of none, or a core named twice"):
+        visible_cores(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "each"),
+    [("2-3", ["2", "3"]), ("0,2-4", ["0", "2", "3", "4"]), ("5", ["5"]), (" 6 - 7 , 1 ", "671")],
+)
+def test_every_way_to_name_cores_is_split_among_the_workers(text, each):
+    environment = {CORES_CHOSEN: text}
+    assert worker_count(Settings(), "neuron", environment=environment) == len(each)
+    seen = [core_variables("neuron", place, 1, environment) for place in range(len(each))]
+    assert [variables[CORES_CHOSEN] for variables in seen] == list(each)
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "1,,2", "-3", "0-99999999999", "\u00b2"])
 def test_cores_that_are_no_cores_are_refused(text):
     with pytest.raises(InputError, match="give cores as 2, 0-3 or 0,2"):
         visible_cores(text)

@@ -14,6 +14,7 @@ CORES_A_CHIP = {"neuron": 4, "neuronx": 2}  # by target: Inferentia 1 and 2
 # The Neuron runtime's variables: how many cores a process takes; which ones, `2` or `0-3,6`, which
 # wins over the number
 CORE_COUNT, CORES_CHOSEN = "NEURON_RT_NUM_CORES", "NEURON_RT_VISIBLE_CORES"
+LONGEST_CORE = 4  # digits of a core's number
 PIPELINE_CORES = "pipeline_cores"  # what the compiler's facts call the cores of one graph
 
 
@@ -97,12 +98,16 @@ def visible_cores(text: str) -> list[int]:
     """The cores that ``CORES_CHOSEN`` names: numbers and inclusive ranges, separated by commas.
 
     Raises:
-        InputError: it names none so.
+        InputError: it names none so, one twice, or more than an instance can have.
     """
     cores: list[int] = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        numbers = (first, last) if dash else (first, first)
+        if not all(one.isdecimal() and len(one) <= LONGEST_CORE for one in numbers):
             raise InputError(f"{CORES_CHOSEN}={text!r}: give cores as 2, 0-3 or 0,2")
-        cores += range(int(first), int(last or first) + 1)
+        named = range(int(numbers[0]), int(numbers[1]) + 1)
+        if not named or set(named) & set(cores):
+            raise InputError(f"{CORES_CHOSEN}={text!r}: a range of none, or a core named twice")
+        cores += named
     return cores
