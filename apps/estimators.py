@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from compile.registry import ModelSpec, find_model
+from compile.registry import ModelSpec
 from runtime.artifact.manifest import InputSpec, OutputSpec, WeightsSpec
 from runtime.errors import InputError
 from runtime.photo.postprocess import resize_to_photo
@@ -51,11 +51,12 @@ class Estimator:
 
 
 def eager_estimator(
-    name: str, checkpoint: Optional[Path], seeded: bool, short_side: int, device: str
+    spec: ModelSpec, checkpoint: Optional[Path], seeded: bool, short_side: int, device: str
 ) -> Estimator:
     """A model of the registry in eager float32, at each photo's own aspect ratio.
 
     Args:
+        spec: its row.
         checkpoint: weights to use; None finds or fetches them as ``python -m compile`` does.
         seeded: random weights instead.
         short_side: pixels that a photo's shorter side is resized to, as upstream does.
@@ -69,7 +70,6 @@ def eager_estimator(
     from compile.checkpoint import load_model
     from compile.job import CompileJob, find_weights
 
-    spec = find_model(name)
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device cuda: torch sees no CUDA GPU here; use --device cpu")
     where = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"

@@ -226,8 +226,12 @@ def announce(chosen: Choice) -> None:
         )
 
 
-def report(outcomes: Iterable[Outcome], total: int) -> int:
-    """Show progress and errors; returns the number of photos that failed."""
+def report(outcomes: Iterable[Outcome], total: int, name_files: bool = False) -> int:
+    """Show progress and errors; returns the number of photos that failed.
+
+    Args:
+        name_files: also the first file of each photo, on stdout.
+    """
     from tqdm import tqdm
 
     failed, last_line = 0, time.monotonic()
@@ -236,6 +240,8 @@ def report(outcomes: Iterable[Outcome], total: int) -> int:
             if outcome.error is not None:
                 failed += 1
                 tqdm.write(f"failed: {outcome.error}", file=sys.stderr)
+            elif name_files:
+                tqdm.write(str(outcome.files[0]))
             bar.update()
             if bar.disable and time.monotonic() - last_line > LINE_EVERY_S:
                 last_line = time.monotonic()

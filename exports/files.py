@@ -61,27 +61,51 @@ class FileOptions:
 def depth_files(
     found: Prediction,
     photo: str,
-    options: FileOptions,
+    options: Optional[FileOptions],
     rgb: Optional[np.ndarray] = None,
     seconds: Optional[Mapping[str, float]] = None,
+    base: str = "",
+    others: Optional[Mapping[str, str]] = None,
+    more: Optional[Mapping[str, Any]] = None,
 ) -> Iterator[tuple[str, bytes]]:
     """Encode a map in the formats asked for, one after the other, and its description last.
 
     Args:
         photo: the photo's name, which the files' names begin with.
+        options: None: the description alone.
         rgb: the photo, uint8 (H, W, 3), for ``side_by_side``.
         seconds: of each stage, for the description; None leaves times out, so that the same photo
             gives the same bytes.
+        base: what the files' names begin with instead of the photo's name.
+        others: what else goes with the photo: what it is -> its name.
+        more: what the description says beside the map's own facts, as of ``others``.
     Yields:
-        each file's suffix, to be added to the photo's whole name, and its bytes.
+        each file's suffix, to be added to ``base`` or the photo's whole name, and its bytes.
     """
-    facts, more, names = found.facts(), {}, {}
+    facts, names, said = found.facts(), dict(others or {}), dict(more or {})
+    base = base or photo
+    if options is not None:
+        yield from _maps(found, base, options, rgb, facts, names, said)
+    text = description(found, photo, names, seconds, said)
+    yield SIDECAR, text.encode("utf-8", "backslashreplace")
+
+
+def _maps(
+    found: Prediction,
+    base: str,
+    options: FileOptions,
+    rgb: Optional[np.ndarray],
+    facts: Mapping[str, Any],
+    names: dict[str, str],
+    more: dict[str, Any],
+) -> Iterator[tuple[str, bytes]]:
+    """All files but the description; what that says of them goes into ``names`` and ``more``."""
     painted = None
     if options.side_by_side or "png" in options.formats:
         painted = paint(found, options.colormap)
         more["colormap"] = colormap_facts(options.colormap)
     for name in options.formats:
-        names[name] = photo + SUFFIXES[name]
+        names[name] = base + SUFFIXES[name]
         if name == "png":
             assert painted is not None
             data = encode_png(painted, facts)
@@ -94,10 +118,8 @@ def depth_files(
         yield SUFFIXES[name], data
     if options.side_by_side:
         assert painted is not None and rgb is not None
-        names["side_by_side"] = photo + SIDE_BY_SIDE
+        names["side_by_side"] = base + SIDE_BY_SIDE
         yield SIDE_BY_SIDE, encode_png(np.concatenate((rgb, painted), axis=1), facts)
-    text = description(found, photo, names, seconds, more)
-    yield SIDECAR, text.encode("utf-8", "backslashreplace")
 
 
 def encode_float(found: Prediction, name: str, facts: Mapping[str, Any]) -> bytes:
