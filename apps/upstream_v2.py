@@ -300,10 +300,11 @@ def _official(spec: ModelSpec) -> Path:
     try:
         return fetch_checkpoint(spec)
     except CheckpointError as error:
+        shipped = f", or try --model {DEMO}, which is shipped" if spec.kind == "disparity" else ""
         raise CheckpointError(
             f"{FOLDER}/{spec.file}: not there, and it could not be fetched "
             f"({first_line(error.__cause__ or error)}); get it with `make checkpoints "
-            f"MODEL={spec.name}`, or try --model {DEMO}, which is shipped"
+            f"MODEL={spec.name}`{shipped}"
         ) from error
 
 

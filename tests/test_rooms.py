@@ -70,8 +70,10 @@ ARROWS = {
         "runtime",
         "serve",
     ),
-    "": ("apps", "metric_depth"),  # the doors: files at the root
+    # the doors: files at the root, and those that upstream has elsewhere
+    "": ("apps", "metric_depth", "runtime", "exports"),
 }
+DOORS_ELSEWHERE = {"metric_depth.run", "metric_depth.depth_to_pointcloud"}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60  # lines
 PARSERS = ("build_parser", "_add_")  # of command lines: lists of options
 PARTS_OF_A_ROOM = {"compile.targets", "benchmarks.peers", "exports.pages"}
@@ -96,7 +98,7 @@ MODULES = modules()
 def room_of(module):
     """The deepest room that holds a module."""
     parts = module.split(".")
-    if MODULES[module].parent == ROOT:
+    if MODULES[module].parent == ROOT or module in DOORS_ELSEWHERE:
         return ""
     names = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
     return next((name for name in names if name in ARROWS), None)
