@@ -7,6 +7,8 @@ from typing import Optional
 import numpy as np
 
 from exports.files import FileOptions, depth_files
+from exports.scene import Scene
+from exports.scene_files import Asked, scene_files
 from runtime.files import write_whole
 from runtime.predict.found import Prediction
 
@@ -32,4 +34,23 @@ def write_prediction(
     for suffix, data in depth_files(found, base.name, options, rgb, seconds):
         written.append(base.with_name(base.name + suffix))
         write_whole(written[-1], data)
+    return written
+
+
+def write_scene(scene: Scene, folder: Path, asked: Asked) -> list[Path]:
+    """Write what ``scene_files`` makes; every file is there when this returns.
+
+    Args:
+        folder: made if it is not there; other files in it stay.
+        asked: of ``asked_formats``.
+    Returns:
+        the files written, the description last.
+    Raises:
+        InputError: a format that the scene has not what it takes for; nothing is written then.
+        OSError: the disk refuses.
+    """
+    written = []
+    for name, blocks in scene_files(scene, asked):
+        written.append(folder / name)
+        write_whole(written[-1], blocks)
     return written
