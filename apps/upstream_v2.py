@@ -137,8 +137,11 @@ def wanted_model(args: argparse.Namespace) -> Wanted:
     return _wanted(spec, _on_disk(args.checkpoint, None), args)
 
 
-def wanted_metric_model(args: argparse.Namespace) -> Wanted:
+def wanted_metric_model(args: argparse.Namespace, relative: bool = False) -> Wanted:
     """The model of ``metric_depth/run.py``: what the file's name says comes first.
+
+    Args:
+        relative: take weights whose name says that they are relative, too.
 
     Raises:
         UsageError: --model with --encoder or --load-from.
@@ -148,6 +151,10 @@ def wanted_metric_model(args: argparse.Namespace) -> Wanted:
     _refuse_both(args.model, "--encoder", args.encoder)
     _refuse_both(args.model, "--load-from", args.load_from)
     row = MODELS[args.model] if args.model else _row_of_file(args.load_from)
+    if relative and row is not None and row.kind != "depth_m":
+        if args.max_depth is not None:
+            raise UsageError(f"--max-depth does nothing to {row.name}; leave it out")
+        return _wanted(row, _on_disk(args.load_from, row), args)
     if args.load_from is not None and row is not None:
         _check_metric(args.load_from, row, args.encoder)
     if args.load_from is None and row is None:  # upstream's default file

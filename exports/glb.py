@@ -48,7 +48,7 @@ def encode_glb(geometries: Sequence[Geometry], extras: Mapping[str, Any]) -> Ite
         extras: JSON values for the scene.
     """
     accessors: list[dict[str, Any]] = []
-    views: list[dict[str, int]] = []
+    views: list[dict[str, Any]] = []
     meshes: list[dict[str, Any]] = []
     offset = 0
     for index, shape in enumerate(geometries):
