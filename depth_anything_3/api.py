@@ -1,10 +1,10 @@
 """Depth Anything 3 for users: a model by name or folder, photos in, a prediction out.
 
 Same import path, constructor, methods and checkpoint keys as upstream's ``depth_anything_3.api``.
-Exporting scenes to files is not here: a ``ScenePrediction`` holds all that an exporter needs.
+Scenes become files by ``depth_anything_3.utils.export``, or at once by ``export_dir``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,13 @@ from depth_anything_3.config import METRIC, NAMES, NESTED, NETWORKS
 from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
 from depth_anything_3.nested import NestedDepthAnything3Net
 from depth_anything_3.pretrained import HUB_OPTIONS, find_pretrained, looks_of_models
+from depth_anything_3.scene_exports import export_request
 from depth_anything_3.stages import to_numpy
 from layers.checkpoint import load_checkpoint
 from runtime.errors import InputError
 from runtime.photo.decode import focal_px_of, read_photo
 from runtime.predict.found import ScenePrediction
-from runtime.predict.scenes import align_to_given
+from runtime.predict.given_cameras import align_to_given
 from runtime.scene.focal import focal_of, refuse_useless_focal
 from runtime.scene.query import SceneQuery
 from runtime.scene.reference_view import DEFAULT_STRATEGY
@@ -152,33 +153,69 @@ class DepthAnything3(nn.Module):
         infer_gs: bool = False,
         use_ray_pose: bool = False,
         ref_view_strategy: str = DEFAULT_STRATEGY,
+        render_exts: Optional[np.ndarray] = None,
+        render_ixts: Optional[np.ndarray] = None,
+        render_hw: Optional[tuple[int, int]] = None,
         process_res: int = 504,
         process_res_method: str = "upper_bound_resize",
+        export_dir: Optional[Union[str, Path]] = None,
+        export_format: str = "mini_npz",
         export_feat_layers: Optional[Sequence[int]] = None,
+        conf_thresh_percentile: float = 40.0,
+        num_max_points: int = 1_000_000,
+        show_cameras: bool = True,
+        feat_vis_fps: float = 15,
+        export_kwargs: Optional[Mapping[str, Mapping[str, Any]]] = None,
         focal_px: Optional[float] = None,
     ) -> ScenePrediction:
-        """Estimate the depth and the cameras of photos of one scene.
+        """Estimate the depth and the cameras of photos of one scene, and write them if asked.
 
         Args:
             image: N photos, or one: paths, uint8 RGB arrays (H, W, 3) or PIL images. Files are
                 turned upright as their EXIF says.
             extrinsics: (N, 3 or 4, 4), world-to-camera; known cameras, given with intrinsics.
             intrinsics: (N, 3, 3), in pixels of the photos. For da3metric-large they may come alone.
-            align_to_input_ext_scale: give depth in the unit of the given cameras, and return those;
-                otherwise depth keeps the network's unit and the given cameras are moved into it.
-            infer_gs, use_ray_pose, ref_view_strategy, export_feat_layers: see ``SceneQuery``.
+            align_to_input_ext_scale, infer_gs, use_ray_pose, ref_view_strategy,
+                export_feat_layers: see ``SceneQuery``.
             process_res, process_res_method: how photos become views; see ``runtime.scene.views``.
-            focal_px: focal length in pixels of the photos, for da3metric-large. By default that of
-                the intrinsics, or of the files' EXIF.
+            export_dir, export_format, and all others: see ``export_request``.
+            focal_px: focal length in pixels of the photos, for da3metric-large, and for clouds of
+                models that find no cameras. By default the intrinsics', or that of the files' EXIF.
         Returns:
             the prediction; depth is in metres (``is_metric``) for the nested model, and for
             da3metric-large if every photo's focal length is known. It is never called metres in the
             unit of given cameras, which only their giver knows.
         Raises:
-            InputError: a photo that cannot be read, or arguments that do not go together.
+            InputError: a photo that cannot be read, arguments that do not go together, or a format
+                that this model gives nothing for: said before it runs.
+            OSError: files cannot be written.
         """
-        given = _listed(image)
-        refuse_useless_focal(self.model_name, self.model_name == METRIC, focal_px is not None)
+        asked = {name: value for name, value in locals().items() if name not in ("self", "image")}
+        return self._infer(_listed(image), **asked)
+
+    def _infer(
+        self,
+        given: Sequence[Photo],
+        focal_px: Optional[float],
+        process_res: int,
+        process_res_method: str,
+        extrinsics: Optional[np.ndarray],
+        intrinsics: Optional[np.ndarray],
+        export_feat_layers: Optional[Sequence[int]],
+        align_to_input_ext_scale: bool,
+        infer_gs: bool,
+        use_ray_pose: bool,
+        ref_view_strategy: str,
+        **exports: Any,
+    ) -> ScenePrediction:
+        request = export_request(given, **exports)
+        if request is not None:
+            cameras = self.finds_cameras or extrinsics is not None
+            request.check(len(given), cameras, infer_gs, bool(export_feat_layers))
+        # a cloud of a model that finds no cameras needs a focal length, whatever its depth is
+        for_cloud = request is not None and request.has_clouds and not self.finds_cameras
+        by_focal = self.model_name == METRIC or for_cloud
+        refuse_useless_focal(self.model_name, by_focal, focal_px is not None)
         check_camera_counts(len(given), extrinsics, intrinsics)
         alone = self.model_name == METRIC and extrinsics is None  # intrinsics tell metres there
         query = SceneQuery(
@@ -196,10 +233,18 @@ class DepthAnything3(nn.Module):
         device = next(self.parameters()).device
         tensor = torch.from_numpy(stack_views(views)[None]).to(device)
         prediction = _prediction(self._run(tensor, query.normalised()), views)
-        if alone:
-            known = view_intrinsics(views, intrinsics)
-            return _in_metres(prediction, _focal_of_views(views, given, known, focal_px))
-        return align_to_given(prediction, query)
+        known = view_intrinsics(views, intrinsics)
+        focal = _focal_of_views(views, given, known, focal_px) if alone or for_cloud else None
+        prediction = _in_metres(prediction, focal) if alone else align_to_given(prediction, query)
+        if request is not None:
+            said = focal_px is not None or intrinsics is not None
+            request.write(prediction, views, focal, said)
+        return prediction
+
+    @property
+    def finds_cameras(self) -> bool:
+        """Whether this model finds the cameras of its photos."""
+        return self.model_name in NESTED or NETWORKS[self.model_name].any_view
 
 
 def _in_metres(prediction: ScenePrediction, focal: Optional[np.ndarray]) -> ScenePrediction:

@@ -12,6 +12,7 @@ import numpy as np
 from runtime.errors import InputError
 from runtime.predict.found import ScenePrediction
 from runtime.scene.cameras import homogeneous
+from runtime.scene.focal import focal_of_fov
 from runtime.scene.gaussians import Gaussians
 from runtime.scene.views import View
 
@@ -180,17 +181,17 @@ class Scene:
 def scene_of(
     found: ScenePrediction,
     photos: Optional[Sequence[ScenePhoto]] = None,
-    focal_px: Optional[float] = None,
+    intrinsics: Optional[np.ndarray] = None,
     focal_from: str = GIVEN,
 ) -> Scene:
     """A prediction with what its files need beside it.
 
-    One view without cameras stands in its own camera's frame, at ``focal_px``, or else at
-    ``ASSUMED_FOV_DEG``.
+    One view without cameras stands in its own camera's frame; nobody knows its focal length unless
+    it is given, and ``ASSUMED_FOV_DEG`` is taken.
 
     Args:
-        focal_px: in pixels of the view, for a view without intrinsics.
-        focal_from: who said it.
+        intrinsics: (1, 3, 3), in pixels of the view, if the prediction has none.
+        focal_from: who said them, or those of a prediction without extrinsics.
     Raises:
         InputError: photos that are not one a view, or two of one name.
     """
@@ -206,24 +207,16 @@ def scene_of(
     scene = Scene(found, photos=kept)
     if len(found.depth) != 1:
         return scene
-    intrinsics = found.intrinsics
-    if intrinsics is None:
-        known = focal_px is not None
-        intrinsics = camera_at(focal_px if known else assumed_focal(scene.size_hw), scene.size_hw)
-        focal_from = focal_from if known else ASSUMED
-    else:
-        focal_from = PREDICTED if focal_px is None else focal_from
-    return Scene(found, as_array(intrinsics), np.eye(4)[None], kept, focal_from)
+    known = found.intrinsics if intrinsics is None else intrinsics
+    if known is None:
+        known, focal_from = assumed_camera(scene.size_hw), ASSUMED
+    return Scene(found, as_array(known), np.eye(4)[None], kept, focal_from)
 
 
-def assumed_focal(size_hw: tuple[int, int]) -> float:
-    """The focal length in pixels at ``ASSUMED_FOV_DEG``."""
-    return float(max(size_hw) / 2 / np.tan(np.radians(ASSUMED_FOV_DEG) / 2))
-
-
-def camera_at(focal_px: Any, size_hw: tuple[int, int]) -> np.ndarray:
-    """Intrinsics (1, 3, 3) of a camera that looks through the middle of its picture."""
+def assumed_camera(size_hw: tuple[int, int]) -> np.ndarray:
+    """Intrinsics (1, 3, 3) of a view at ``ASSUMED_FOV_DEG``, through the middle of its picture."""
     height, width = size_hw
+    focal_px = focal_of_fov(ASSUMED_FOV_DEG, max(size_hw))
     return np.array([[[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]]], float)
 
 

@@ -143,9 +143,8 @@ def asked_formats(
     if strange:
         raise InputError(f"options for {', '.join(strange)}: use {', '.join(SCENE_FORMATS)}")
     _share_between_clouds(own)
-    return {
-        row.name: _options(row, own.get(row.name, {})) for row in ROWS if row.name in set(names)
-    }
+    options = {row.name: _options(row, own.get(row.name, {})) for row in ROWS}
+    return {name: checked for name, checked in options.items() if name in names}
 
 
 def _share_between_clouds(given: dict[str, dict[str, Any]]) -> None:

@@ -35,6 +35,8 @@ ARROWS = {
         "runtime.hub",
         "runtime.predict.found",
         "runtime.predict.scenes",
+        "runtime.predict.given_cameras",
+        "exports",
     ),
     "compile": ("depth_anything_v2", "depth_anything_3", "layers", "runtime"),
     "serve": ("runtime", "exports", "serve.http"),  # python -m serve
@@ -76,7 +78,13 @@ ARROWS = {
 DOORS_ELSEWHERE = {"metric_depth.run", "metric_depth.depth_to_pointcloud"}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60  # lines
 PARSERS = ("build_parser", "_add_")  # of command lines: lists of options
-PARTS_OF_A_ROOM = {"compile.targets", "benchmarks.peers", "exports.pages"}
+PARTS_OF_A_ROOM = {
+    "depth_anything_3.utils",
+    "depth_anything_3.utils.export",
+    "compile.targets",
+    "benchmarks.peers",
+    "exports.pages",
+}
 
 
 def modules():

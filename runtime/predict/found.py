@@ -21,6 +21,7 @@ from runtime.scene.known_points import KnownPoints
 # Why a map is no depth
 SEEDED = "made with random weights: the numbers mean nothing"
 SIMULATED = "simulated: no graph ran, the map is made up"
+RELATIVE = "depth"  # the kind of depth whose unit nobody knows
 CAMERA_CONVENTION = "OpenCV: x right, y down, z forward; extrinsics are world-to-camera"
 RESIZE_WORDS = {
     "cubic": "cubic in float64",
