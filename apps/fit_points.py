@@ -11,6 +11,7 @@ from typing import Optional
 
 from runtime.command_line import above_zero
 from runtime.errors import InputError
+from runtime.photo.find import root_of
 from runtime.scene.known_points import MILLIMETRES, SUFFIXES, KnownPoints, read_points
 
 
@@ -35,6 +36,23 @@ class PointFiles:
             InputError: there are none, more than one file, or as for ``read_points``.
         """
         return read_points(self._file(photo), self.per_metre)
+
+    def check(self, photos: Sequence[Path]) -> None:
+        """Refuse one file for several photos.
+
+        Raises:
+            InputError: there are several.
+        """
+        if len(photos) > 1 and not self.source.is_dir():
+            raise InputError(
+                f"--fit-points {self.source}: one file, but {len(photos)} photos; give a folder of "
+                "files, each with the stem of its photo"
+            )
+
+    def folders(self) -> list[Path]:
+        """The folder whose files are points, not photos, if it is not the photos' own."""
+        own = not self.source.is_dir() or self.source.resolve() == self.root.resolve()
+        return [] if own else [self.source]
 
     def _file(self, photo: Path) -> Path:
         if not self.source.is_dir():
@@ -74,29 +92,23 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def point_files(
-    args: argparse.Namespace, photos: Sequence[Path], root: Path
-) -> Optional[PointFiles]:
+def point_files(args: argparse.Namespace, source: Path) -> Optional[PointFiles]:
     """Where the points are that the options name; None if they name none.
 
     Args:
-        root: the folder that the photos are in.
+        source: the folder, pattern or file of the photos.
     Raises:
-        InputError: no such place; one file for several photos, or a file that cannot be used.
+        InputError: no such place, a file that cannot be used, or a scale for nothing.
     """
-    source = args.fit_points
-    if source is None:
+    place = args.fit_points
+    if place is None:
         if args.fit_png_scale is not None:
             raise InputError("--fit-png-scale says how --fit-points is stored: give both")
         return None
-    files = PointFiles(source, root, args.fit_png_scale or MILLIMETRES)
-    if not source.exists():
-        raise InputError(f"--fit-points {source}: no such file or folder")
-    if not source.is_dir():
-        if len(photos) > 1:
-            raise InputError(
-                f"--fit-points {source}: one file, but {len(photos)} photos; give a folder of "
-                "files, each with the stem of its photo"
-            )
-        read_points(source, files.per_metre)
+    root = source.parent if source.is_file() else root_of(source)
+    files = PointFiles(place, root, args.fit_png_scale or MILLIMETRES)
+    if not place.exists():
+        raise InputError(f"--fit-points {place}: no such file or folder")
+    if not place.is_dir():
+        read_points(place, files.per_metre)
     return files

@@ -11,6 +11,7 @@ from typing import Optional
 
 import numpy as np
 
+from apps.fit_points import PointFiles
 from exports.files import FileOptions
 from exports.write import write_prediction
 from runtime.command_line import sentence
@@ -34,6 +35,7 @@ class FolderJob:
         max_pixels: photos that are larger fail.
         focal_px: of the camera, in pixels of the photos; None: as EXIF says.
         decode: of ``DECODES``: what JPEGs are decoded at.
+        fit: where known points are, by which depth becomes metres.
     Raises:
         InputError: options that cannot be, alone or together.
     """
@@ -47,6 +49,7 @@ class FolderJob:
     max_pixels: int = MAX_PIXELS
     focal_px: Optional[float] = None
     decode: str = FULL
+    fit: Optional[PointFiles] = None
 
     def __post_init__(self) -> None:
         assert self.files  # checks the formats
@@ -63,7 +66,8 @@ class FolderJob:
 
     def photos(self) -> list[Path]:
         """The photos, by name; errors as for ``find_photos``."""
-        return find_photos(self.source, self.recursive, [self.output])
+        others = [] if self.fit is None else self.fit.folders()
+        return find_photos(self.source, self.recursive, [self.output, *others])
 
     def base(self, photo: Path) -> Path:
         """Where a photo's files go: its path below the source, suffix kept, so that none meet."""
@@ -98,8 +102,9 @@ def run_folder(job: FolderJob, predictor: Predictor) -> Iterator[Outcome]:
         data = read_file(photo)
         rgb, photo_hw = read_at_least(data, size_for, job.max_pixels, str(photo))
         focal_px = predictor.focal_px(job.focal_px, data)
+        points = None if job.fit is None else job.fit.of(photo)
         decoded = time.perf_counter() - start
-        return Loaded(rgb, predictor.prepare(rgb, focal_px, photo_hw), {"decode": decoded})
+        return Loaded(rgb, predictor.prepare(rgb, focal_px, photo_hw, points), {"decode": decoded})
 
     def write(photo: Path, loaded: Loaded, depth: np.ndarray, seconds: float) -> list[Path]:
         prediction, took = predictor.finish(loaded.prepared, depth, seconds)

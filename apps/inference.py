@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 from apps.compiled import ARTIFACTS, choose_or_compile
+from apps.fit_points import add_fit_options, point_files
 from apps.folder import FolderJob, Outcome, run_folder
 from apps.scene_folder import run_scene_folder
 from compile.fetch import WITHOUT_WEIGHTS, local_checkpoint
@@ -36,6 +37,7 @@ EXAMPLES = """examples:
   python inference.py --model da3-small --views all --input room/
   python inference.py --model da3metric-large --focal-px 1400    metres; or as EXIF says
   python inference.py --artifact artifacts/vits-518x518-b1-onnx --input photo.jpg
+  python inference.py --input photo.jpg --fit-points known.csv   metres from any model
 """
 
 log = logging.getLogger("inference")
@@ -84,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="focal length of the camera in pixels of the photos, for da3metric-large; default: "
         "each photo's EXIF, and without it depth stays relative",
     )
+    add_fit_options(parser)
     parser.add_argument("--recursive", action="store_true", help="search sub-folders")
     parser.add_argument(
         "--max-pixels",
@@ -121,6 +124,8 @@ def run(args: argparse.Namespace, ask: bool = False) -> int:
         raise UsageError("--decode reduced: only for photos on their own; leave it out")
     if args.decode != FULL and args.side_by_side:
         raise UsageError("--side-by-side shows the whole photo: not with --decode reduced")
+    if args.views == "all" and args.fit_points is not None:
+        raise UsageError("--fit-points: only for photos on their own; leave --views out")
     job = FolderJob(
         source=args.input,
         output=args.output,
@@ -131,10 +136,13 @@ def run(args: argparse.Namespace, ask: bool = False) -> int:
         max_pixels=args.max_pixels,
         focal_px=args.focal_px,
         decode=args.decode,
+        fit=point_files(args, args.input),
     )
     # Before a compile: what cannot end well must not take a minute
     check_output_folder(job.output)
     photos = job.photos()
+    if job.fit is not None:
+        job.fit.check(photos)
     use = SCENE if args.views == "all" else PHOTOS
     if args.artifact:
         chosen = choose(args.artifact, args.model or "", use)

@@ -207,16 +207,17 @@ def run(args: argparse.Namespace) -> int:
     """Do the job; returns the exit status."""
     check_output_folder(args.outdir)
     _check_camera(args)
+    fit = point_files(args, args.img_path[0])
     places = places_of(args.img_path, args.outdir)
-    source = args.img_path[0]
-    root = source if source.is_dir() else source.parent
+    if fit is not None:
+        fit.check(list(places))
     job = PointsJob(
         PointOptions(args.stride, args.max_depth_jump, args.float64),
         args.format,
         (args.focal_length_x, args.focal_length_y),
         args.fov,
         args.intrinsics,
-        point_files(args, list(places), root),
+        fit,
         args.max_pixels,
     )
     estimator = estimator_of(args, places, job.fit is not None)

@@ -21,6 +21,7 @@ from runtime.engines import DEVICES, available
 from runtime.errors import InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
 from runtime.predict.choose import PHOTOS, choose
+from runtime.scene.known_points import MILLIMETRES
 from runtime.storage import S3Options
 from serve.batch.job import OVERWRITES, RUNNERS, BatchJob
 from serve.batch.job_folder import JobFolder, open_job
@@ -135,6 +136,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="focal length of the camera in pixels of the photos, for da3metric-large; a row's own "
         "focal_px in a manifest comes first; default: as EXIF says",
     )
+    what.add_argument(
+        "--fit-png-scale",
+        type=above_zero,
+        default=MILLIMETRES,
+        metavar="N",
+        help="stored values a metre, of known points (a manifest's column points) that are a PNG; "
+        "default 1000, millimetres; KITTI's have 256",
+    )
 
     run = commands.add_parser("run", parents=[where, what], help="begin a job, or go on with it")
     run.add_argument("--dry-run", action="store_true", help="count inputs, and write nothing")
@@ -171,6 +180,7 @@ def _job(args: argparse.Namespace) -> BatchJob:
             overwrite=args.overwrite,
             max_pixels=args.max_pixels,
             focal_px=args.focal_px,
+            points_per_metre=args.fit_png_scale,
             s3=_s3(args),
             service_ms=args.service_ms,
             decode=args.decode,

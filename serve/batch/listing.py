@@ -19,6 +19,7 @@ from runtime.scene.focal import check_focal_px
 from runtime.storage import SCHEME, Entry, Folder, S3Prefix, open_storage, split_address
 from serve.batch.items import FILE, Item, address_of, path_of, plain_name, text_of
 from serve.batch.job import BatchJob
+from serve.batch.known_points import points_cell
 from serve.batch.manifests import LISTS, MANIFEST_COLUMNS, MANIFESTS, Row, read_rows
 
 CheckFocal = Callable[[float, str], None]
@@ -161,7 +162,8 @@ def _item_of_row(row: Row, beside: Path, check_focal: CheckFocal) -> Item:
     focal_px = _focal_px(facts.get("focal_px"), row.where)
     if focal_px is not None:
         check_focal(focal_px, row.where)
-    return Item(name=name, address=address, focal_px=focal_px)
+    points = points_cell(facts.get("points"), row.where, beside)
+    return Item(name=name, address=address, focal_px=focal_px, points=points)
 
 
 def _check_bytes(path: str, address: str) -> None:

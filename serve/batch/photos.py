@@ -16,9 +16,11 @@ from runtime.errors import DepthError, InputError, LimitError, StorageError
 from runtime.photo.decode import MAX_FILE_BYTES, REDUCED, read_at_least
 from runtime.predict.pipeline import Ended, Loaded
 from runtime.predict.predictor import Predictor
-from runtime.storage import SCHEME, S3Options, Storage, open_storage, split_address
-from serve.batch.items import Item, path_of, text_of
+from runtime.storage import S3Options, Storage
+from serve.batch.items import Item, text_of
 from serve.batch.job import BatchJob
+from serve.batch.known_points import read_known_points, tag_of_points
+from serve.batch.places import place_of_file
 from serve.batch.records import DONE, ERROR, Record
 
 
@@ -42,7 +44,10 @@ class Photos:
         size_for = predictor.input_hw if self.job.decode == REDUCED else None
         rgb, photo_hw = read_at_least(data, size_for, self.job.max_pixels)
         focal_px = predictor.focal_px(self.given_focal_px(item), data)
-        prepared = predictor.prepare(rgb, focal_px, photo_hw)
+        points = None
+        if item.points:
+            points = read_known_points(item.points, self.job.s3, self.job.points_per_metre)
+        prepared = predictor.prepare(rgb, focal_px, photo_hw, points)
         seconds = {"read": time.perf_counter() - start}
         return LoadedPhoto(
             rgb=rgb,
@@ -110,6 +115,13 @@ class Photos:
         except DepthError:  # what keeps the photo from being read keeps this, too
             return ""
 
+    def _points_tag(self, points: str) -> str:
+        try:
+            tag = tag_of_points(points, self.job.s3)
+        except DepthError:
+            tag = points
+        return f"points {tag} {self.job.points_per_metre!r}"
+
     def key(self, item: Item, tag: Optional[str] = None) -> str:
         """Of all that decides a photo's result; the same key is the same result.
 
@@ -119,6 +131,7 @@ class Photos:
         focal_px = self.given_focal_px(item)
         facts = [self.tag(item) if tag is None else tag, self.options]
         facts += [] if focal_px is None else [repr(focal_px)]
+        facts += [self._points_tag(item.points)] if item.points else []
         return hashlib.sha256("|".join(facts).encode()).hexdigest()[:32]
 
 
@@ -132,24 +145,15 @@ class LoadedPhoto(Loaded):
 
 def read_bytes(item: Item, options: S3Options) -> bytes:
     """The photo's bytes, from disk or from S3."""
-    storage, name = _place(item, options)
+    storage, name = place_of_file(item.address, options)
     return storage.read(name, MAX_FILE_BYTES)
 
 
 def tag_of(item: Item, options: S3Options) -> str:
     """What tells this content of the photo from another, asked for now; empty if it is gone."""
-    storage, name = _place(item, options)
+    storage, name = place_of_file(item.address, options)
     found = storage.stat(name)
     return found.tag if found else ""
-
-
-def _place(item: Item, options: S3Options) -> tuple[Storage, str]:
-    """Where an input is, and what it is called there."""
-    if item.address.startswith(SCHEME):
-        bucket, key = split_address(item.address)
-        return open_storage(f"{SCHEME}{bucket}", options), key
-    folder, slash, name = path_of(item.address).rpartition("/")
-    return open_storage(folder or slash or "."), name
 
 
 def code_of(error: Exception) -> str:

@@ -19,12 +19,15 @@ from werkzeug.formparser import FormDataParser
 
 from runtime.errors import InputError, LimitError
 from runtime.photo.decode import photo_size
+from runtime.scene.known_points import KnownPoints
 from runtime.storage import SCHEME, read_object, split_address
 from serve.http.arrays import (
     CAMERAS,
+    POINTS,
     camera_matrices,
     check_count,
     check_pixels,
+    known_points,
     read_images,
     read_npz,
 )
@@ -52,7 +55,7 @@ class DepthRequest:
     """What is to be done: photos, what is known of their cameras, and options.
 
     ``extrinsics``: float64 (N, 3 or 4, 4), world-to-camera; ``intrinsics``: float64 (N, 3, 3), in
-    pixels of the photos. ``sizes_hw`` are the photos' own.
+    pixels of the photos. ``sizes_hw`` are the photos' own. ``points`` are of known distance.
     """
 
     photos: tuple[SentPhoto, ...]
@@ -60,6 +63,7 @@ class DepthRequest:
     options: Options
     extrinsics: Optional[np.ndarray] = None
     intrinsics: Optional[np.ndarray] = None
+    points: Optional[KnownPoints] = None
 
 
 def read_request(request: Request, settings: Settings) -> DepthRequest:
@@ -102,6 +106,7 @@ def read_request(request: Request, settings: Settings) -> DepthRequest:
         options=options,
         extrinsics=camera_matrices(cameras.get("extrinsics"), "extrinsics", len(photos)),
         intrinsics=camera_matrices(cameras.get("intrinsics"), "intrinsics", len(photos)),
+        points=known_points(cameras.get(POINTS), len(photos)),
     )
 
 
@@ -144,7 +149,7 @@ def _from_form(
     cameras = {}
     pairs = []
     for name, text in form.items(multi=True):
-        if name in CAMERAS:
+        if name in (*CAMERAS, POINTS):
             cameras[name] = _parse_json(text.encode(), name)
         else:
             pairs.append((name, text))
@@ -166,7 +171,7 @@ def _from_json(
     facts = _parse_json(body, "body")
     if not isinstance(facts, dict):
         raise InputError('the JSON is no object; give {"image": "...base64..."}')
-    cameras = {name: facts.pop(name, None) for name in CAMERAS}
+    cameras = {name: facts.pop(name, None) for name in (*CAMERAS, POINTS)}
     if "image" in facts and "images" in facts:
         raise InputError("the JSON has both image and images; give one")
     sources = [facts.pop("image")] if "image" in facts else facts.pop("images", None)
