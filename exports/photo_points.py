@@ -6,8 +6,8 @@ Source: ``metric_depth/depth_to_pointcloud.py`` of Depth Anything V2; the edge f
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 import cv2
@@ -17,7 +17,7 @@ from exports.glb import POINTS, Geometry, encode_glb
 from exports.ply import encode_ply
 from runtime.errors import InputError
 from runtime.predict.found import Prediction
-from runtime.scene.focal import PhotoCamera, fov_of
+from runtime.scene.focal import PhotoCamera, camera_of, fov_of
 
 BAND_ROWS = 64  # of a photo, at a time
 COLOURS = ("red", "green", "blue")
@@ -172,6 +172,22 @@ def refuse_relative(kind: str) -> None:
             f"points need metres, but this is {what}: a wall would come out bent, and things flat "
             "or stretched; use a metric model (vits-indoor, vits-outdoor), or give --fit-points"
         )
+
+
+def cloud_camera(
+    photo_hw: tuple[int, int],
+    exif: Callable[[], Optional[float]],
+    focal_px: Optional[float] = None,
+) -> PhotoCamera:
+    """The camera of a photo whose rays go through the middles of its pixels.
+
+    Args:
+        exif: asks the file for a focal length; only called if none is given.
+        focal_px: given, in pixels of the photo.
+    """
+    given = None if focal_px is None else PhotoCamera((focal_px, focal_px))
+    middle = (photo_hw[1] / 2 - 0.5, photo_hw[0] / 2 - 0.5)  # 0, 0 is the middle of a pixel
+    return replace(camera_of(photo_hw, exif, given), principal=middle)
 
 
 def point_facts(found: Prediction, points: PhotoPoints) -> dict[str, Any]:

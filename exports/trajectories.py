@@ -119,8 +119,8 @@ def centred(intrinsics: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 
 def splat_cameras(extrinsics: np.ndarray, scale_factor: Optional[float]) -> np.ndarray:
     """Cameras of a metric scene in the unit of its splats: (N, 3 or 4, 4) -> (N, 4, 4)."""
-    poses = homogeneous(extrinsics).copy()
-    poses[:, :3, 3] /= scale_factor or 1.0
+    poses = np.array(homogeneous(extrinsics), np.float64)
+    poses[:, :3, 3] = poses[:, :3, 3] / (scale_factor or 1.0)
     return poses
 
 

@@ -11,27 +11,29 @@ from exports.scene import Scene
 from exports.scene_files import Asked, scene_files
 from runtime.files import write_whole
 from runtime.predict.found import Prediction
+from runtime.scene.focal import PhotoCamera
 
 
 def write_prediction(
     found: Prediction,
     base: Path,
-    options: FileOptions,
+    options: Optional[FileOptions],
     rgb: Optional[np.ndarray] = None,
     seconds: Optional[Mapping[str, float]] = None,
+    camera: Optional[PhotoCamera] = None,
 ) -> list[Path]:
     """Write what ``depth_files`` makes.
 
     Args:
         base: path of the files without their last suffix; ends with the photo's name.
-        rgb, seconds: as for ``depth_files``.
+        rgb, seconds, camera: as for ``depth_files``.
     Returns:
         the files written, the description last.
     Raises:
         OSError: the disk refuses.
     """
     written = []
-    for suffix, data in depth_files(found, base.name, options, rgb, seconds):
+    for suffix, data in depth_files(found, base.name, options, rgb, seconds, camera=camera):
         written.append(base.with_name(base.name + suffix))
         write_whole(written[-1], data)
     return written

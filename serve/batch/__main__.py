@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from exports.colour import COLORMAPS
-from exports.files import FORMATS
+from exports.files import PHOTO_FORMATS
 from runtime.artifact.folder import Artifact
 from runtime.command_line import UsageError, above_zero, positive, run_command, some_of
 from runtime.engines import DEVICES, available
@@ -88,10 +88,10 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--model", default="", help="which model, if the folder holds several")
     what.add_argument(
         "--formats",
-        type=some_of(FORMATS),
+        type=some_of(PHOTO_FORMATS),
         default=("npz", "png16"),
         metavar="LIST",
-        help=f"of {','.join(FORMATS)}; default: npz,png16",
+        help=f"of {','.join(PHOTO_FORMATS)}; default: npz,png16",
     )
     what.add_argument("--colormap", choices=COLORMAPS, default="Spectral_r")
     what.add_argument("--engine", choices=RUNNERS, default="local")

@@ -11,7 +11,7 @@ from typing import Any, Optional
 from exports.files import FileOptions
 from runtime.artifact.folder import Artifact
 from runtime.errors import InputError
-from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
+from runtime.photo.decode import DECODES, FULL, MAX_PIXELS, REDUCED
 from runtime.scene.focal import check_focal_px
 from runtime.scene.known_points import MILLIMETRES
 from runtime.storage import S3Options
@@ -80,6 +80,8 @@ class BatchJob:
         ):
             if value not in allowed:
                 raise InputError(f"{name}={value!r}: use one of {', '.join(allowed)}")
+        if self.decode == REDUCED and self.files.has_points:
+            raise InputError("points show the whole photo: decode it in full")
         if self.workers < 1 or self.threads < 0:
             raise InputError(f"workers={self.workers}, threads={self.threads}: give 1 or more")
         if not 0 < self.points_per_metre < math.inf:

@@ -12,10 +12,12 @@ from typing import Optional
 import numpy as np
 
 from exports.files import depth_files
+from exports.photo_points import cloud_camera, refuse_relative
 from runtime.errors import DepthError, InputError, LimitError, StorageError
-from runtime.photo.decode import MAX_FILE_BYTES, REDUCED, read_at_least
+from runtime.photo.decode import MAX_FILE_BYTES, REDUCED, focal_px_of, read_at_least
 from runtime.predict.pipeline import Ended, Loaded
 from runtime.predict.predictor import Predictor
+from runtime.scene.focal import PhotoCamera
 from runtime.storage import S3Options, Storage
 from serve.batch.items import Item, text_of
 from serve.batch.job import BatchJob
@@ -43,18 +45,27 @@ class Photos:
         data = read_bytes(item, self.job.s3)
         size_for = predictor.input_hw if self.job.decode == REDUCED else None
         rgb, photo_hw = read_at_least(data, size_for, self.job.max_pixels)
-        focal_px = predictor.focal_px(self.given_focal_px(item), data)
+        given = self.given_focal_px(item)
+        points_asked = self.job.files.has_points
+        if points_asked and not item.points and not predictor.needs_focal:
+            refuse_relative(predictor.output.kind)
+        needed = given if predictor.needs_focal or not points_asked else None
+        focal_px = predictor.focal_px(needed, data)
         points = None
         if item.points:
             points = read_known_points(item.points, self.job.s3, self.job.points_per_metre)
         prepared = predictor.prepare(rgb, focal_px, photo_hw, points)
         seconds = {"read": time.perf_counter() - start}
+        camera = None
+        if points_asked:
+            camera = cloud_camera(photo_hw, lambda: focal_px_of(data), given)
         return LoadedPhoto(
             rgb=rgb,
             prepared=prepared,
             seconds=seconds,
             sha256=hashlib.sha256(data).hexdigest(),
             tag=tag,
+            camera=camera,
         )
 
     def write(
@@ -67,7 +78,9 @@ class Photos:
         outputs, digests, size = [], [], 0
         name = item.name.rpartition("/")[2]
         # times belong into the record: the same photo gives the same bytes
-        for suffix, data in depth_files(prediction, name, self.job.files):
+        for suffix, data in depth_files(
+            prediction, name, self.job.files, source.rgb, camera=source.camera
+        ):
             self.output.write(item.name + suffix, data)
             outputs.append(item.name + suffix)
             digests.append(hashlib.sha256(data).hexdigest())
@@ -141,6 +154,7 @@ class LoadedPhoto(Loaded):
 
     sha256: str
     tag: str
+    camera: Optional[PhotoCamera] = None  # that points are shot through
 
 
 def read_bytes(item: Item, options: S3Options) -> bytes:

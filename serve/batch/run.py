@@ -150,10 +150,10 @@ def focal_rule(job: BatchJob, artifacts: Sequence[Artifact]) -> CheckFocal:
     """What a row's focal length must be; the job's own is looked at now.
 
     Raises:
-        InputError: the job has one, and the model's depth does not depend on it.
+        InputError: the job has one, and neither depth nor points depend on it.
     """
     manifest = artifacts[0].manifest
-    needs_focal = manifest.output.metric_focal_px is not None
+    needs_focal = manifest.output.metric_focal_px is not None or job.files.has_points
     refuse_useless_focal(manifest.model, needs_focal, job.focal_px is not None)
 
     def check(focal_px: float, where: str) -> None:
