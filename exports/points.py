@@ -12,7 +12,7 @@ from runtime.errors import InputError
 CENTRES, UPSTREAM = "centres", "upstream"
 PIXEL_GRIDS = {CENTRES: 0.5, UPSTREAM: 0.0}  # where the ray of pixel 0 goes through
 BLOCK_PIXELS = 1 << 18  # unprojected at a time
-CANDIDATES = 4  # for each point that is kept: drawn first, by the surface each one stands for
+CANDIDATES = 3  # for each point that is kept: drawn first, by the surface each one stands for
 SPARE = 1.02  # cells too many, of which some are then left out
 TRIES = 16
 
@@ -126,24 +126,29 @@ def _drawn_by_area(
 def _one_a_cell(points: np.ndarray, count: int) -> np.ndarray:
     """The first point of each cell, of cells as large as leaves at least ``count`` of them."""
     low = points.min(axis=0)
-    extent = float(np.ptp(points, axis=0).max())
+    extent = float((points.max(axis=0) - low).max())
     if extent == 0:
         return np.zeros(1, np.int64)
     small, large = extent / (1 << 20), extent
     size = extent / np.sqrt(count)  # of a surface; then halved between what is known
-    found, least = np.zeros(0, np.int64), np.inf
+    best = small
     for _ in range(TRIES):
-        cells = ((points - low) / size).astype(np.int64)
-        packed = (cells[:, 0] << 42) | (cells[:, 1] << 21) | cells[:, 2]
-        first = np.unique(packed, return_index=True)[1]
-        if count <= len(first) < least:
-            found, least = first, len(first)
-        if count <= len(first) <= SPARE * count:
-            break
-        if len(first) < count:
+        cells = np.sort(_cells(points, low, size))
+        found = 1 + int(np.count_nonzero(cells[1:] != cells[:-1]))
+        if found < count:
             large = size
         else:
-            small = size
-        guess = size * np.sqrt(len(first) / (count * (1 + SPARE) / 2))
+            best = small = size
+            if found <= SPARE * count:
+                break
+        guess = size * np.sqrt(found / (count * (1 + SPARE) / 2))
         size = guess if small < guess < large else np.sqrt(small * large)
-    return found if len(found) else first
+    return np.unique(_cells(points, low, best), return_index=True)[1]
+
+
+def _cells(points: np.ndarray, low: np.ndarray, size: float) -> np.ndarray:
+    """A number for the cell of each point: int64 (P,)."""
+    packed = np.zeros(len(points), np.int64)
+    for axis in range(3):
+        packed = (packed << 21) | ((points[:, axis] - low[axis]) / size).astype(np.int64)
+    return packed
