@@ -40,7 +40,7 @@ EXAMPLES = """examples:
   python inference.py --model da3-small --views all --input room/ --formats glb,colmap
   python inference.py --model da3metric-large --focal-px 1400    metres; or as EXIF says
   python inference.py --artifact artifacts/vits-518x518-b1-onnx --input photo.jpg
-  python inference.py --input photo.jpg --fit-points known.csv   metres from any model
+  python inference.py --input photo.jpg --fit-points known.csv    metres from any model
 """
 
 log = logging.getLogger("inference")

@@ -6,10 +6,8 @@ the same input gives the same bits.
 """
 
 import dataclasses
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -18,16 +16,17 @@ from runtime.scene.known_points import KnownPoints
 
 DISPARITY, DEPTH = "disparity", "depth"
 TOLERANCE = 0.2  # share of its distance that a point which agrees may be off
-SOFT = (
-    0.1  # of the median distance (or inverse distance), added to that distance: see ``_scale_of``
-)
-HUBER = 1.345  # standard deviations up to which an error counts by its square
+SMALL = 0.01  # an error that tells two lines apart
+SOFT = 0.1  # of the median distance (or inverse distance), added to that distance: see ``_size_of``
+TUKEY = 4.685  # standard deviations from which on a point does not count
+LEAST_DEVIATION = 2e-3  # metres are not known better than this share
 TO_DEVIATION = 1.4826  # from the median error of a normal distribution
 LEAST_SPREAD = 2e-3  # of the map's range, that the points must cover
 MOST_BEHIND = 0.75  # of the map, that may lie at or beyond infinity
 FAR = 10.0  # times the farthest point used: nothing is put farther away
 ALL_PAIRS, PAIRS = 45, 1000  # points of which every pair is tried; pairs drawn of more
 SCORED = 10_000  # points that pairs are tried on
+AT_ONCE = 1 << 18  # points times pairs
 STEPS = 50
 BAND_ROWS = 64  # turned into metres at a time
 
@@ -40,7 +39,7 @@ class Fit:
 
     Args:
         fitted_in: ``disparity``: 1 / metres = scale * value + shift; ``depth``: metres = the same.
-        points, used: how many were given, and how many agree within ``TOLERANCE``.
+        points, used: how many were given, and how many count: they agree.
         median_m, rms_m, median_rel, rms_rel: errors of those that were used, in metres and as a
             share of their distance.
         far_m: metres that no pixel is put beyond.
@@ -85,7 +84,7 @@ class Fit:
 
 def fit_points(values: np.ndarray, kind: str, points: KnownPoints) -> Fit:
     """Fit scale and shift robustly: the pair of points that most others agree with (RANSAC), then
-    least squares in which large errors count less (Huber).
+    least squares in which large errors count less (Tukey's biweight).
 
     Args:
         values: float32 (H, W), on the photo's own pixels.
@@ -101,7 +100,8 @@ def fit_points(values: np.ndarray, kind: str, points: KnownPoints) -> Fit:
     low, high = float(values.min()), float(values.max())
     _check_spread(x, high - low, fitted_in)
     scale, shift = _refine(x, y, _best_pair(x, y), fitted_in)
-    used = _agreeing(_errors(x, y, (scale, shift)))
+    errors = _errors(x, y, scale, shift)
+    used = errors <= _limit(errors[_agreeing(errors)])
     _check_spread(x[used], high - low, fitted_in)
     behind = float(np.mean(scale * values.astype(np.float64) + shift <= 0))
     if fitted_in == DISPARITY and behind > MOST_BEHIND:
@@ -156,7 +156,7 @@ def _check_spread(x: np.ndarray, extent: float, fitted_in: str) -> None:
         )
 
 
-def _scale_of(y: np.ndarray) -> np.ndarray:
+def _size_of(y: np.ndarray) -> np.ndarray:
     """What an error is measured by: the value itself, and a little, so that the least do not rule.
 
     A model's noise does not shrink with disparity: without that little, the farthest points of a
@@ -165,11 +165,13 @@ def _scale_of(y: np.ndarray) -> np.ndarray:
     return y + SOFT * np.median(y)
 
 
-def _errors(x: np.ndarray, y: np.ndarray, line: Line) -> np.ndarray:
-    """Of each point as a share of its scale; infinite if it is put at infinity or behind."""
-    fitted = line[0] * x + line[1]
-    errors = np.abs(fitted - y) / _scale_of(y)
-    return np.where(fitted > 0, errors, np.inf)
+def _errors(x: np.ndarray, y: np.ndarray, scale: Any, shift: Any) -> np.ndarray:
+    """Of each point as a share of its size; infinite if it is put at infinity or behind.
+
+    ``scale`` and ``shift``: numbers, or (P, 1) for (P, N) errors of as many lines.
+    """
+    fitted = scale * x + shift
+    return np.where(fitted > 0, np.abs(fitted - y) / _size_of(y), np.inf)
 
 
 def _agreeing(errors: np.ndarray) -> np.ndarray:
@@ -185,43 +187,58 @@ def _agreeing(errors: np.ndarray) -> np.ndarray:
 
 
 def _best_pair(x: np.ndarray, y: np.ndarray) -> Line:
-    """The line through two points that all others agree with best."""
+    """The line through two points that all others agree with best.
+
+    Small errors tell lines apart as large ones do (their logarithm counts): the line that most
+    points are on wins over one that all are near.
+    """
     random = np.random.RandomState(0)
     if len(x) > SCORED:
         some = random.permutation(len(x))[:SCORED]
         x, y = x[some], y[some]
-    best: Optional[Line] = None
-    least = np.inf
-    for first, second in _pairs(len(x), random):
-        if x[first] == x[second]:
-            continue
-        scale = (y[second] - y[first]) / (x[second] - x[first])
-        line = (float(scale), float(y[first] - scale * x[first]))
-        badness = float(np.minimum(_errors(x, y, line), TOLERANCE).sum())
-        if badness < least:
-            best, least = line, badness
-    if best is None:
-        raise InputError("points: the model gives all of them one value; give others")
-    return best
+    first, second = _pairs(len(x), random)
+    apart = x[first] != x[second]
+    first, second = first[apart], second[apart]
+    scales = (y[second] - y[first]) / (x[second] - x[first])
+    shifts = y[first] - scales * x[first]
+    badness = []
+    for start in range(0, len(scales), max(1, AT_ONCE // len(x))):
+        some = slice(start, start + max(1, AT_ONCE // len(x)))
+        errors = _errors(x, y, scales[some, None], shifts[some, None])
+        badness.append(np.log1p(np.minimum(errors, TOLERANCE) / SMALL).sum(axis=1))
+    best = int(np.argmin(np.concatenate(badness)))
+    return float(scales[best]), float(shifts[best])
 
 
-def _pairs(count: int, random: np.random.RandomState) -> Iterator[tuple[int, int]]:
+def _pairs(count: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of few points, some of many."""
     if count <= ALL_PAIRS:
-        yield from itertools.combinations(range(count), 2)
-        return
-    for first, step in zip(random.randint(0, count, PAIRS), random.randint(1, count, PAIRS)):
-        yield int(first), int((first + step) % count)
+        first, second = np.triu_indices(count, 1)
+        return first, second
+    first = random.randint(0, count, PAIRS)
+    return first, (first + random.randint(1, count, PAIRS)) % count
+
+
+def _limit(errors: np.ndarray) -> float:
+    """The error from which on a point does not count, by those of the points that agree.
+
+    But for the two least: a line goes through any two points.
+    """
+    middle = float(np.median(np.sort(errors)[2:])) if len(errors) > 2 else 0.0
+    return min(TUKEY * max(TO_DEVIATION * middle, LEAST_DEVIATION), TOLERANCE)
 
 
 def _refine(x: np.ndarray, y: np.ndarray, line: Line, fitted_in: str) -> Line:
-    """Least squares over the points that agree, large errors less, until nothing changes."""
+    """Least squares, the less of a point the larger its error, until nothing changes.
+
+    Tukey's weights, not Huber's: those would let one wrong point far from all others turn the line.
+    """
     for _ in range(STEPS):
-        errors = _errors(x, y, line)
+        errors = _errors(x, y, *line)
         used = _agreeing(errors)
-        deviation = max(TO_DEVIATION * float(np.median(errors[used])), 1e-12)
-        limit = HUBER * deviation
-        weights = np.where(used, limit / np.maximum(errors, limit), 0.0) / _scale_of(y) ** 2
-        before, line = line, _solve(x, y, weights, line)
+        limit = _limit(errors[used])
+        weights = np.maximum(1 - (np.minimum(errors, limit) / limit) ** 2, 0) ** 2
+        before, line = line, _solve(x, y, weights / _size_of(y) ** 2, line)
         if np.allclose(line, before, rtol=1e-12, atol=0):
             break
     if line[0] <= 0:

@@ -199,7 +199,7 @@ def _of_archive(data: bytes, name: str) -> KnownPoints:
 def _of_text(data: bytes, name: str) -> KnownPoints:
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = data.decode("utf-16" if marked else "utf-8-sig")
+        text = data.decode("utf-16" if marked else "utf-8").lstrip("\ufeff")
     except UnicodeError as error:
         raise InputError(f"{name}: no text ({error})") from None
     lines = [
