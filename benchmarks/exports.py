@@ -59,6 +59,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def section(args: argparse.Namespace, slug: str) -> str:
+    """One, whatever torch there is: none runs."""
+    return "exports"
+
+
 def table(numbers: dict[str, Any]) -> str:
     """The numbers of ``measure`` as Markdown."""
     writers = [

@@ -268,13 +268,7 @@ def test_colmap_bundle_adjusts_our_folder_towards_the_truth(pycolmap, tmp_path):
     settings = pycolmap.BundleAdjustmentOptions()
     for name in ("refine_focal_length", "refine_principal_point", "refine_extra_params"):
         setattr(settings, name, False)
-    config = pycolmap.BundleAdjustmentConfig()
-    for at in (1, 2, 3):
-        config.add_image(at)
-        config.set_constant_cam_intrinsics(at)
-    for at in (1, 2):
-        config.set_constant_rig_from_world_pose(at)
-    pycolmap.create_default_bundle_adjuster(settings, config, found).solve()
+    pycolmap.bundle_adjustment(found, settings)
     found.update_point_3d_errors()
     assert found.compute_mean_reprojection_error() < 0.05 * error
     assert off() < 0.05 * distance
