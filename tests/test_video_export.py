@@ -116,6 +116,15 @@ def test_times_and_sound_come_through_to_the_tick_and_the_byte(tmp_path):
         assert np.abs(frame.astype(int) - picture(index, 48, 64)).mean() < 6
 
 
+@pytest.mark.parametrize("tick", [Fraction(1, 24), Fraction(1001, 30000), Fraction(1, 1000)])
+def test_times_in_any_ticks_come_through(tmp_path, tick):
+    pts = [2 * index + index % 2 for index in range(80)]  # more than the encoder looks ahead
+    with writing_video(tmp_path / "a.mp4", (48, 64), tick, 1 / (2 * tick)) as writer:
+        for index, time in enumerate(pts):
+            writer.picture(Converter()(picture(index, 48, 64)), time, 2)
+    assert shown(tmp_path / "a.mp4")[0] == [time * tick for time in pts]
+
+
 def test_video_that_starts_late_still_starts_late(tmp_path):
     clip = make_clip(tmp_path / "a.mp4", [90000 + one for one in times(10)], sound=True)
     write(clip, tmp_path / "b.mp4")
