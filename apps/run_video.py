@@ -137,8 +137,8 @@ def run(args: argparse.Namespace) -> int:
     )
     failed = 0
     for outcome in run_videos(sources, estimator, job):
-        for file in outcome.files:
-            print(file, flush=True)
+        if outcome.files:
+            print(outcome.files[0], flush=True)
         if outcome.error is not None:
             failed += 1
             print(f"failed: {outcome.error}", file=sys.stderr)

@@ -110,6 +110,15 @@ class Course:
 
 
 @dataclass(frozen=True)
+class Sound:
+    """What became of one stream of sound."""
+
+    codec: str
+    copied: bool
+    packets: int
+
+
+@dataclass(frozen=True)
 class Report:
     """A finished video: all that its description tells."""
 
@@ -118,7 +127,7 @@ class Report:
     template: Prediction
     course: Course
     rendered: Rendered
-    copied: tuple[Any, ...]
+    sound: tuple[Sound, ...]
     two_passes: bool
 
 
@@ -198,7 +207,11 @@ def _render(
     rendered = render(
         iter(shown), frames, copied, template, source.base, source.video, job.look, job.crf
     )
-    return Report(source, frames, template, course, rendered, copied, two_passes)
+    sound = tuple(  # now: a closed file's streams must not be asked
+        Sound(one.codec_context.name, one in copied, rendered.packets.get(one.index, 0))
+        for one in frames.streams
+    )
+    return Report(source, frames, template, course, rendered, sound, two_passes)
 
 
 def _and_then(first: Item, items: Iterator[Item]) -> Iterator[Item]:

@@ -137,16 +137,9 @@ def _steady(report: Report, job: VideoJob) -> Any:
 
 
 def _sound(report: Report) -> list[dict[str, Any]]:
-    copied = {stream.index for stream in report.copied}
+    how = {True: "copied packet by packet", False: "left out: MP4 does not hold it"}
     return [
-        {
-            "codec": stream.codec_context.name,
-            "how": "copied packet by packet"
-            if stream.index in copied
-            else "left out: MP4 does not hold it",
-            "packets": report.rendered.packets.get(stream.index, 0),
-        }
-        for stream in report.frames.streams
+        {"codec": one.codec, "how": how[one.copied], "packets": one.packets} for one in report.sound
     ]
 
 

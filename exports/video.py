@@ -52,6 +52,7 @@ class VideoWriter:
     ) -> None:
         self._container, self._video, self._sound = container, video, sound
         self._file, self._errors = file, errors
+        self._time_base = video.time_base  # the stream's own changes when its header is written
         self._durations: dict[int, int] = {}
         self._last: dict[int, int] = {}
         self.packets = dict.fromkeys(sound, 0)
@@ -63,7 +64,7 @@ class VideoWriter:
         Raises:
             OSError: the disk refuses.
         """
-        frame.pts, frame.time_base = pts, self._video.time_base
+        frame.pts, frame.time_base = pts, self._time_base
         if duration:
             self._durations[pts] = duration
         self._write(frame)

@@ -31,7 +31,7 @@ FORMATS = (
 )
 # What converts Y'CbCr, by what a frame's header says; a header that says nothing means BT.601, as
 # OpenCV takes it
-MATRICES, BT601 = {1: 1, 4: 4, 7: 7, 9: 9}, 5
+MATRICES, BT709, BT601 = {1: 1, 4: 4, 7: 7, 9: 9}, 1, 5
 NARROW, FULL = 1, 2  # ranges of Y'CbCr
 LATE = 512  # packets whose frames may be outstanding
 SHORT_S = 0.1  # by which a file may end before its header says so; two frames if they are longer
@@ -190,14 +190,16 @@ class VideoFrames:
 
     def _upright(self, picture: Any, size: tuple[int, int]) -> np.ndarray:
         """A frame as RGB, turned as its header says, as large as the first one."""
-        matrix = int(picture.colorspace)
+        matrix = MATRICES.get(int(picture.colorspace), BT601)
         rgb = self._convert.reformat(
             picture,
             width=size[0],
             height=size[1],
             format="rgb24",
-            src_colorspace=MATRICES.get(matrix, BT601),
+            src_colorspace=matrix,
+            dst_colorspace=BT709 if matrix == BT601 else BT601,  # differs: else PyAV keeps neither
             src_color_range=FULL if int(picture.color_range) == FULL else NARROW,
+            dst_color_range=FULL,
             interpolation="BICUBIC",
         ).to_ndarray()
         turn = _display_matrix(picture)
