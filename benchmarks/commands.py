@@ -28,7 +28,7 @@ GROUPS = {
     "speed and memory, for a first look": (
         "latency", "end2end", "throughput", "load", "compile", "growth",
     ),
-    "parts of the way": ("stages", "forms", "da3", "cuda", "memory"),
+    "parts of the way": ("stages", "forms", "da3", "cuda", "memory", "points"),
     "many photos, many requests": ("batch", "kills", "fleet", "inputs", "soak"),
     "what it does to the depth": ("decode", "precisions", "buckets", "casts"),
 }  # fmt: skip
