@@ -16,6 +16,7 @@ from typing import Optional
 import numpy as np
 
 from apps.estimators import Estimator
+from apps.fit_points import PointFiles, add_fit_options, point_files
 from apps.folder import Outcome, told
 from apps.inference import report
 from apps.upstream_v2 import (
@@ -95,6 +96,7 @@ def build_parser(metric: bool = False) -> argparse.ArgumentParser:
     )
     add_model_options(parser, metric)
     add_look_options(parser)
+    add_fit_options(parser)
     if metric:
         parser.add_argument(
             "--save-numpy",
@@ -124,12 +126,15 @@ def run(args: argparse.Namespace, wanted: Wanted) -> int:
         args.formats,
         getattr(args, "save_numpy", False),
     )
+    fit = point_files(args, args.img_path[0])
     places = places_of(args.img_path, args.outdir)
+    if fit is not None:
+        fit.check(list(places))
     estimator = find_estimator(wanted, sizes_of(places))
     log.info(
         "%s, %s, licence %s", estimator.model, estimator.facts["how"], estimator.weights.licence
     )
-    failed = report(run_photos(places, estimator, look), len(places), name_files=True)
+    failed = report(run_photos(places, estimator, look, fit), len(places), name_files=True)
     print(f"{len(places) - failed} done, {failed} failed -> {args.outdir}/", file=sys.stderr)
     return 1 if failed else 0
 
@@ -175,16 +180,25 @@ def sizes_of(photos: Iterable[Path]) -> Iterator[tuple[int, int]]:
             continue
 
 
-def run_photos(places: dict[Path, Path], estimator: Estimator, look: Look) -> Iterator[Outcome]:
+def run_photos(
+    places: dict[Path, Path],
+    estimator: Estimator,
+    look: Look,
+    fit: Optional[PointFiles] = None,
+) -> Iterator[Outcome]:
     """Estimate, paint and write each photo; a bad one becomes an outcome with an error.
 
+    Args:
+        fit: where known points are, by which depth becomes metres.
     Raises:
         ArtifactError, DeviceError: nothing can run any more; photos done so far stay.
     """
     for photo, base in places.items():
         try:
             rgb = read_photo(photo)
-            files = write_files(estimator(rgb), photo, rgb, base, look)
+            points = None if fit is None else fit.of(photo)
+            found = estimator(rgb) if points is None else estimator(rgb).in_metres(points)
+            files = write_files(found, photo, rgb, base, look)
         except (ArtifactError, DeviceError):
             raise
         except Exception as error:

@@ -28,7 +28,7 @@ GROUPS = {
     "speed and memory, for a first look": (
         "latency", "end2end", "throughput", "load", "compile", "growth",
     ),
-    "parts of the way": ("stages", "video", "forms", "da3", "cuda", "memory", "exports"),
+    "parts of the way": ("stages", "video", "forms", "da3", "cuda", "memory", "points", "exports"),
     "many photos, many requests": ("batch", "kills", "fleet", "inputs", "soak"),
     "what it does to the depth": ("decode", "precisions", "buckets", "casts", "steady"),
 }  # fmt: skip

@@ -13,6 +13,7 @@ from PIL import Image
 
 from apps import points as app
 from apps.fit_points import PointFiles
+from compile.registry import MODELS
 from exports.glb import POINTS, Geometry, encode_glb
 from exports.photo_points import (
     AXES,
@@ -419,3 +420,15 @@ def test_upstreams_command_starts_from_its_folder_and_from_the_root(folder):
     for flag in ("encoder", "load-from", "max-depth", "img-path", "outdir"):
         assert f"--{flag}" in done.stdout
     assert "--focal-length-x" in done.stdout and "--focal-length-y" in done.stdout
+
+
+def test_the_page_about_metres_has_every_model_with_its_kind_and_licence():
+    lines = (ROOT / "docs" / "metres.md").read_text().splitlines()
+    for name, spec in MODELS.items():
+        (line,) = (line for line in lines if line.startswith("| `") and f"`{name}`" in line)
+        _, _, alone, focal, _, licence, _ = line.split("|")
+        assert alone.split()[0].strip(",;") == {"depth_m": "metres"}.get(spec.kind, spec.kind)
+        assert (spec.metric_focal_px is None) == ("refused" in focal)
+        assert spec.licence in licence
+        if spec.max_depth_m is not None:
+            assert f"up to {spec.max_depth_m:g}" in alone

@@ -343,3 +343,28 @@ def test_lists_that_name_nothing_are_refused(tmp_path):
     empty.write_text("# nothing\n\n")
     with pytest.raises(InputError, match="names no file"):
         upstream_v2.listed(empty)
+
+
+def test_known_points_turn_the_picture_into_one_of_metres(photos, demo):
+    depth = demo.infer_image(read_photo(photos / "a.png")[..., ::-1], 70)
+    places = [np.unravel_index(index, depth.shape) for index in (depth.argmin(), depth.argmax())]
+    scale = 0.5 / depth.max()
+    rows = [f"{x},{y},{1 / (scale * depth[y, x] + 0.1)}" for y, x in places]
+    Path("known.csv").write_text("\n".join(rows))
+    words = [
+        *SMALL,
+        "--outdir",
+        "o",
+        "--formats",
+        "npz",
+        "--fit-points",
+        "known.csv",
+        "--pred-only",
+    ]
+    assert run_v2.main([*words, "--img-path", "in/a.png"]) == 0
+    with np.load("o/a.npz") as stored:
+        metres = stored["depth_m"]
+    np.testing.assert_allclose(metres, 1 / (scale * depth + 0.1), rtol=1e-4)
+    np.testing.assert_array_equal(pixels("o/a.png"), upstreams(metres, "Spectral"))
+    assert json.loads(Path("o/a.json").read_text())["metres_by"]["used"] == 2
+    assert run_v2.main([*words, "--img-path", "in"]) == 1  # one file, two photos

@@ -203,8 +203,8 @@ def _best_pair(x: np.ndarray, y: np.ndarray) -> Line:
     shifts = y[first] - scales * x[first]
     badness = []
     for start in range(0, len(scales), max(1, AT_ONCE // len(x))):
-        some = slice(start, start + max(1, AT_ONCE // len(x)))
-        errors = _errors(x, y, scales[some, None], shifts[some, None])
+        own = slice(start, start + max(1, AT_ONCE // len(x)))
+        errors = _errors(x, y, scales[own, None], shifts[own, None])
         badness.append(np.log1p(np.minimum(errors, TOLERANCE) / SMALL).sum(axis=1))
     best = int(np.argmin(np.concatenate(badness)))
     return float(scales[best]), float(shifts[best])
