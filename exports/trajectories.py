@@ -110,7 +110,7 @@ def centred(intrinsics: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
         ends = np.array([[width / 2, height / 2, 1]] * 2)
         ends[:, axis] = 0, side
         rays = ends @ np.swapaxes(back, -1, -2)
-        rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+        rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
         angle = np.arccos((rays[..., 0, :] * rays[..., 1, :]).sum(-1).clip(-1, 1))
         result[..., axis, axis] = side / (2 * np.tan(angle / 2))
         result[..., axis, 2] = side / 2
