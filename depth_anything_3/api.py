@@ -4,6 +4,7 @@ Same import path, constructor, methods and checkpoint keys as upstream's ``depth
 Scenes become files by ``depth_anything_3.utils.export``, or at once by ``export_dir``.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,16 +16,18 @@ import torch
 from PIL import Image
 from torch import nn
 
-from depth_anything_3.config import METRIC, NAMES, NESTED, NETWORKS
+from depth_anything_3.config import LICENCES, METRIC, NAMES, NESTED, NETWORKS
 from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
 from depth_anything_3.nested import NestedDepthAnything3Net
 from depth_anything_3.pretrained import HUB_OPTIONS, find_pretrained, looks_of_models
 from depth_anything_3.scene_exports import export_request
 from depth_anything_3.stages import to_numpy
 from layers.checkpoint import load_checkpoint
+from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import InputError
+from runtime.files import sha256_of
 from runtime.photo.decode import focal_px_of, read_photo
-from runtime.predict.found import ScenePrediction
+from runtime.predict.found import Provenance, ScenePrediction
 from runtime.predict.given_cameras import align_to_given
 from runtime.scene.focal import focal_of, refuse_useless_focal
 from runtime.scene.query import SceneQuery
@@ -55,6 +58,8 @@ class DepthAnything3(nn.Module):
     Raises:
         InputError: an unknown name or dtype.
     """
+
+    weights_file: Optional[Path] = None  # that ``from_pretrained`` read
 
     def __init__(
         self,
@@ -102,6 +107,7 @@ class DepthAnything3(nn.Module):
         found = find_pretrained(source, model_name, **hub)
         model = cls(found.model_name, **options)
         load_checkpoint(model, found.file, found.model_name, looks_of_models())
+        model.weights_file = found.file
         return model
 
     def forward(
@@ -233,13 +239,25 @@ class DepthAnything3(nn.Module):
         device = next(self.parameters()).device
         tensor = torch.from_numpy(stack_views(views)[None]).to(device)
         prediction = _prediction(self._run(tensor, query.normalised()), views)
-        known = view_intrinsics(views, intrinsics)
-        focal = _focal_of_views(views, given, known, focal_px) if alone or for_cloud else None
+        focal = None
+        if alone or for_cloud:
+            in_views = view_intrinsics(views, intrinsics)
+            focal = _focal_of_views(views, given, in_views, focal_px)
         prediction = _in_metres(prediction, focal) if alone else align_to_given(prediction, query)
         if request is not None:
             said = focal_px is not None or intrinsics is not None
-            request.write(prediction, views, focal, said)
+            known = replace(prediction, provenance=self.provenance)
+            request.write(known, views, focal, said)
         return prediction
+
+    @functools.cached_property
+    def provenance(self) -> Optional[Provenance]:
+        """Whose numbers these are; None if weights did not come by ``from_pretrained``."""
+        if self.weights_file is None:
+            return None
+        digest, licence = sha256_of(self.weights_file), LICENCES[self.model_name]
+        weights = WeightsSpec("checkpoint", digest, licence, self.weights_file.name)
+        return Provenance(self.model_name, weights)
 
     @property
     def finds_cameras(self) -> bool:

@@ -55,19 +55,28 @@ class ColmapOptions(PixelOptions):
             raise InputError(f"depth_tolerance={self.depth_tolerance}: use 0 to 1, neither of them")
 
 
+def check(scene: Scene, options: ColmapOptions) -> None:
+    """Refuse scenes that are no COLMAP model.
+
+    Raises:
+        InputError: no photos, no images, or names that its text files cannot hold.
+    """
+    for what in ("photos", "images"):
+        if what not in scene.gives:
+            raise InputError(f"colmap needs {what}: {WHAT[what]}")
+    names = [photo.name for photo in scene.photos or ()]
+    if options.text and any(name != "".join(name.split()) for name in names):
+        raise InputError("colmap: its text files hold no names with spaces; use text=False")
+
+
 def encode(scene: Scene, options: ColmapOptions) -> Iterator[tuple[str, Iterable[bytes]]]:
     """``cameras``, ``rigs``, ``frames``, ``images`` and ``points3D``, ``.bin`` or ``.txt``.
 
     Raises:
         InputError: no photos, no images or no cameras.
     """
-    for what in ("photos", "images"):
-        if what not in scene.gives:
-            raise InputError(f"colmap needs {what}: {WHAT[what]}")
+    check(scene, options)
     selection = select(scene, options)
-    names = [photo.name for photo in scene.photos or ()]
-    if options.text and any(name != "".join(name.split()) for name in names):
-        raise InputError("colmap: its text files hold no names with spaces; use text=False")
     tolerance = options.depth_tolerance if options.tracks and scene.views > 1 else None
     model = _Model(scene, Tracks(selection, tolerance, options.min_views))
     write = colmap.text if options.text else colmap.binary

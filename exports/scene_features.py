@@ -6,7 +6,8 @@ Source: ``utils/export/feat_vis.py`` and ``utils/pca_utils.py`` of Depth Anythin
 decomposition is exact here, and its signs are fixed: the largest part of each direction is above 0.
 """
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,27 @@ def check_video(options: FeatVisOptions) -> None:
         require("av", "video")
 
 
+def check(scene: Scene, options: FeatVisOptions) -> None:
+    """Refuse features that cannot be shown.
+
+    Raises:
+        InputError: fewer than three channels or places, or not one map a view.
+    """
+    for layer in layers_of(scene):
+        shape = scene.found.aux[layer].shape
+        check_shape(shape)
+        if shape[0] != scene.views:
+            raise InputError(f"{layer}: {shape[0]} maps for {scene.views} views; need one each")
+
+
+def check_shape(shape: Sequence[int]) -> None:
+    """The same of one layer's (N, h, w, D)."""
+    if len(shape) != 4 or min(math.prod(shape[:3]), shape[3]) < SHOWN:
+        raise InputError(
+            f"features are {tuple(shape)}: give (N, h, w, D), 3 places and channels or more"
+        )
+
+
 def layers_of(scene: Scene) -> list[str]:
     """The layers whose features are there, in their order."""
     return [name for name in scene.found.aux or {} if name.startswith(PREFIX)]
@@ -91,8 +113,7 @@ def principal_colours(features: np.ndarray) -> np.ndarray:
         InputError: fewer than three channels or places.
     """
     views, height, width, channels = features.shape
-    if min(views * height * width, channels) < SHOWN:
-        raise InputError(f"features are {features.shape}: three directions need 3 places and more")
+    check_shape(features.shape)
 
     def clean(view: int) -> np.ndarray:
         flat = np.asarray(features[view], np.float64).reshape(-1, channels)

@@ -40,6 +40,7 @@ class SceneFormat:
         holds: what is in it, for the description.
         frame: where its coordinates are; None: it has none.
         grid: which pixels it is about.
+        check: refuses what cannot be written of a scene, before anything is.
     """
 
     name: str
@@ -49,6 +50,7 @@ class SceneFormat:
     holds: str
     frame: Optional[Callable[[Scene, Any], Frame]] = None
     grid: str = "model"
+    check: Optional[Callable[[Scene, Any], None]] = None
 
 
 def _world(scene: Scene, options: Any) -> Frame:
@@ -91,6 +93,7 @@ ROWS = (
         "cameras, images, points and tracks",
         _world,
         "photo",
+        scene_colmap.check,
     ),
     SceneFormat(
         "gs_ply",
@@ -99,6 +102,7 @@ ROWS = (
         ("gaussians",),
         "Gaussian splats",
         scene_splats.frame_of,
+        check=scene_splats.check,
     ),
     SceneFormat(
         "depth_vis",
@@ -113,6 +117,7 @@ ROWS = (
         scene_features.encode,
         ("images", "features"),
         "image | features",
+        check=scene_features.check,
     ),
 )
 SCENE_FORMATS = {row.name: row for row in ROWS}
@@ -190,6 +195,10 @@ def scene_files(scene: Scene, asked: Asked) -> Files:
         InputError: a format that this scene has not what it takes for.
     """
     refuse_impossible(asked, scene.gives)
+    for name, options in asked.items():
+        check = SCENE_FORMATS[name].check
+        if check is not None:
+            check(scene, options)
     written: dict[str, list[str]] = {}
     seen: set[str] = set()
     for name, options in asked.items():

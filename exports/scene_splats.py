@@ -80,19 +80,29 @@ def encode(scene: Scene, options: GsPlyOptions) -> Iterator[tuple[str, Iterable[
     yield FILE, encode_ply(blocks(), dtype, len(kept), {})
 
 
+def check(scene: Scene, options: Optional[GsPlyOptions] = None) -> None:
+    """Refuse splats that are not one for each pixel of one scene.
+
+    Raises:
+        InputError: they are not.
+    """
+    shape = scene.gaussians().means.shape
+    if shape[0] != 1:
+        raise InputError(f"gs_ply: splats of {shape[0]} scenes; write one at a time")
+    pixels = scene.views * scene.size_hw[0] * scene.size_hw[1]
+    if shape[1] != pixels:
+        raise InputError(f"gs_ply: {shape[1]} splats for {pixels} pixels; need one each")
+
+
 def in_world(scene: Scene) -> Gaussians:
     """The splats of the one scene, without its axis, in the prediction's world and unit.
 
     Raises:
         InputError: splats of several scenes, or not one for each pixel.
     """
+    check(scene)
     found = scene.gaussians()
-    if len(found.means) != 1:
-        raise InputError(f"gs_ply: splats of {len(found.means)} scenes; write one at a time")
     splats = Gaussians(*(getattr(found, name)[0] for name in Gaussians.__dataclass_fields__))
-    pixels = scene.views * scene.size_hw[0] * scene.size_hw[1]
-    if len(splats.means) != pixels:
-        raise InputError(f"gs_ply: {len(splats.means)} splats for {pixels} pixels; need one each")
     factor = scene.found.scale_factor
     if not scene.found.is_metric or factor is None:
         return splats

@@ -33,6 +33,7 @@ ARROWS = {
         "runtime.photo",
         "runtime.scene",
         "runtime.hub",
+        "runtime.artifact.manifest",
         "runtime.predict.found",
         "runtime.predict.scenes",
         "runtime.predict.given_cameras",

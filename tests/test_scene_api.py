@@ -1,5 +1,6 @@
 """``DepthAnything3.inference`` writes what upstream's arguments ask for, or says why not."""
 
+import hashlib
 import inspect
 import json
 
@@ -105,6 +106,21 @@ def test_a_call_of_upstreams_readme_writes_its_files(paths, tmp_path):
     cameras, images, _ = read_model(tmp_path / "out")
     assert [image[0] for image in images.values()] == ["0.png", "1.png"]
     assert [cameras[at][1:3] for at in (1, 2)] == [(112, 84), (84, 84)]
+
+
+def test_files_say_which_weights_they_are_of_if_anybody_knows(paths, tmp_path):
+    stub = Stub("da3-small")
+    stub.inference(paths, process_res=84, export_dir=tmp_path / "a", export_format="ply")
+    assert "model" not in json.loads((tmp_path / "a" / "scene.json").read_text())
+    stub = Stub("da3-small")
+    stub.weights_file = tmp_path / "model.safetensors"
+    stub.weights_file.write_bytes(b"weights")
+    found = stub.inference(paths, process_res=84, export_dir=tmp_path / "b", export_format="ply")
+    said = json.loads((tmp_path / "b" / "scene.json").read_text())
+    assert (said["model"], said["licence"]) == ("da3-small", "Apache-2.0")
+    assert said["weights"]["sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert found.provenance is None  # exporting changes no prediction
+    assert b"comment model: da3-small" in (tmp_path / "b" / "scene.ply").read_bytes()[:2000]
 
 
 @pytest.mark.parametrize("method", ["upper_bound_resize", "lower_bound_crop"])

@@ -4,7 +4,9 @@ import copy
 import hashlib
 import itertools
 import json
+import tracemalloc
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -205,6 +207,24 @@ def test_percentiles_of_blocks_are_numpys(seed):
     column = percentiles(lambda: np.array_split(values[:, 1], 3), wanted)
     np.testing.assert_array_equal(column, found[:, 1])
     assert percentiles(lambda: [np.full(3, np.nan, np.float32)], [50]) is None
+
+
+def peak_of(views: int, folder: Path) -> int:
+    """Bytes at the peak of writing a scene, beyond the prediction."""
+    found = scene(views, 56, 84)
+    few = {"num_max_points": 1000, "export_depth_vis": False}
+    model = {"num_max_points": 1000, "image_paths": [f"{at}.png" for at in range(views)]}
+    with mock.patch("depth_anything_3.utils.export.photo_size", return_value=(56, 84)):
+        tracemalloc.start()
+        export(found, "glb-ply-npz-colmap-depth_vis", folder, glb=few, colmap=model)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return peak
+
+
+def test_memory_does_not_grow_with_the_views(tmp_path):
+    peak_of(1, tmp_path)  # imports and caches
+    assert peak_of(15, tmp_path) < 1.25 * peak_of(5, tmp_path)
 
 
 # --- refused, and before anything is written
