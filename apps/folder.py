@@ -3,6 +3,7 @@
 A bad photo becomes an outcome with an error, never an exception.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,7 +30,9 @@ from runtime.photo.decode import (
 from runtime.photo.find import find_photos
 from runtime.predict.pipeline import Loaded, run_pipeline
 from runtime.predict.predictor import Predictor
-from runtime.scene.focal import PhotoCamera, check_focal_px
+from runtime.scene.focal import PhotoCamera, check_focal_px, fov_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,14 @@ def run_folder(job: FolderJob, predictor: Predictor) -> Iterator[Outcome]:
         camera = None
         if job.files and job.files.has_points:
             camera = cloud_camera(photo_hw, lambda: focal_px_of(data), job.focal_px)
+            if not camera.known:
+                log.warning(
+                    "%s: its focal length is not known: taken for %g pixels, so for %.0f degrees "
+                    "from side to side; the points are bent if that is wrong. Give --focal-px",
+                    photo,
+                    camera.mean_px,
+                    fov_of(camera.mean_px, photo_hw[1]),
+                )
         return LoadedPhoto(rgb, prepared, {"decode": decoded}, camera)
 
     def write(photo: Path, loaded: Loaded, depth: np.ndarray, seconds: float) -> list[Path]:

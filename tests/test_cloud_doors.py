@@ -96,6 +96,16 @@ def test_photos_in_metres_become_clouds_through_both_doors(street, make_artifact
         assert ours[0] == ours[1]
 
 
+def test_a_focal_length_that_nobody_knows_is_warned_of(street, make_artifact, tmp_path, caplog):
+    artifact = str(make_artifact(kind="depth_m", model="vits-indoor").path)
+    words = ["--artifact", artifact, "--input", str(street), "--formats", "npz,ply,glb"]
+    assert inference.main([*words, "--output", str(tmp_path / "out")]) == 0
+    assert "470.4 pixels, so for 5 degrees" in caplog.text
+    check_cloud(tmp_path / "out", street, 470.4)
+    said = json.loads((tmp_path / "out" / "1.png.json").read_text())
+    assert said["points"]["focal_from"] == "upstream's default"
+
+
 def test_relative_depth_becomes_no_cloud_and_that_is_said_at_once(
     street, tiny_artifact, tmp_path, capsys
 ):
