@@ -89,8 +89,15 @@ def stamp(pixels: np.ndarray, text: str) -> None:
 def spectral(reversed_map: bool = True) -> np.ndarray:
     """matplotlib's ``Spectral_r``, or ``Spectral``: uint8 (256, 3) RGB, to the last level.
 
-    Source: ``LinearSegmentedColormap``: the same float64 steps between the palette's colours, then
-    times 255 and cut. The two tables are not each other backwards.
+    Times 255 and cut, so the two tables are not each other backwards.
+    """
+    return (spectral_shares(reversed_map) * 255).astype(np.uint8)
+
+
+def spectral_shares(reversed_map: bool = True) -> np.ndarray:
+    """The same as float64 (256, 3), 0 to 1.
+
+    Source: ``LinearSegmentedColormap``: the same steps between the palette's colours.
     """
     palette = [list(bytes.fromhex(color)) for color in SPECTRAL_R.split()]
     nodes = np.linspace(0, 1, len(palette))
@@ -102,7 +109,7 @@ def spectral(reversed_map: bool = True) -> np.ndarray:
     after = np.searchsorted(at, x)
     share = ((x - at[after - 1]) / (at[after] - at[after - 1]))[:, None]
     inner = share * (anchors[after] - anchors[after - 1]) + anchors[after - 1]
-    return (np.concatenate((anchors[:1], inner, anchors[-1:])) * 255).astype(np.uint8)
+    return np.concatenate((anchors[:1], inner, anchors[-1:]))
 
 
 def _lookup_table(colormap: str) -> np.ndarray:

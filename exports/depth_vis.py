@@ -12,7 +12,7 @@ from typing import Optional
 import numpy as np
 from PIL import Image
 
-from exports.colour import spectral, stamp_warning
+from exports.colour import spectral_shares, stamp_warning
 from exports.scene import Scene, as_array
 from runtime.errors import InputError
 
@@ -59,6 +59,7 @@ def depth_picture(
     depth_max: Optional[float] = None,
     percentile: float = 2,
     cmap: str = "Spectral",
+    as_float: bool = False,
 ) -> tuple[np.ndarray, tuple[float, float]]:
     """Paint a depth map.
 
@@ -67,8 +68,9 @@ def depth_picture(
         depth_min, depth_max: of inverse depth; None: the percentiles.
         percentile: from this one to 100 minus it.
         cmap: of ``MAPS``.
+        as_float: colours from 0 to 1.
     Returns:
-        uint8 (H, W, 3), and the range of inverse depth.
+        uint8, or float64 if asked, (H, W, 3), and the range of inverse depth.
     Raises:
         InputError: another ``cmap``.
     """
@@ -83,7 +85,9 @@ def depth_picture(
     if low == high:
         low, high = low - np.float32(LEAST_RANGE), high + np.float32(LEAST_RANGE)
     scaled = 1 - ((inverse - low) / (high - low)).clip(0, 1)
-    table = spectral(reversed_map=False) if cmap == "Spectral" else _grey()
+    table = spectral_shares(reversed_map=False) if cmap == "Spectral" else _grey()
+    if not as_float:
+        table = (table * 255).astype(np.uint8)  # cut, as matplotlib's are
     with np.errstate(invalid="ignore"):
         index = np.clip(scaled * 256, 0, 255).astype(np.uint8)
     painted = table[index]
@@ -98,5 +102,4 @@ def _limit(given: Optional[float], values: Optional[np.ndarray], percentile: flo
 
 
 def _grey() -> np.ndarray:
-    levels = (np.linspace(0, 1, 256) * 255).astype(np.uint8)  # cut, as matplotlib's are
-    return np.repeat(levels[:, None], 3, axis=1)
+    return np.repeat(np.linspace(0, 1, 256)[:, None], 3, axis=1)

@@ -9,9 +9,13 @@ from PIL import Image
 from scene_recipe import GOLDEN, features, gaussians, golden, holes, scene
 
 from depth_anything_3.utils.export import export
+from exports.cloud import make_cloud
+from exports.colour import spectral, spectral_shares
 from exports.depth_vis import beside, depth_picture
 from exports.scene import scene_of
 from exports.scene_features import page, principal_colours
+from exports.scene_glb import GlbOptions
+from exports.selection import CloudOptions, select
 
 UPSTREAM = {"pixel_grid": "upstream"}
 
@@ -128,6 +132,45 @@ def test_glb_is_upstreams(case, tmp_path):
         assert (tmp_path / "scene.jpg").read_bytes() == pictures.read_bytes()
 
 
+@pytest.mark.parametrize("case", [one for one in GLB_CASES if one != "n3 44"])
+def test_thresholds_and_points_before_the_frame_are_upstreams(case):
+    make, options = GLB_CASES[case]
+    kept = golden("glb_cases")
+    found = make()
+    cloud = make_cloud(scene_of(found), GlbOptions(**{**UPSTREAM, **options}))
+    assert abs(cloud.selection.threshold - kept[f"{case}__thr"]) < 1e-6
+    if f"{case}__world_points" in kept:
+        np.testing.assert_allclose(cloud.positions, kept[f"{case}__world_points"], atol=1e-5)
+    if case == "sky":
+        far = kept["sky__depth_after"][found.sky]
+        np.testing.assert_allclose(far, cloud.selection.sky_depth, rtol=1e-7)
+    if case in ("black", "white"):
+        rgb = found.processed_images
+        background = (rgb < 16).all(-1) if case == "black" else (rgb >= 240).all(-1)
+        np.testing.assert_array_equal(np.argwhere(background), kept[f"{case}__conf_changed"])
+
+
+@pytest.mark.parametrize(
+    ("sky", "conf_thresh", "low", "high", "expected"),
+    [
+        (False, 1.05, 40, 90, 1.2013757228851318),
+        (False, 2.0, 10, 90, 2.0),
+        (False, 99, 40, 90, 2.4764018058776855),
+        (False, -1, 0, 90, 1.000019907951355),
+        (False, 1.05, 95, 90, 2.4764018058776855),
+        (True, 1.05, 40, 90, 1.2312021255493164),
+        (True, 99, 40, 90, 2.4481453895568848),
+        (True, -1, 0, 90, 1.000019907951355),
+    ],
+)
+def test_the_threshold_is_upstreams(sky, conf_thresh, low, high, expected):
+    options = CloudOptions(
+        conf_thresh=conf_thresh, conf_thresh_percentile=low, ensure_thresh_percentile=high
+    )
+    found = select(scene_of(scene(2, 42, 56, sky=sky)), options).threshold
+    assert abs(found - expected) < 1e-6
+
+
 def test_glb_is_read_by_trimesh_as_upstreams_file_is(tmp_path):
     trimesh = pytest.importorskip("trimesh", reason="trimesh is not installed: extra dev")
     export(scene(1, 28, 56), "glb", tmp_path, glb=UPSTREAM)
@@ -175,6 +218,7 @@ FUNCTION_CASES = {
     "minmax_given": {"depth_min": 0.2, "depth_max": 0.9},
     "pct10": {"percentile": 10},
     "gray": {"cmap": "gray"},
+    "float_out": {"as_float": True},
 }
 
 
@@ -186,7 +230,17 @@ def test_depth_is_painted_as_upstream_paints_it(case):
         options = {"depth_min": limits[0], "depth_max": limits[1]}
     painted, found = depth_picture(kept[f"fn_{case}__depth"], **options)
     np.testing.assert_allclose(found, limits, rtol=1e-6)
-    np.testing.assert_array_equal(painted, kept[f"fn_{case}__image"])
+    assert painted.dtype == kept[f"fn_{case}__image"].dtype
+    if case == "float_out":
+        np.testing.assert_allclose(painted, kept[f"fn_{case}__image"], atol=1e-12)
+    else:
+        np.testing.assert_array_equal(painted, kept[f"fn_{case}__image"])
+
+
+def test_the_palette_is_upstreams():
+    kept = golden("depth_vis_cases")
+    np.testing.assert_allclose(spectral_shares(False), kept["spectral_lut"], atol=1e-12)
+    np.testing.assert_array_equal(spectral(False), kept["spectral_lut_u8"])
 
 
 # --- feat_vis
