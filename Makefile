@@ -1,7 +1,7 @@
 # The menu. `make` alone prints it; CI calls the same targets.
 .DEFAULT_GOAL := help
 .PHONY: help setup checkpoints compile plan inference test test-all fuzz check bench evaluate train-demo serve clean
-.PHONY: batch package deploy invoke update undeploy
+.PHONY: video batch package deploy invoke update undeploy
 .NOTPARALLEL: # two installs would meet in .venv
 
 MODEL  ?= vits
@@ -32,17 +32,19 @@ help: ## list the targets
 # What a target needs beyond the base: extras of pyproject.toml, added when it is first used
 needs = $(1:%=.venv/has-%)
 said  = $(if $(filter $(1) %=$(1),$(ARGS)),$(1))
-TESTS := serve batch int8 ray dev
+TESTS := serve batch int8 ray video dev
 check:                                  $(call needs,serve lint)
 test test-all fuzz:                     $(call needs,$(TESTS))
 serve:                                  $(call needs,serve)
+video:                                  $(call needs,video)
 batch:                                  $(call needs,batch $(call said,ray))
 package deploy invoke update undeploy:  $(call needs,aws)
 compile:                                $(call needs,$(call said,int8))
 bench:                                  $(call needs,bench $(call said,int8) \
                                             $(if $(filter load soak,$(ARGS)),serve) \
                                             $(if $(filter batch fleet inputs kills,$(ARGS)),batch) \
-                                            $(if $(filter batch,$(ARGS)),ray))
+                                            $(if $(filter batch,$(ARGS)),ray) \
+                                            $(if $(filter video,$(ARGS)),video))
 
 setup: .venv/has-base ## make .venv with what `make inference` needs; other targets add theirs
 	@mkdir -p input_images output_depth
@@ -92,6 +94,9 @@ train-demo: .venv/has-base ## make the demo checkpoint again: ARGS="--resume"
 
 serve: .venv/has-base ## the HTTP service on artifacts/, port 8080; compiles the model first if it must: MODEL=
 	@$(PY) -m apps.serving $(NAMED) $(ARGS)
+
+video: .venv/has-base ## videos to videos of their depth: MODEL= ARGS="--video-path clip.mp4"
+	@$(PY) run_video.py $(NAMED) $(ARGS)
 
 batch: .venv/has-base ## depth for many photos, restartable: ARGS="--input photos/ --output depth/"
 	@$(PY) -m serve.batch run $(if $(NAMED),--model $(MODEL)) $(ARGS)

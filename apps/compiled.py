@@ -36,7 +36,9 @@ log = logging.getLogger(__name__)
 Size = tuple[int, int]
 
 
-def choose_or_compile(model: str, photos: Sequence[Path], use: str = PHOTOS) -> Choice:
+def choose_or_compile(
+    model: str, photos: Sequence[Path], use: str = PHOTOS, size_hw: Optional[Size] = None
+) -> Choice:
     """The artifacts of a model in ``artifacts/`` for these photos, compiled if they are not there.
 
     They are compiled if there are none that fit, and again if a checkpoint has come or changed
@@ -44,6 +46,7 @@ def choose_or_compile(model: str, photos: Sequence[Path], use: str = PHOTOS) -> 
 
     Args:
         use: PHOTOS or SCENE, of ``runtime.predict.choose``.
+        size_hw: only artifacts of this input size; None: of those that the photos need.
     Raises:
         InputError: a scene with a model that takes each photo for itself.
         ArtifactError: the compile failed, or what it made cannot run here.
@@ -53,7 +56,7 @@ def choose_or_compile(model: str, photos: Sequence[Path], use: str = PHOTOS) -> 
         takers = ", ".join(name for name, row in MODELS.items() if row.any_view)
         raise InputError(f"--views all: {model} takes each photo for itself; use one of {takers}")
     views = min(len(photos), SCENE_VIEWS) if use == SCENE else 1
-    chosen = _choice(model, use, views)
+    chosen = _choice(model, use, views, size_hw)
     checkpoint = local_checkpoint(spec)
     stale = chosen is not None and _is_stale(chosen.artifacts[0], checkpoint)
     if chosen is not None and not stale:
@@ -63,9 +66,9 @@ def choose_or_compile(model: str, photos: Sequence[Path], use: str = PHOTOS) -> 
     else:
         what = f" for {views} photos at once" if views > 1 else ""
         log.info("no artifact of %s%s in %s/ yet: compiling it, once", model, what, ARTIFACTS)
-    compile_sizes(model, needed_sizes(spec, photos, use), views)
+    compile_sizes(model, [size_hw] if size_hw else needed_sizes(spec, photos, use), views)
     sha256 = sha256_of(checkpoint) if stale and checkpoint is not None else None
-    chosen = _choice(model, use, views, sha256)
+    chosen = _choice(model, use, views, size_hw, sha256)
     if chosen is None:
         raise ArtifactError(f"no artifact of {model} can run here; see `python -m compile --help`")
     return _of_size(chosen, photos) if use == SCENE else chosen
@@ -112,7 +115,11 @@ def compile_sizes(model: str, sizes_hw: Sequence[Size], views: int = 1) -> None:
 
 
 def _choice(
-    model: str, use: str, views: int, weights_sha256: Optional[str] = None
+    model: str,
+    use: str,
+    views: int,
+    size_hw: Optional[Size],
+    weights_sha256: Optional[str] = None,
 ) -> Optional[Choice]:
     """What is there for this use; None if nothing is."""
     if not ARTIFACTS.is_dir():
@@ -121,7 +128,11 @@ def _choice(
         chosen = choose([ARTIFACTS], model, use, weights_sha256=weights_sha256)
     except ArtifactError:
         return None
-    enough = tuple(one for one in chosen.artifacts if one.manifest.views >= views)
+    enough = tuple(
+        one
+        for one in chosen.artifacts
+        if one.manifest.views >= views and size_hw in (None, one.manifest.input.size_hw)
+    )
     return Choice(enough, chosen.left_out) if enough else None
 
 

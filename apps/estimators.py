@@ -4,6 +4,7 @@ RGB uint8 (H, W, 3) in; a prediction on the photo's own pixels out, which says w
 it comes from. The judge of every model runs them through here.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,15 @@ from typing import Any, Optional
 
 import numpy as np
 
-from compile.registry import ModelSpec, find_model
+from compile.registry import ModelSpec
 from runtime.artifact.manifest import InputSpec, OutputSpec, WeightsSpec
 from runtime.errors import InputError
+from runtime.photo.arrays import as_rgb
 from runtime.photo.postprocess import resize_to_photo
-from runtime.photo.preprocess import network_size
+from runtime.photo.preprocess import network_size, photo_to_tensor
 from runtime.predict.choose import PHOTOS, choose
 from runtime.predict.found import Prediction, Provenance
-from runtime.predict.predictor import Predictor
+from runtime.predict.predictor import Predictor, Prepared
 from runtime.scene.focal import check_focal_px, focal_of_input, metres, refuse_useless_focal
 from runtime.scene.views import make_view
 
@@ -51,11 +53,12 @@ class Estimator:
 
 
 def eager_estimator(
-    name: str, checkpoint: Optional[Path], seeded: bool, short_side: int, device: str
+    spec: ModelSpec, checkpoint: Optional[Path], seeded: bool, short_side: int, device: str
 ) -> Estimator:
     """A model of the registry in eager float32, at each photo's own aspect ratio.
 
     Args:
+        spec: its row.
         checkpoint: weights to use; None finds or fetches them as ``python -m compile`` does.
         seeded: random weights instead.
         short_side: pixels that a photo's shorter side is resized to, as upstream does.
@@ -69,7 +72,6 @@ def eager_estimator(
     from compile.checkpoint import load_model
     from compile.job import CompileJob, find_weights
 
-    spec = find_model(name)
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device cuda: torch sees no CUDA GPU here; use --device cpu")
     where = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
@@ -79,7 +81,7 @@ def eager_estimator(
     facts = {"how": f"eager float32 on {where}", "short_side": short_side}
     if where == "cuda":
         facts["gpu"] = torch.cuda.get_device_name()
-    predict = _eager_v2 if spec.family == "v2" else _eager_v3
+    predict = EagerV2 if spec.family == "v2" else _eager_v3
     return Estimator(
         model=spec.name,
         label=label + (SEEDED if weights.seeded else ""),
@@ -90,19 +92,57 @@ def eager_estimator(
     )
 
 
-def _eager_v2(spec: ModelSpec, model: Any, weights: WeightsSpec, short_side: int) -> Predict:
-    def predict(rgb: np.ndarray, focal_px: Optional[float] = None) -> Prediction:
-        refuse_useless_focal(spec.name, False, focal_px is not None)
-        photo_hw = (rgb.shape[0], rgb.shape[1])
-        return Prediction(
-            depth=model.infer_image(rgb[..., ::-1], short_side),  # it takes BGR, as OpenCV reads
-            output=spec.output,
-            provenance=Provenance(spec.name, weights),
-            input=InputSpec(network_size(photo_hw, short_side)),
-            photo_hw=photo_hw,
-        )
+class EagerV2:
+    """A model of Depth Anything V2 in eager float32, in the three stages of a ``Predictor``.
 
-    return predict
+    Args:
+        model: on its device.
+        short_side: pixels that a photo's shorter side is resized to.
+    """
+
+    batch = 1
+
+    def __init__(self, spec: ModelSpec, model: Any, weights: WeightsSpec, short_side: int) -> None:
+        self._spec, self._model, self._short_side = spec, model, short_side
+        self._provenance = Provenance(spec.name, weights)
+
+    def __call__(self, rgb: np.ndarray, focal_px: Optional[float] = None) -> Prediction:
+        """What ``infer_image`` gives for a photo, and what it is."""
+        refuse_useless_focal(self._spec.name, False, focal_px is not None)
+        prepared = self.prepare(rgb)
+        (result,) = self.infer([prepared])
+        return self.finish(prepared, *result)[0]
+
+    def prepare(self, rgb: np.ndarray) -> Prepared:
+        """Resize and normalise a photo: as ``Predictor.prepare``."""
+        rgb = as_rgb(rgb)
+        photo_hw = (rgb.shape[0], rgb.shape[1])
+        tensor = photo_to_tensor(rgb, network_size(photo_hw, self._short_side))
+        return Prepared(tensor, photo_hw, bucket=0, seconds={})
+
+    def infer(self, group: Sequence[Prepared]) -> list[tuple[np.ndarray, float]]:
+        """Run the network: as ``Predictor.infer``."""
+        import torch
+
+        start = time.perf_counter()
+        (prepared,) = group
+        like = next(self._model.parameters())
+        with torch.no_grad():
+            depth = self._model(torch.from_numpy(prepared.tensor).to(like.device, like.dtype))[0]
+        return [(depth.float().cpu().numpy(), time.perf_counter() - start)]
+
+    def finish(
+        self, prepared: Prepared, depth: np.ndarray, infer_seconds: float
+    ) -> tuple[Prediction, dict[str, float]]:
+        """Bring a map to the photo's pixels: as ``Predictor.finish``."""
+        prediction = Prediction(
+            depth=resize_to_photo(depth, prepared.photo_hw),
+            output=self._spec.output,
+            provenance=self._provenance,
+            input=InputSpec(network_size(prepared.photo_hw, self._short_side)),
+            photo_hw=prepared.photo_hw,
+        )
+        return prediction, {"inference": infer_seconds}
 
 
 def _eager_v3(spec: ModelSpec, model: Any, weights: WeightsSpec, short_side: int) -> Predict:

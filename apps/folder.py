@@ -3,6 +3,7 @@
 A bad photo becomes an outcome with an error, never an exception.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,19 +12,31 @@ from typing import Optional
 
 import numpy as np
 
+from apps.fit_points import PointFiles
 from exports.cameras import CAMERAS
 from exports.files import SIDECAR, FileOptions
+from exports.photo_points import cloud_camera, refuse_relative
 from exports.write import write_prediction
 from runtime.command_line import sentence
 from runtime.errors import InputError
 from runtime.files import ignores_case
 from runtime.names import below, folded, name_of_key
-from runtime.photo.decode import DECODES, FULL, MAX_PIXELS, REDUCED, read_at_least, read_file
+from runtime.photo.decode import (
+    DECODES,
+    FULL,
+    MAX_PIXELS,
+    REDUCED,
+    focal_px_of,
+    read_at_least,
+    read_file,
+)
 from runtime.photo.find import find_photos, root_of
 from runtime.predict.pipeline import Loaded, run_pipeline
 from runtime.predict.predictor import Predictor
-from runtime.scene.focal import check_focal_px
+from runtime.scene.focal import PhotoCamera, check_focal_px, fov_of
 from runtime.walk import LeftOut
+
+log = logging.getLogger(__name__)
 
 OWN = (CAMERAS[: -len(SIDECAR)],)  # whose description would be that of a scene's cameras
 
@@ -40,6 +53,9 @@ class FolderJob:
         max_pixels: photos that are larger fail.
         focal_px: of the camera, in pixels of the photos; None: as EXIF says.
         decode: of ``DECODES``: what JPEGs are decoded at.
+        fit: where known points are, by which depth becomes metres.
+        scene_formats: of ``exports.scene_files``, for all photos together if they show one scene;
+            there may be no others then.
     Raises:
         InputError: options that cannot be, alone or together.
     """
@@ -53,18 +69,22 @@ class FolderJob:
     max_pixels: int = MAX_PIXELS
     focal_px: Optional[float] = None
     decode: str = FULL
+    fit: Optional[PointFiles] = None
+    scene_formats: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        assert self.files  # checks the formats
+        assert self.files or self.scene_formats  # checks the formats
         check_focal_px(self.focal_px)
         if self.decode not in DECODES:
             raise InputError(f"decode={self.decode!r}: use one of {', '.join(DECODES)}")
-        if self.decode == REDUCED and self.side_by_side:
-            raise InputError("side by side is the whole photo: decode it in full")
+        if self.decode == REDUCED and self.files and self.files.shows_photo:
+            raise InputError("side by side and points show the whole photo: decode it in full")
 
     @property
-    def files(self) -> FileOptions:
-        """The files that each photo gets."""
+    def files(self) -> Optional[FileOptions]:
+        """The files that each photo gets; None: of a scene that only all photos together get."""
+        if not self.formats and self.scene_formats:
+            return None
         return FileOptions(self.formats, self.colormap, self.side_by_side)
 
     def photos(self, left_out: Optional[LeftOut] = None) -> list[Path]:
@@ -75,7 +95,9 @@ class FolderJob:
         Raises:
             InputError: as for ``find_photos``; or the output's disk takes two names for one.
         """
-        photos = find_photos(self.source, self.recursive, [self.output], left_out)
+        others = [] if self.fit is None else self.fit.folders()
+        leave_out = [self.output, *others]
+        photos = find_photos(self.source, self.recursive, leave_out, left_out)
         if ignores_case(self.output):
             seen: dict[str, Path] = {}
             for photo in photos:
@@ -114,6 +136,27 @@ class Outcome:
     error: Optional[str] = None
 
 
+@dataclass(frozen=True)
+class LoadedPhoto(Loaded):
+    """A decoded photo, and the camera that its points are shot through."""
+
+    camera: Optional[PhotoCamera] = None
+
+
+def check_points(job: FolderJob, predictor: Predictor, focal: str = "focal_px") -> None:
+    """Refuse points of depth that will not be metres, and a focal length that changes nothing.
+
+    Args:
+        focal: what the caller calls it.
+    Raises:
+        InputError: either of them.
+    """
+    if job.files is None or not job.files.has_points:
+        predictor.refuse_useless_focal(job.focal_px is not None, focal)
+    elif job.fit is None and not predictor.needs_focal:
+        refuse_relative(predictor.output.kind)
+
+
 def run_folder(
     job: FolderJob, predictor: Predictor, photos: Optional[Sequence[Path]] = None
 ) -> Iterator[Outcome]:
@@ -128,21 +171,37 @@ def run_folder(
         ArtifactError: the predictor cannot run; photos done so far stay.
         OSError: the output's disk is full or gone; likewise.
     """
-    predictor.refuse_useless_focal(job.focal_px is not None)
+    check_points(job, predictor)
     size_for = predictor.input_hw if job.decode == REDUCED else None
 
     def load(photo: Path) -> Loaded:
         start = time.perf_counter()
         data = read_file(photo)
         rgb, photo_hw = read_at_least(data, size_for, job.max_pixels, str(photo))
-        focal_px = predictor.focal_px(job.focal_px, data)
+        needed = job.focal_px if predictor.needs_focal else None
+        focal_px = predictor.focal_px(needed, data)
+        points = None if job.fit is None else job.fit.of(photo)
         decoded = time.perf_counter() - start
-        return Loaded(rgb, predictor.prepare(rgb, focal_px, photo_hw), {"decode": decoded})
+        prepared = predictor.prepare(rgb, focal_px, photo_hw, points)
+        camera = None
+        if job.files and job.files.has_points:
+            camera = cloud_camera(photo_hw, lambda: focal_px_of(data), job.focal_px)
+            if not camera.known:
+                log.warning(
+                    "%s: its focal length is not known: taken for %g pixels, so for %.0f degrees "
+                    "from side to side; the points are bent if that is wrong. Give --focal-px",
+                    photo,
+                    camera.mean_px,
+                    fov_of(camera.mean_px, photo_hw[1]),
+                )
+        return LoadedPhoto(rgb, prepared, {"decode": decoded}, camera)
 
     def write(photo: Path, loaded: Loaded, depth: np.ndarray, seconds: float) -> list[Path]:
+        assert isinstance(loaded, LoadedPhoto)
         prediction, took = predictor.finish(loaded.prepared, depth, seconds)
+        took = {**loaded.seconds, **took}
         return write_prediction(
-            prediction, job.base(photo), job.files, loaded.rgb, {**loaded.seconds, **took}
+            prediction, job.base(photo), job.files, loaded.rgb, took, loaded.camera
         )
 
     every = job.photos() if photos is None else photos

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Optional
 
 from apps.compiled import ARTIFACTS, choose_or_compile
-from apps.folder import FolderJob, Outcome, run_folder
+from apps.fit_points import add_fit_options, point_files
+from apps.folder import FolderJob, Outcome, check_points, run_folder
 from apps.scene_folder import run_scene_folder
 from compile.fetch import WITHOUT_WEIGHTS, local_checkpoint
 from compile.registry import DEMO, MODELS
 from exports.colour import COLORMAPS
-from exports.files import FORMATS
+from exports.files import FORMATS, PHOTO_FORMATS, POINT_FORMATS
+from exports.photo_points import refuse_relative
 from runtime.command_line import UsageError, above_zero, positive, run_command, some_of
 from runtime.files import check_output_folder
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
@@ -29,14 +31,17 @@ from runtime.scene.focal import refuse_useless_focal
 from runtime.walk import FOLDERS, LeftOut
 
 LINE_EVERY_S = 30.0
+SCENE_ONLY = ("colmap", "depth_vis")  # formats of photos that show one scene
 
 EXAMPLES = """examples:
   python inference.py                                        input_images/ -> output_depth/
   python inference.py --model vits-indoor --formats npz,png16
   python inference.py --input holiday/ --recursive --output depth/ --side-by-side
   python inference.py --model da3-small --views all --input room/
+  python inference.py --model da3-small --views all --input room/ --formats glb,colmap
   python inference.py --model da3metric-large --focal-px 1400    metres; or as EXIF says
   python inference.py --artifact artifacts/vits-518x518-b1-onnx --input photo.jpg
+  python inference.py --input photo.jpg --fit-points known.csv    metres from any model
 """
 
 log = logging.getLogger("inference")
@@ -65,10 +70,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=Path("output_depth"), help="folder")
     parser.add_argument(
         "--formats",
-        type=some_of(FORMATS),
+        type=some_of((*PHOTO_FORMATS, *SCENE_ONLY)),
         default=("png", "png16", "npz"),
         metavar="LIST",
-        help=f"of {','.join(FORMATS)}; default png,png16,npz",
+        help=f"of {','.join(FORMATS)}; of what is in metres also {','.join(POINT_FORMATS)}; with "
+        f"--views all {','.join(POINT_FORMATS)} are of the whole scene, and so are "
+        f"{','.join(SCENE_ONLY)}; default png,png16,npz",
     )
     parser.add_argument("--colormap", choices=COLORMAPS, default="Spectral_r")
     parser.add_argument("--side-by-side", action="store_true", help="also photo | colour map")
@@ -85,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="focal length of the camera in pixels of the photos, for da3metric-large; default: "
         "each photo's EXIF, and without it depth stays relative",
     )
+    add_fit_options(parser)
     parser.add_argument("--recursive", action="store_true", help="search sub-folders")
     parser.add_argument(
         "--max-pixels",
@@ -122,16 +130,24 @@ def run(args: argparse.Namespace, ask: bool = False) -> int:
         raise UsageError("--decode reduced: only for photos on their own; leave it out")
     if args.decode != FULL and args.side_by_side:
         raise UsageError("--side-by-side shows the whole photo: not with --decode reduced")
+    scene_only = [name for name in args.formats if name in SCENE_ONLY]
+    if scene_only and args.views == "one":
+        raise UsageError(f"--formats {','.join(scene_only)}: of a scene; add --views all")
+    of_scene = (*SCENE_ONLY, *POINT_FORMATS) if args.views == "all" else ()
+    if args.views == "all" and args.fit_points is not None:
+        raise UsageError("--fit-points: only for photos on their own; leave --views out")
     job = FolderJob(
         source=args.input,
         output=args.output,
-        formats=args.formats,
+        formats=tuple(name for name in args.formats if name not in of_scene),
         colormap=args.colormap,
         side_by_side=args.side_by_side,
         recursive=args.recursive,
         max_pixels=args.max_pixels,
         focal_px=args.focal_px,
         decode=args.decode,
+        fit=point_files(args, args.input),
+        scene_formats=tuple(name for name in args.formats if name in of_scene),
     )
     # Before a compile: what cannot end well must not take a minute
     check_output_folder(job.output)
@@ -140,12 +156,17 @@ def run(args: argparse.Namespace, ask: bool = False) -> int:
     if str(left_out):
         hint = "; --recursive takes folders, too" if left_out.kinds[FOLDERS] else ""
         log.info("%s: %s%s", job.source, left_out, hint)
+    if job.fit is not None:
+        job.fit.check(photos)
     use = SCENE if args.views == "all" else PHOTOS
     if args.artifact:
         chosen = choose(args.artifact, args.model or "", use)
     else:
         model = args.model or choose_model(ask)
-        by_focal = use == PHOTOS and MODELS[model].metric_focal_px is not None
+        points = use == PHOTOS and any(name in POINT_FORMATS for name in job.formats)
+        by_focal = use == PHOTOS and (points or MODELS[model].metric_focal_px is not None)
+        if points and job.fit is None and MODELS[model].metric_focal_px is None:
+            refuse_relative(MODELS[model].kind)
         refuse_useless_focal(model, by_focal, job.focal_px is not None, "--focal-px")
         chosen = choose_or_compile(model, photos, use)
     pending = outcomes(job, photos, chosen, use, args.device, args.threads)  # verifies files
@@ -170,7 +191,7 @@ def outcomes(
         announce(chosen)
         return run_scene_folder(job, scene, photos=photos)
     predictor = Predictor(chosen.artifacts, device, threads)
-    predictor.refuse_useless_focal(job.focal_px is not None, "--focal-px")
+    check_points(job, predictor, "--focal-px")
     announce(chosen)
     return run_folder(job, predictor, photos)
 
@@ -236,8 +257,12 @@ def announce(chosen: Choice) -> None:
         )
 
 
-def report(outcomes: Iterable[Outcome], total: int) -> int:
-    """Show progress and errors; returns the number of photos that failed."""
+def report(outcomes: Iterable[Outcome], total: int, name_files: bool = False) -> int:
+    """Show progress and errors; returns the number of photos that failed.
+
+    Args:
+        name_files: also the first file of each photo, on stdout.
+    """
     from tqdm import tqdm
 
     failed, last_line = 0, time.monotonic()
@@ -246,6 +271,8 @@ def report(outcomes: Iterable[Outcome], total: int) -> int:
             if outcome.error is not None:
                 failed += 1
                 tqdm.write(f"failed: {outcome.error}", file=sys.stderr)
+            elif name_files:
+                tqdm.write(str(outcome.files[0]))
             bar.update()
             if bar.disable and time.monotonic() - last_line > LINE_EVERY_S:
                 last_line = time.monotonic()

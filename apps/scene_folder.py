@@ -11,7 +11,9 @@ from typing import Optional
 
 from apps.folder import FolderJob, Outcome
 from exports.cameras import CAMERAS, encode_cameras
-from exports.write import write_prediction
+from exports.scene import ScenePhoto, scene_of
+from exports.scene_files import asked_formats
+from exports.write import write_prediction, write_scene
 from runtime.command_line import sentence
 from runtime.errors import InputError
 from runtime.files import is_gone, write_whole
@@ -21,6 +23,8 @@ from runtime.predict.scenes import ScenePredictor
 from runtime.scene.focal import refuse_useless_focal
 from runtime.scene.reference_view import DEFAULT_STRATEGY
 from runtime.scene.views import View
+
+SCENE_OPTIONS = {"glb": {"export_depth_vis": False}}  # depth_vis is a format of its own
 
 
 def run_scene_folder(
@@ -57,7 +61,12 @@ def run_scene_folder(
     start = time.perf_counter()
     scene = predictor.predict(views, ref_view_strategy=strategy)
     seconds = {"inference": (time.perf_counter() - start) / len(views)}
-    write_whole(job.output / CAMERAS, encode_cameras(scene, views, list(map(job.name, read))))
+    names = list(map(job.name, read))
+    write_whole(job.output / CAMERAS, encode_cameras(scene, views, names))
+    if job.scene_formats:
+        shown = [ScenePhoto.of_view(name, view) for name, view in zip(names, views)]
+        asked = asked_formats(job.scene_formats, SCENE_OPTIONS)
+        write_scene(scene_of(scene, shown), job.output, asked)
     for index, (photo, view) in enumerate(zip(read, views)):
         try:
             rgb = read_photo(photo, job.max_pixels) if job.side_by_side else None

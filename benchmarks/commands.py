@@ -28,9 +28,11 @@ GROUPS = {
     "speed and memory, for a first look": (
         "latency", "end2end", "throughput", "load", "compile", "growth",
     ),
-    "parts of the way": ("stages", "forms", "da3", "cuda", "memory", "hostile"),
+    "parts of the way": (
+        "stages", "video", "forms", "da3", "cuda", "memory", "points", "exports", "hostile",
+    ),
     "many photos, many requests": ("batch", "kills", "fleet", "inputs", "soak"),
-    "what it does to the depth": ("decode", "precisions", "buckets", "casts"),
+    "what it does to the depth": ("decode", "precisions", "buckets", "casts", "steady"),
 }  # fmt: skip
 NAMES = tuple(name for group in GROUPS.values() for name in group)
 FILES = {"compile": "compiling"}  # the others are called as their commands are

@@ -6,7 +6,7 @@ Read by the command line, the tests and the README. No torch, no network.
 from dataclasses import dataclass
 from typing import Optional
 
-from depth_anything_3.config import METRIC, NESTED, NETWORKS, RETRAINED
+from depth_anything_3.config import LICENCES, METRIC, NESTED, NETWORKS, RETRAINED
 from depth_anything_v2.config import MAX_DEPTH_M
 from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
@@ -109,14 +109,14 @@ def _metric(encoder: str, scene: str, dataset: str) -> ModelSpec:
     )
 
 
-def _da3(name: str, licence: str, parameters_m: float) -> ModelSpec:
+def _da3(name: str, parameters_m: float) -> ModelSpec:
     single = NESTED[name][0] if name in NESTED else name
     return ModelSpec(
         name=name,
         family="v3",
         encoder=NETWORKS[single].encoder,
         kind="depth_m" if name in NESTED else "depth",
-        licence=licence,
+        licence=LICENCES[name],
         parameters_m=parameters_m,
         metric_focal_px=METRIC_FOCAL_PX if name == METRIC else None,
         repo=f"depth-anything/{name.upper()}",
@@ -138,16 +138,16 @@ ROWS = [
     ),
     *(_metric(encoder, "indoor", "Hypersim") for encoder in SIZES),
     *(_metric(encoder, "outdoor", "VKITTI") for encoder in SIZES),
-    _da3("da3-small", "Apache-2.0", 34.3),
-    _da3("da3-base", "Apache-2.0", 135.4),
-    _da3("da3-large-1.1", CC_BY_NC, 410.9),
-    _da3("da3-large", CC_BY_NC, 410.9),
-    _da3("da3-giant-1.1", CC_BY_NC, 1355.7),
-    _da3("da3-giant", CC_BY_NC, 1355.7),
-    _da3("da3mono-large", "Apache-2.0", 334.2),
-    _da3("da3metric-large", "Apache-2.0", 334.2),
-    _da3("da3nested-giant-large-1.1", CC_BY_NC, 1689.8),
-    _da3("da3nested-giant-large", CC_BY_NC, 1689.8),
+    _da3("da3-small", 34.3),
+    _da3("da3-base", 135.4),
+    _da3("da3-large-1.1", 410.9),
+    _da3("da3-large", 410.9),
+    _da3("da3-giant-1.1", 1355.7),
+    _da3("da3-giant", 1355.7),
+    _da3("da3mono-large", 334.2),
+    _da3("da3metric-large", 334.2),
+    _da3("da3nested-giant-large-1.1", 1689.8),
+    _da3("da3nested-giant-large", 1689.8),
     ModelSpec(
         name=DEMO,
         family="v2",

@@ -1,9 +1,10 @@
 """Depth Anything 3 for users: a model by name or folder, photos in, a prediction out.
 
 Same import path, constructor, methods and checkpoint keys as upstream's ``depth_anything_3.api``.
-Exporting scenes to files is not here: a ``ScenePrediction`` holds all that an exporter needs.
+Scenes become files by ``depth_anything_3.utils.export``, or at once by ``export_dir``.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,18 +16,21 @@ import torch
 from PIL import Image
 from torch import nn
 
-from depth_anything_3.config import METRIC, NAMES, NESTED, NETWORKS
+from depth_anything_3.config import LICENCES, METRIC, NAMES, NESTED, NETWORKS
 from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
 from depth_anything_3.nested import NestedDepthAnything3Net
 from depth_anything_3.pretrained import HUB_OPTIONS, find_pretrained, looks_of_models
+from depth_anything_3.scene_exports import export_request
 from depth_anything_3.stages import to_numpy
 from layers.checkpoint import load_checkpoint
 from layers.precision import check_precision
+from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import InputError
+from runtime.files import sha256_of
 from runtime.photo.arrays import as_rgb
 from runtime.photo.decode import focal_px_of, read_photo
-from runtime.predict.found import ScenePrediction
-from runtime.predict.scenes import align_to_given
+from runtime.predict.found import Provenance, ScenePrediction
+from runtime.predict.given_cameras import align_to_given
 from runtime.scene.focal import focal_of, refuse_useless_focal
 from runtime.scene.query import SceneQuery
 from runtime.scene.reference_view import DEFAULT_STRATEGY
@@ -56,6 +60,8 @@ class DepthAnything3(nn.Module):
     Raises:
         InputError: an unknown name or dtype.
     """
+
+    weights_file: Optional[Path] = None  # that ``from_pretrained`` read
 
     def __init__(
         self,
@@ -103,6 +109,7 @@ class DepthAnything3(nn.Module):
         found = find_pretrained(source, model_name, **hub)
         model = cls(found.model_name, **options)
         load_checkpoint(model, found.file, found.model_name, looks_of_models())
+        model.weights_file = found.file
         return model
 
     def forward(
@@ -165,10 +172,10 @@ class DepthAnything3(nn.Module):
         num_max_points: int = 1_000_000,
         show_cameras: bool = True,
         feat_vis_fps: float = 15,
-        export_kwargs: Optional[Mapping[str, Any]] = None,
+        export_kwargs: Optional[Mapping[str, Mapping[str, Any]]] = None,
         focal_px: Optional[float] = None,
     ) -> ScenePrediction:
-        """Estimate the depth and the cameras of photos of one scene.
+        """Estimate the depth and the cameras of photos of one scene, and write them if asked.
 
         Args:
             image: N photos, or one: paths, or arrays and PIL images of any kind that
@@ -178,16 +185,44 @@ class DepthAnything3(nn.Module):
             align_to_input_ext_scale, infer_gs, use_ray_pose, ref_view_strategy,
                 export_feat_layers: see ``SceneQuery``.
             process_res, process_res_method: how photos become views; see ``runtime.scene.views``.
-            export_dir: None: this version writes no files, and the options of files do nothing.
-            focal_px: in pixels of the photos, for da3metric-large; else by intrinsics, or EXIF.
+            export_dir, export_format, and all others: see ``export_request``.
+            focal_px: focal length in pixels of the photos, for da3metric-large, and for clouds of
+                models that find no cameras. By default the intrinsics', or that of the files' EXIF.
         Returns:
             the prediction; in metres (``is_metric``) for the nested model, and for da3metric-large
             if every photo's focal length is known, but never in given cameras' unit.
         Raises:
-            InputError: a photo that cannot be read, or arguments that do not go together.
+            InputError: a photo that cannot be read, arguments that do not go together, or a format
+                that this model gives nothing for: said before it runs.
+            OSError: files cannot be written.
         """
-        _refuse_export(export_dir, export_format)
-        given = self._checked(image, extrinsics, intrinsics, focal_px)
+        asked = {name: value for name, value in locals().items() if name not in ("self", "image")}
+        return self._infer(_listed(image), **asked)
+
+    def _infer(
+        self,
+        given: Sequence[Photo],
+        focal_px: Optional[float],
+        process_res: int,
+        process_res_method: str,
+        extrinsics: Optional[np.ndarray],
+        intrinsics: Optional[np.ndarray],
+        export_feat_layers: Optional[Sequence[int]],
+        align_to_input_ext_scale: bool,
+        infer_gs: bool,
+        use_ray_pose: bool,
+        ref_view_strategy: str,
+        **exports: Any,
+    ) -> ScenePrediction:
+        request = export_request(given, **exports)
+        if request is not None:
+            cameras = self.finds_cameras or extrinsics is not None
+            request.check(len(given), cameras, infer_gs, bool(export_feat_layers))
+        # a cloud of a model that finds no cameras needs a focal length, whatever its depth is
+        for_cloud = request is not None and request.has_clouds and not self.finds_cameras
+        by_focal = self.model_name == METRIC or for_cloud
+        refuse_useless_focal(self.model_name, by_focal, focal_px is not None)
+        check_camera_counts(len(given), extrinsics, intrinsics)
         alone = self.model_name == METRIC and extrinsics is None  # intrinsics tell metres there
         query = SceneQuery(
             extrinsics,
@@ -200,10 +235,30 @@ class DepthAnything3(nn.Module):
         )
         views = _views(given, process_res, process_res_method)
         prediction, query = self._predict(views, query)
-        if alone:
-            known = view_intrinsics(views, intrinsics)
-            return _in_metres(prediction, _focal_of_views(views, given, known, focal_px))
-        return align_to_given(prediction, query)
+        focal = None
+        if alone or for_cloud:
+            in_views = view_intrinsics(views, intrinsics)
+            focal = _focal_of_views(views, given, in_views, focal_px)
+        prediction = _in_metres(prediction, focal) if alone else align_to_given(prediction, query)
+        if request is not None:
+            said = focal_px is not None or intrinsics is not None
+            known = replace(prediction, provenance=self.provenance)
+            request.write(known, views, focal, said)
+        return prediction
+
+    @functools.cached_property
+    def provenance(self) -> Optional[Provenance]:
+        """Whose numbers these are; None if weights did not come by ``from_pretrained``."""
+        if self.weights_file is None:
+            return None
+        digest, licence = sha256_of(self.weights_file), LICENCES[self.model_name]
+        weights = WeightsSpec("checkpoint", digest, licence, self.weights_file.name)
+        return Provenance(self.model_name, weights)
+
+    @property
+    def finds_cameras(self) -> bool:
+        """Whether this model finds the cameras of its photos."""
+        return self.model_name in NESTED or NETWORKS[self.model_name].any_view
 
     def _checked(
         self,

@@ -62,3 +62,6 @@ RETRAINED = {name: f"{name}-1.1" for name in ("da3-large", "da3-giant", "da3nest
 NETWORKS.update({new: NETWORKS[old] for old, new in RETRAINED.items() if old in NETWORKS})
 NESTED.update({new: NESTED[old] for old, new in RETRAINED.items() if old in NESTED})
 NAMES = (*NETWORKS, *NESTED)
+# Of the official weights.
+FREE = ("da3-small", "da3-base", "da3mono-large", METRIC)
+LICENCES = {name: "Apache-2.0" if name in FREE else "CC-BY-NC-4.0" for name in NAMES}

@@ -86,6 +86,32 @@ def stamp(pixels: np.ndarray, text: str) -> None:
         )
 
 
+def spectral(reversed_map: bool = True) -> np.ndarray:
+    """matplotlib's ``Spectral_r``, or ``Spectral``: uint8 (256, 3) RGB, to the last level.
+
+    Times 255 and cut, so the two tables are not each other backwards.
+    """
+    return (spectral_shares(reversed_map) * 255).astype(np.uint8)
+
+
+def spectral_shares(reversed_map: bool = True) -> np.ndarray:
+    """The same as float64 (256, 3), 0 to 1.
+
+    Source: ``LinearSegmentedColormap``: the same steps between the palette's colours.
+    """
+    palette = [list(bytes.fromhex(color)) for color in SPECTRAL_R.split()]
+    nodes = np.linspace(0, 1, len(palette))
+    if reversed_map:
+        nodes = 1 - nodes[::-1]
+    else:
+        palette.reverse()
+    anchors, at, x = np.array(palette) / 255, nodes * 255, np.linspace(0, 1, 256)[1:-1] * 255
+    after = np.searchsorted(at, x)
+    share = ((x - at[after - 1]) / (at[after] - at[after - 1]))[:, None]
+    inner = share * (anchors[after] - anchors[after - 1]) + anchors[after - 1]
+    return np.concatenate((anchors[:1], inner, anchors[-1:]))
+
+
 def _lookup_table(colormap: str) -> np.ndarray:
     """256 RGB colours, farthest first."""
     ramp = np.arange(256, dtype=np.uint8)
@@ -93,8 +119,4 @@ def _lookup_table(colormap: str) -> np.ndarray:
         return np.stack([ramp] * 3, axis=1)
     if colormap in OPENCV_MAPS:
         return cv2.applyColorMap(ramp[:, None], OPENCV_MAPS[colormap])[:, 0, ::-1]
-    anchors = np.array([list(bytes.fromhex(color)) for color in SPECTRAL_R.split()])
-    at = np.linspace(0, len(anchors) - 1, 256)
-    channels = [np.interp(at, np.arange(len(anchors)), anchors[:, c]) for c in range(3)]
-    # cut, as matplotlib does; what interpolation leaves a hair below a whole number counts as it
-    return np.floor(np.stack(channels, axis=1) + 1e-9).astype(np.uint8)
+    return spectral()

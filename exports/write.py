@@ -7,23 +7,27 @@ from typing import Optional
 import numpy as np
 
 from exports.files import FileOptions, depth_files
+from exports.scene import Scene
+from exports.scene_files import Asked, scene_files
 from runtime.files import write_whole
 from runtime.names import below
 from runtime.predict.found import Prediction
+from runtime.scene.focal import PhotoCamera
 
 
 def write_prediction(
     found: Prediction,
     base: Path,
-    options: FileOptions,
+    options: Optional[FileOptions],
     rgb: Optional[np.ndarray] = None,
     seconds: Optional[Mapping[str, float]] = None,
+    camera: Optional[PhotoCamera] = None,
 ) -> list[Path]:
     """Write what ``depth_files`` makes.
 
     Args:
         base: path of the files without their last suffix; ends with the photo's name.
-        rgb, seconds: as for ``depth_files``.
+        rgb, seconds, camera: as for ``depth_files``.
     Returns:
         the files written, the description last.
     Raises:
@@ -31,7 +35,26 @@ def write_prediction(
         OSError: the disk refuses.
     """
     written = []
-    for suffix, data in depth_files(found, base.name, options, rgb, seconds):
+    for suffix, data in depth_files(found, base.name, options, rgb, seconds, camera=camera):
         written.append(below(base.parent, base.name + suffix))
         write_whole(written[-1], data)
+    return written
+
+
+def write_scene(scene: Scene, folder: Path, asked: Asked) -> list[Path]:
+    """Write what ``scene_files`` makes; every file is there when this returns.
+
+    Args:
+        folder: made if it is not there; other files in it stay.
+        asked: of ``asked_formats``.
+    Returns:
+        the files written, the description last.
+    Raises:
+        InputError: a format that the scene has not what it takes for; nothing is written then.
+        OSError: the disk refuses.
+    """
+    written = []
+    for name, blocks in scene_files(scene, asked):
+        written.append(folder / name)
+        write_whole(written[-1], blocks)
     return written

@@ -149,11 +149,12 @@ def _estimator(args: argparse.Namespace) -> Estimator:
     """The model or the artifacts that are judged."""
     if args.artifact:
         return artifact_estimator(args.artifact, args.device, args.model or "")
+    spec = MODELS[args.model or DEMO]
     return eager_estimator(
-        args.model or DEMO,
+        spec,
         args.checkpoint,
         args.seeded_weights,
-        args.size or MODELS[args.model or DEMO].short_side,
+        args.size or spec.short_side,
         args.device,
     )
 

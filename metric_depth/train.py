@@ -3,14 +3,18 @@
 Nothing in; ``checkpoints/demo/`` out. ``python -m metric_depth.train --help``.
 """
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__" and not __package__:  # as a script, as upstream's is started
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 import io
 import logging
 import math
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
@@ -24,7 +28,7 @@ from metric_depth.pool import ScenePool, normalise_pixels
 from metric_depth.scenes import HELD_OUT_SEED, Scenes, render_scenes
 from metric_depth.schedule import SHAPES, Size, Stage, batch_size_hw, stage_at
 from metric_depth.training import Training, TrainJob, write_checkpoint
-from runtime.command_line import run_command
+from runtime.command_line import UsageError, run_command
 from runtime.engines import DEVICES
 from runtime.errors import InputError
 from runtime.files import write_whole
@@ -41,6 +45,22 @@ EXAMPLES = """examples:
   python -m metric_depth.train --stop-after 540     # a piece of nine minutes, then --resume
   python -m metric_depth.train --steps-scale 0.01   # does it run at all?
 """
+# Of upstream's metric_depth/train.py, which fine-tunes on Hypersim and Virtual KITTI 2
+UPSTREAMS = (
+    "--encoder",
+    "--dataset",
+    "--img-size",
+    "--min-depth",
+    "--max-depth",
+    "--epochs",
+    "--epoch",
+    "--bs",
+    "--lr",
+    "--pretrained-from",
+    "--save-path",
+    "--local-rank",
+    "--port",
+)
 
 
 class Every:
@@ -189,6 +209,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--stop-after", type=float, default=default.stop_after_s, help="pause after seconds"
     )
+    for flag in UPSTREAMS:
+        parser.add_argument(flag, dest="upstreams", action="append", help=argparse.SUPPRESS)
     return parser
 
 
@@ -205,6 +227,12 @@ def run(args: argparse.Namespace) -> None:
         InputError: a device that is not here, or a job that cannot be.
         CheckpointError: nothing to resume.
     """
+    if args.upstreams:
+        raise UsageError(
+            "upstream's training flags: it fine-tunes on Hypersim or Virtual KITTI 2. This trains "
+            "the demo checkpoint on generated scenes; weights that upstream's script has trained "
+            "run here with metric_depth/run.py --load-from FILE"
+        )
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

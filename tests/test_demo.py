@@ -31,7 +31,9 @@ def scores_of(estimator: Any) -> dict[str, float]:
 
 
 def eager_scores() -> dict[str, float]:
-    return scores_of(eager_estimator(DEMO, FOLDER / "model.safetensors", False, SIZE, "cpu"))
+    return scores_of(
+        eager_estimator(MODELS[DEMO], FOLDER / "model.safetensors", False, SIZE, "cpu")
+    )
 
 
 def compiled_scores(folder: Path) -> dict[str, float]:

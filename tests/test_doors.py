@@ -23,6 +23,7 @@ from runtime.predict.choose import choose
 from runtime.predict.found import SEEDED
 from runtime.predict.predictor import Predictor
 from runtime.predict.scenes import ScenePredictor
+from runtime.scene.known_points import read_points
 from serve.batch.__main__ import main as batch
 
 EXIF_IFD, FOCAL_35_MM = 0x8769, 0xA405
@@ -171,6 +172,89 @@ def test_a_tables_column_of_focal_lengths_is_used_or_left_with_a_warning(
         facts = json.loads((output / "photo.jpg.json").read_text())
         assert facts["focal_px"] == focal_px
         assert ("focal_px of 1 rows does nothing" in caplog.text) == warned
+
+
+def test_every_door_fits_the_same_metres_to_the_same_points(make_artifact, photo, tmp_path):
+    root = tmp_path / "artifacts"
+    make_artifact(root=root)
+    predictor = Predictor(choose([root], "vits").artifacts)
+    plain = predictor(read_photo(photo)).depth
+    places = [(2, 3), (25, 12), (9.5, 18), (14, 7.25), (28, 1)]
+    rows = [[x, y, float(1 / (0.3 * plain[int(y), int(x)] + 0.1))] for x, y in places]
+    rows[4][2] *= 5  # a wrong one
+    known = tmp_path / "known.csv"
+    known.write_text("x,y,metres\n" + "".join(f"{x},{y},{metres!r}\n" for x, y, metres in rows))
+
+    answers = []
+    prediction = predictor(read_photo(photo), points=read_points(known))
+    answers.append((json.loads(json.dumps(prediction.facts())), prediction.depth))
+
+    words = ["--artifact", str(root), "--input", str(photo), "--output", str(tmp_path / "main")]
+    assert inference.main([*words, "--formats", "npz", "--fit-points", str(known)]) == 0
+    answers.append(npz((tmp_path / "main" / "photo.jpg.npz").read_bytes()))
+
+    rows_of_photos = [
+        {"path": str(photo), "name": "inline.jpg", "points": rows},
+        {"path": str(photo), "name": "file.jpg", "points": "known.csv"},
+    ]
+    manifest = tmp_path / "photos.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, rows_of_photos)))
+    words = ["run", "--artifact", str(root), "--input", str(manifest), "--formats", "npz"]
+    assert batch([*words, "--output", str(tmp_path / "batch")]) == 0
+    for name in ("inline.jpg", "file.jpg"):
+        answers.append(npz((tmp_path / "batch" / f"{name}.npz").read_bytes()))
+
+    image = base64.b64encode(photo.read_bytes()).decode()
+    headers = {"Content-Type": "application/json", "Accept": "application/x-npz"}
+    with serving(root) as served:
+        for size in ("input", "model"):
+            body = json.dumps({"image": image, "points": rows, "size": size})
+            status, _, body = ask(served.base, "POST", "/v1/depth", body, headers)
+            assert status == 200, body
+            answers.append(npz(body))
+    on_model, _ = answers.pop()
+
+    facts, depth = answers[0]
+    assert (facts["kind"], facts["unit"]) == ("depth_m", "metre")
+    assert (facts["metres_by"]["points"], facts["metres_by"]["used"]) == (5, 4)
+    for said, other in answers[1:]:
+        assert {key: said[key] for key in facts} == facts
+        np.testing.assert_array_equal(other, depth)
+    assert on_model["metres_by"]["scale"] == facts["metres_by"]["scale"]
+
+
+def test_every_door_refuses_points_that_contradict_each_other(
+    tiny_artifact, tiny_served, photo, tmp_path, capsys
+):
+    root, rows = tiny_artifact.path, [[1, 1, 1.0], [2, 9, 2.0], [40, 1, 3.0]]
+    known, manifest = tmp_path / "known.csv", tmp_path / "photos.jsonl"
+    known.write_text("".join(f"{x},{y},{metres}\n" for x, y, metres in rows))
+    said = "x 40, y 1, outside of the upright photo of 30 x 20 pixels"
+    words = ["--artifact", str(root), "--output", str(tmp_path / "out")]
+    assert inference.main([*words, "--input", str(photo), "--fit-points", str(known)]) == 1
+    assert said in capsys.readouterr().err
+    manifest.write_text(json.dumps({"path": str(photo), "points": rows}))
+    words[-1] = str(tmp_path / "batch")
+    batch(["run", *words, "--input", str(manifest), "--max-error-rate", "1"])
+    capsys.readouterr()
+    batch(["status", "--output", words[-1]])
+    assert json.loads(capsys.readouterr().out)["error"] == 1
+    manifest.write_text(json.dumps({"path": str(photo), "points": rows[:1]}))
+    words[-1] = str(tmp_path / "other")
+    assert batch(["run", *words, "--input", str(manifest)]) == 1
+    assert "photos.jsonl, line 1: points: 1 given, expected at least two" in capsys.readouterr().err
+    image = base64.b64encode(photo.read_bytes()).decode()
+    headers = {"Content-Type": "application/json"}
+    for body, match in (
+        ({"image": image, "points": rows}, said),
+        ({"image": image, "points": rows[:1]}, "at least two"),
+        ({"image": image, "points": "text"}, "no list of [x, y, metres]"),
+        ({"images": [image, image], "points": rows}, "points: of one photo; send it alone"),
+    ):
+        status, _, answer = ask(tiny_served.base, "POST", "/v1/depth", json.dumps(body), headers)
+        assert status == 400 and match in json.loads(answer)["detail"]
+    with pytest.raises(ValueError, match="outside of the upright photo"):
+        Predictor([tiny_artifact])(read_photo(photo), points=read_points(known))
 
 
 OF_A_SCENE = ("kind", "unit", "model", "artifact", "weights", "licence", "warning")

@@ -45,7 +45,7 @@ def job(tmp_path, save_photo, make_artifact):
 
 
 def test_demo_orders_the_depth_of_one_scene():
-    estimator = eager_estimator(DEMO, local_checkpoint(MODELS[DEMO]), False, 252, "cpu")
+    estimator = eager_estimator(MODELS[DEMO], local_checkpoint(MODELS[DEMO]), False, 252, "cpu")
     dataset = open_dataset(DatasetName("generated"), 1)
     scores = summarise(list(judge_all(estimator, dataset)))["scores"]
     assert scores["delta1"] > 0.9 and scores["ordinal_accuracy"] > 0.9

@@ -72,7 +72,7 @@ def test_the_command_returns_1_and_names_the_photo_that_failed(workplace, tiny_a
 def test_the_command_refuses_bad_usage_with_2():
     done = run("--formats", "gif")
     assert done.returncode == 2 and done.stdout == ""
-    assert "'gif': give some of png,png16,npz,exr,pfm,tiff, separated by commas" in done.stderr
+    assert "'gif': give some of png,png16,npz,exr,pfm,tiff,ply,glb,colmap" in done.stderr
 
 
 def test_main_does_the_same_in_this_process(workplace, tiny_artifact, capsys):
@@ -124,7 +124,7 @@ def test_help_shows_examples_and_every_choice(capsys):
         inference.main(["--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
-    assert text.count("  python inference.py") == 6
+    assert text.count("  python inference.py") == 8
     for word in (*FORMATS, *COLORMAPS, "--artifact", "vits-indoor"):
         assert word in text
 
@@ -134,7 +134,7 @@ def test_the_examples_in_help_are_accepted_by_the_parser():
     for line in lines:
         command = line.split("    ")[0].split()[2:]
         inference.build_parser().parse_args(command)
-    assert len(lines) == 6
+    assert len(lines) == 8
 
 
 def test_every_option_reaches_the_files(workplace, tiny_artifact, save_photo, capsys):

@@ -14,6 +14,7 @@ MENU = (
     "setup checkpoints compile plan inference test test-all check bench evaluate train-demo serve "
     "batch package deploy invoke update undeploy clean"
 )
+BINARY = {".png", ".jpg", ".npz", ".ply", ".glb", ".bin", ".safetensors"}
 TARGETS = set(MENU.split(" "))
 # `make test` inside another make hands that one's flags down, and they change what make prints
 OUTSIDE_MAKE = {
@@ -67,7 +68,7 @@ def test_no_package_registry_and_no_machines_path_is_written_down():
         + r"ple\b|[\"'= (]/(?:root|home|work)/"
     )
     for file in tracked():
-        if file.suffix in {".png", ".jpg", ".npz", ".safetensors"} or not file.is_file():
+        if file.suffix in BINARY or not file.is_file():
             continue
         found = forbidden.search(file.read_text(encoding="utf-8"))
         assert not found, f"{file}: {found and found.group()}"

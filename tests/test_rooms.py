@@ -33,8 +33,11 @@ ARROWS = {
         "runtime.photo",
         "runtime.scene",
         "runtime.hub",
+        "runtime.artifact.manifest",
         "runtime.predict.found",
         "runtime.predict.scenes",
+        "runtime.predict.given_cameras",
+        "exports",
     ),
     "compile": ("depth_anything_v2", "depth_anything_3", "layers", "runtime"),
     "serve": ("runtime", "exports", "serve.http"),  # python -m serve
@@ -70,11 +73,19 @@ ARROWS = {
         "runtime",
         "serve",
     ),
-    "": ("apps", "metric_depth"),  # the doors: files at the root
+    # the doors: files at the root, and those that upstream has elsewhere
+    "": ("apps", "metric_depth", "runtime", "exports"),
 }
+DOORS_ELSEWHERE = {"metric_depth.run", "metric_depth.depth_to_pointcloud"}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60  # lines
 PARSERS = ("build_parser", "_add_")  # of command lines: lists of options
-PARTS_OF_A_ROOM = {"compile.targets", "benchmarks.peers", "exports.pages"}
+PARTS_OF_A_ROOM = {
+    "depth_anything_3.utils",
+    "depth_anything_3.utils.export",
+    "compile.targets",
+    "benchmarks.peers",
+    "exports.pages",
+}
 
 
 def modules():
@@ -96,7 +107,7 @@ MODULES = modules()
 def room_of(module):
     """The deepest room that holds a module."""
     parts = module.split(".")
-    if MODULES[module].parent == ROOT:
+    if MODULES[module].parent == ROOT or module in DOORS_ELSEWHERE:
         return ""
     names = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
     return next((name for name in names if name in ARROWS), None)

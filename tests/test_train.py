@@ -277,3 +277,10 @@ def test_resuming_nothing_or_another_recipe_says_so(tiny, capsys):
     arguments = ["--output", str(tiny.output), "--work", str(tiny.work), "--steps-scale", "0"]
     assert main(arguments) == 1
     assert "give a number above 0" in capsys.readouterr().err
+
+
+def test_upstreams_training_flags_are_answered(capsys):
+    upstreams = ["--encoder", "vitl", "--dataset", "hypersim", "--bs", "4", "--lr", "5e-6"]
+    assert main(upstreams) == 2
+    said = capsys.readouterr().err
+    assert "fine-tunes on Hypersim" in said and "metric_depth/run.py --load-from" in said

@@ -125,6 +125,7 @@ def test_the_wheel_has_every_file_of_its_packages_and_nothing_else(wheel):
         ("depth-compile --list", "| `demo` | 6.4 M |"),
         ("depth-compile build --help", "--precision"),
         ("depth-inference --help", "--side-by-side"),
+        ("depth-video --help", "--video-path"),
         ("serve --print-settings", "DEPTH_WORKERS="),
         ("serve --help", "MODEL_DIR"),
     ],
@@ -139,7 +140,11 @@ def test_commands_start_with_the_projects_own_requirements_only(core, tmp_path, 
 
 @pytest.mark.parametrize(
     ("command", "extra"),
-    [("serve", "serve"), ("depth-compile --model demo --sizes 28x28", "torch")],
+    [
+        ("serve", "serve"),
+        ("depth-compile --model demo --sizes 28x28", "torch"),
+        ("depth-video --video-path a.mp4", "video"),
+    ],
 )
 def test_a_command_that_needs_an_extra_names_it(core, tmp_path, command, extra):
     program, *words = command.split()

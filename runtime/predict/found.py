@@ -15,10 +15,13 @@ from runtime.artifact.folder import Artifact
 from runtime.artifact.manifest import KINDS, InputSpec, OutputSpec, WeightsSpec
 from runtime.errors import InputError
 from runtime.photo.postprocess import resize_to_photo, value_range
+from runtime.scene.fit import Fit, fit_points
+from runtime.scene.known_points import KnownPoints
 
 # Why a map is no depth
 SEEDED = "made with random weights: the numbers mean nothing"
 SIMULATED = "simulated: no graph ran, the map is made up"
+RELATIVE = "depth"  # the kind of depth whose unit nobody knows
 CAMERA_CONVENTION = "OpenCV: x right, y down, z forward; extrinsics are world-to-camera"
 RESIZE_WORDS = {
     "cubic": "cubic in float64",
@@ -95,6 +98,7 @@ class Prediction:
         focal_px: that metres were found by, in pixels of the photo; None if it took none.
         grid: ``photo`` if depth is on the photo's own pixels, ``model`` if on the network's.
         decoded_hw: how large the photo was decoded; None if that was its own size.
+        metres_by: the fit to known points that made relative depth metres; None if there was none.
     """
 
     depth: np.ndarray
@@ -105,6 +109,7 @@ class Prediction:
     focal_px: Optional[float] = None
     grid: str = "photo"
     decoded_hw: Optional[tuple[int, int]] = None
+    metres_by: Optional[Fit] = None
 
     @functools.cached_property
     def value_range(self) -> tuple[float, float]:
@@ -121,8 +126,30 @@ class Prediction:
             "max": self.value_range[1],
             "size": _size(self.depth.shape),
             "grid": self.grid,
+            **({} if self.metres_by is None else {"metres_by": self._fit_facts(self.metres_by)}),
             **self.provenance.facts(),
         }
+
+    def in_metres(self, points: KnownPoints) -> "Prediction":
+        """The same in metres, by a scale and a shift fitted to points whose distance is known.
+
+        Args:
+            points: in pixels of the photo, whatever pixels ``depth`` is on.
+        Returns:
+            a prediction of kind ``depth_m``, finite; ``metres_by`` says how well the points agree.
+        Raises:
+            InputError: as for ``fit_points``.
+        """
+        on_photo = self.grid == "photo"
+        values = self.depth if on_photo else resize_to_photo(self.depth, self.photo_hw)
+        fit = fit_points(values, self.output.kind, points)
+        metres, output = fit.metres(self.depth), OutputSpec("depth_m")
+        return dataclasses.replace(self, depth=metres, output=output, metres_by=fit)
+
+    def _fit_facts(self, fit: Fit) -> dict[str, Any]:
+        """The fit, and which share of the map it can say nothing of."""
+        far = float(np.mean(self.depth >= np.float32(fit.far_m)))
+        return {**fit.facts(), "share_at_far_m": far, "share_at_0": float(np.mean(self.depth == 0))}
 
     def preprocessing(self) -> dict[str, Any]:
         """How the photo became the network's input, as JSON values."""

@@ -11,13 +11,13 @@ import queue
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, Optional, TypeVar
+from typing import Generic, Optional, Protocol, TypeVar
 
 import numpy as np
 
 from runtime.errors import DepthError, StorageGone
 from runtime.files import is_gone
-from runtime.predict.predictor import Predictor, Prepared
+from runtime.predict.predictor import Prepared
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +47,23 @@ class Ended(Generic[Source, Result]):
 
 
 _Maps = list[tuple[np.ndarray, float]]
+
+
+class Infers(Protocol):
+    """What runs one batch: a ``Predictor``, or an eager model with its stages."""
+
+    batch: int
+
+    def infer(self, group: Sequence[Prepared], /) -> _Maps:
+        """A float32 map (h, w) and its seconds for each of at most ``batch`` photos."""
+
+
 _Group = list[tuple[Source, Loaded]]
 
 
 def run_pipeline(
     sources: Iterable[Source],
-    predictors: Sequence[Predictor],
+    predictors: Sequence[Infers],
     load: Callable[[Source], Loaded],
     write: Callable[[Source, Loaded, np.ndarray, float], Result],
     threads: int = 1,
@@ -95,7 +106,7 @@ class _Flight(Generic[Source, Result]):
 
     def __init__(
         self,
-        predictors: Sequence[Predictor],
+        predictors: Sequence[Infers],
         read: Callable[[Source], "Future[Loaded]"],
         infer: Callable[..., "Future[_Maps]"],
         write: Callable[..., "Future[Result]"],
@@ -105,7 +116,7 @@ class _Flight(Generic[Source, Result]):
         self._engines, self._batch = len(predictors), predictors[0].batch
         self._ahead = READ_AHEAD + threads + self._batch * self._engines
         self._behind = WRITE_BEHIND + threads * self._batch
-        self._free: queue.Queue[Predictor] = queue.Queue()
+        self._free: queue.Queue[Infers] = queue.Queue()
         for predictor in predictors:
             self._free.put(predictor)
         self._loading: collections.deque[tuple[Source, Future[Loaded]]] = collections.deque()

@@ -32,6 +32,7 @@ from runtime.scene.focal import (
     metres,
     refuse_useless_focal,
 )
+from runtime.scene.known_points import KnownPoints
 from runtime.scene.sky import fill_sky
 
 
@@ -45,6 +46,7 @@ class Prepared:
     seconds: dict[str, float]
     focal_px: Optional[float] = None  # of the photo's camera, in the photo's own pixels
     decoded_hw: Optional[tuple[int, int]] = None  # if the photo was decoded smaller than it is
+    points: Optional[KnownPoints] = None  # by which depth becomes metres
 
 
 Load = Callable[[Artifact, str, Optional[int]], Engine]
@@ -111,19 +113,25 @@ class Predictor:
         self.simulated = simulated
         self._lock = threading.Lock()
 
-    def __call__(self, rgb: np.ndarray, focal_px: Optional[float] = None) -> Prediction:
+    def __call__(
+        self,
+        rgb: np.ndarray,
+        focal_px: Optional[float] = None,
+        points: Optional[KnownPoints] = None,
+    ) -> Prediction:
         """Estimate the depth of one photo.
 
         Args:
             rgb: pixels, as ``as_rgb`` takes them; RGB order.
             focal_px: focal length of its camera in pixels of the photo, if it is known: a model
                 whose metres depend on it (``needs_focal``) then answers in metres.
+            points: of the photo, whose distance is known: any model then answers in metres.
         Raises:
-            InputError: rgb is no picture, focal_px is not above 0, or the model's
-                depth does not depend on it.
+            InputError: rgb is no picture, focal_px is not above 0, or the model's depth does not
+                depend on it; or as for ``Prediction.in_metres``.
             ArtifactError: the graph returned something that cannot be depth.
         """
-        prepared = self.prepare(rgb, focal_px)
+        prepared = self.prepare(rgb, focal_px, points=points)
         (result,) = self.infer([prepared])
         return self.finish(prepared, *result)[0]
 
@@ -178,11 +186,12 @@ class Predictor:
         rgb: np.ndarray,
         focal_px: Optional[float] = None,
         photo_hw: Optional[tuple[int, int]] = None,
+        points: Optional[KnownPoints] = None,
     ) -> Prepared:
         """Pick a graph by aspect ratio and make its input: resized to fit it exactly.
 
         ``photo_hw``: size of the photo, if ``rgb`` was decoded smaller than it is. Depth comes
-        back on that size, and ``focal_px`` is in its pixels.
+        back on that size, and ``focal_px`` and ``points`` are in its pixels.
         """
         start = time.perf_counter()
         rgb = as_rgb(rgb)
@@ -190,6 +199,8 @@ class Predictor:
         self.refuse_useless_focal(focal_px is not None)
         decoded_hw = (rgb.shape[0], rgb.shape[1])
         photo_hw = photo_hw or decoded_hw
+        if points is not None:
+            points.check_inside(photo_hw)
         bucket = self.bucket_of(photo_hw)
         spec = self.artifacts[bucket].manifest.input
         tensor = photo_to_tensor(rgb, spec.size_hw, spec.mean, spec.std, spec.dtype, spec.resize)
@@ -201,6 +212,7 @@ class Predictor:
             seconds=seconds,
             focal_px=focal_px,
             decoded_hw=None if decoded_hw == tuple(photo_hw) else decoded_hw,
+            points=points,
         )
 
     def infer(self, group: Sequence[Prepared]) -> list[tuple[np.ndarray, float]]:
@@ -239,12 +251,14 @@ class Predictor:
     def finish(
         self, prepared: Prepared, depth: np.ndarray, infer_seconds: float, grid: str = "photo"
     ) -> tuple[Prediction, dict[str, float]]:
-        """Bring a map to the photo's own pixel grid, and to metres if that takes a focal length.
+        """Bring a map to the photo's own pixel grid, and to metres by focal length or known points.
 
         With ``grid="model"`` it stays on the pixels of the network's input.
 
         Returns:
             the prediction, and the seconds that each stage took.
+        Raises:
+            InputError: the known points do not go together, or not with this map.
         """
         start = time.perf_counter()
         output, artifact = self.output, self.artifacts[prepared.bucket]
@@ -265,6 +279,8 @@ class Predictor:
             grid=grid,
             decoded_hw=prepared.decoded_hw,
         )
+        if prepared.points is not None:
+            prediction = prediction.in_metres(prepared.points)
         postprocess = time.perf_counter() - start
         return prediction, {
             **prepared.seconds,

@@ -16,14 +16,14 @@ from runtime.artifact.folder import Artifact
 from runtime.engines import load_engine
 from runtime.engines.staged import Loader, StagedEngine
 from runtime.errors import ArtifactError, InputError
-from runtime.predict.found import ScenePrediction, provenance_of
+from runtime.predict.found import RELATIVE, ScenePrediction, provenance_of
+from runtime.predict.given_cameras import align_to_given
 from runtime.scene.cameras import decode_pose, encode_pose
 from runtime.scene.gaussians import Gaussians, gaussians_of_scenes
 from runtime.scene.groups import group_views, join_groups, pick_views
 from runtime.scene.query import SceneQuery
 from runtime.scene.ray_pose import cameras_from_rays
 from runtime.scene.reference_view import MIN_VIEWS, choose_reference, references_first
-from runtime.scene.similarity import RANSAC_FROM_VIEWS, align_cameras
 from runtime.scene.views import View, fit_view, stack_views
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,6 @@ RAY_HEAD, CAMERA_DECODER, CAMERA_ENCODER = "ray_head", "camera_decoder", "camera
 SPLAT_HEAD = "splat_head"  # of eager networks only, as are the tokens of single blocks
 # What the first stage takes, and what the second one gives.
 IMAGE, CAMERA, TAPS = "image", "camera", ("tap_0", "tap_1", "tap_2", "tap_3")
-RELATIVE = "depth"  # the kind of depth whose unit nobody knows
 
 Array = Any  # numpy's from an artifact, torch's from an eager network, on whichever device
 
@@ -331,39 +330,3 @@ class ScenePredictor:
             input=engine.artifact.manifest.input,
         )
         return align_to_given(found, query.of_views(group))
-
-
-def align_to_given(prediction: ScenePrediction, query: SceneQuery) -> ScenePrediction:
-    """Bring what was found and the cameras that were given into one unit.
-
-    With ``align_to_input_ext_scale`` depth is divided into the unit of the given cameras, and they
-    come back as they were given. That unit is the giver's: nobody says that it is the metre, so
-    depth is of kind ``depth`` then, even if the network found metres. Otherwise the given cameras
-    are moved into the network's unit, and depth stays what it was.
-
-    One view, or cameras that all stand in one place, tell no scale: depth then stays what it was,
-    and a warning says so.
-
-    Args:
-        query: its cameras in pixels of the views; without any, nothing changes.
-    """
-    given, intrinsics = query.extrinsics, query.intrinsics
-    if given is None or intrinsics is None:
-        return prediction
-    assert prediction.extrinsics is not None
-    try:
-        fit = align_cameras(prediction.extrinsics, given, robust=len(given) >= RANSAC_FROM_VIEWS)
-    except InputError:
-        log.warning("the given cameras tell no scale: depth is in the network's own unit")
-        kept = given[:, :3] if query.align_to_input_ext_scale else prediction.extrinsics
-        return replace(prediction, intrinsics=intrinsics, extrinsics=kept)
-    if not query.align_to_input_ext_scale:
-        moved = fit.move_cameras(given)[:, :3]
-        return replace(prediction, intrinsics=intrinsics, extrinsics=moved)
-    return replace(
-        prediction,
-        depth=(prediction.depth / fit.scale).astype(np.float32),
-        kind=RELATIVE,
-        extrinsics=given[:, :3],
-        intrinsics=intrinsics,
-    )

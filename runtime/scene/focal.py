@@ -2,10 +2,12 @@
 
 What was given, what intrinsics say, what EXIF says: in that order. A focal length for a model whose
 depth does not depend on it is refused; only a column of a table is left unused, as it may be there
-for another model.
+for another model. Points need a camera in any case: without one, upstream's.
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Optional
 
 import numpy as np
@@ -14,6 +16,7 @@ from runtime.errors import InputError
 
 METRIC_FOCAL_PX = 300.0  # at which the depth of da3metric-large is in metres
 MAX_FOCAL_PX = 1e7  # twenty times that of the longest lenses; metres stay numbers of float32
+UPSTREAM_FOCAL_PX = 470.4  # of depth_to_pointcloud.py of Depth Anything V2, whatever the camera
 
 
 def check_focal_px(focal_px: Optional[float]) -> None:
@@ -84,3 +87,80 @@ def metres(
     """
     scale = np.asarray(np.asarray(focal_px_of_input) / metric_focal_px, np.float32)
     return np.asarray(depth) * scale[..., None, None]
+
+
+@dataclass(frozen=True)
+class PhotoCamera:
+    """The pinhole that a photo's points are shot through.
+
+    Args:
+        focal_px: along x and y, in pixels of the upright photo.
+        principal: x and y of the axis; 0, 0 is the middle of the first pixel. None: half the width
+            and half the height, as upstream has it.
+        how: where the focal length comes from.
+        known: False if nobody said it, and it is upstream's.
+    Raises:
+        InputError: as for ``check_focal_px``; or an axis that is no place.
+    """
+
+    focal_px: tuple[float, float]
+    principal: Optional[tuple[float, float]] = None
+    how: str = "given"
+    known: bool = True
+
+    def __post_init__(self) -> None:
+        for focal_px in self.focal_px:
+            check_focal_px(focal_px)
+        if self.principal is not None and not all(map(math.isfinite, self.principal)):
+            raise InputError(f"principal point {self.principal}: give pixels")
+
+    @property
+    def mean_px(self) -> float:
+        """One focal length for both axes."""
+        return sum(self.focal_px) / 2
+
+    def axis(self, photo_hw: tuple[int, int]) -> tuple[float, float]:
+        """The principal point in a photo of this size, x and y."""
+        return self.principal or (photo_hw[1] / 2, photo_hw[0] / 2)
+
+
+def focal_of_fov(fov_deg: float, width: int) -> float:
+    """The focal length in pixels at which a photo of this width is this many degrees wide.
+
+    Raises:
+        InputError: not between 0 and 180 degrees.
+    """
+    if not 0 < fov_deg < 180:
+        raise InputError(f"fov={fov_deg:g}: give degrees from side to side, between 0 and 180")
+    return width / 2 / math.tan(math.radians(fov_deg) / 2)
+
+
+def fov_of(focal_px: float, width: int) -> float:
+    """How many degrees a photo is wide."""
+    return math.degrees(2 * math.atan(width / 2 / focal_px))
+
+
+def camera_of(
+    photo_hw: tuple[int, int],
+    exif: Callable[[], Optional[float]],
+    given: Optional[PhotoCamera] = None,
+    fov_deg: Optional[float] = None,
+) -> PhotoCamera:
+    """The camera of a photo: given, by its field of view, by EXIF, else upstream's.
+
+    Args:
+        exif: asks the file for a focal length in pixels; only called if nothing else says it.
+        given: by numbers or by a file of intrinsics.
+        fov_deg: from side to side.
+    Raises:
+        InputError: a field of view that is none.
+    """
+    if given is not None:
+        return given
+    if fov_deg is not None:
+        focal_px = focal_of_fov(fov_deg, photo_hw[1])
+        return PhotoCamera((focal_px, focal_px), how=f"field of view of {fov_deg:g} degrees")
+    found = exif()
+    if found is not None:
+        return PhotoCamera((found, found), how="EXIF")
+    return PhotoCamera((UPSTREAM_FOCAL_PX,) * 2, how="upstream's default", known=False)

@@ -17,7 +17,7 @@ from runtime.scene.cameras import (
     quaternion_from_rotation,
     rotation_from_quaternion,
 )
-from runtime.scene.similarity import align_cameras
+from runtime.scene.similarity import Similarity, align_cameras
 
 DEGREE = 2
 COEFFICIENTS = (DEGREE + 1) ** 2
@@ -140,6 +140,23 @@ def pose_scale(given: Optional[np.ndarray], found: np.ndarray) -> float:
     except InputError:
         return 1.0
     return float(np.clip(scale, 1 / MAX_POSE_SCALE, MAX_POSE_SCALE))
+
+
+def move_gaussians(splats: Gaussians, by: Similarity) -> Gaussians:
+    """Move splats into another frame, as they are drawn: rotations are read as w x y z there.
+
+    Colours turn along, since they depend on the direction in the world; opacities stay.
+    """
+    w, x, y, z = np.moveaxis(splats.rotations.astype(np.float64), -1, 0)
+    turned = by.rotation @ rotation_from_quaternion(np.stack((x, y, z, w), axis=-1))
+    x, y, z, w = np.moveaxis(quaternion_from_rotation(turned), -1, 0)
+    moved = (
+        by.move_points(splats.means.astype(np.float64)),
+        splats.scales * by.scale,
+        np.stack((w, x, y, z), axis=-1),
+        rotate_harmonics(splats.harmonics, by.rotation),
+    )
+    return Gaussians(*(part.astype(np.float32) for part in (*moved, splats.opacities)))
 
 
 def harmonic_basis(direction: np.ndarray) -> np.ndarray:

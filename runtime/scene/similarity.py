@@ -33,12 +33,30 @@ class Similarity:
         """Undo ``move_points``: (N, 3) -> (N, 3)."""
         return ((points - self.translation) @ self.rotation) / self.scale
 
+    def inverse(self) -> "Similarity":
+        """What undoes it."""
+        back = -(self.translation @ self.rotation) / self.scale
+        return Similarity(self.rotation.T, back, 1 / self.scale)
+
     def move_cameras(self, extrinsics: np.ndarray) -> np.ndarray:
         """Move cameras: world-to-camera (N, 3 or 4, 4) -> (N, 4, 4)."""
         cameras = inverse(homogeneous(extrinsics))
         cameras[:, :3, 3] = self.move_points(cameras[:, :3, 3])
         cameras[:, :3, :3] = self.rotation @ cameras[:, :3, :3]
         return inverse(cameras)
+
+
+IDENTITY = Similarity(np.eye(3), np.zeros(3), 1.0)
+
+
+def first_camera_onto(reference: np.ndarray, estimate: np.ndarray) -> Similarity:
+    """What brings the first of estimated cameras onto that of reference cameras, without scale.
+
+    Args:
+        reference, estimate: world-to-camera (N, 3 or 4, 4).
+    """
+    moved = inverse(homogeneous(reference[0])) @ homogeneous(estimate[0])
+    return Similarity(moved[:3, :3], moved[:3, 3], 1.0)
 
 
 def align_cameras(reference: np.ndarray, estimate: np.ndarray, robust: bool = False) -> Similarity:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Optional
 
 from exports.colour import COLORMAPS
-from exports.files import FORMATS
+from exports.files import PHOTO_FORMATS
 from runtime.artifact.folder import Artifact
 from runtime.command_line import UsageError, above_zero, positive, run_command, some_of
 from runtime.engines import DEVICES, available
 from runtime.errors import InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
 from runtime.predict.choose import PHOTOS, choose
+from runtime.scene.known_points import MILLIMETRES
 from runtime.storage import S3Options
 from runtime.walk import LeftOut
 from serve.batch.job import OVERWRITES, RUNNERS, BatchJob
@@ -90,10 +91,10 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--model", default="", help="which model, if the folder holds several")
     what.add_argument(
         "--formats",
-        type=some_of(FORMATS),
+        type=some_of(PHOTO_FORMATS),
         default=("npz", "png16"),
         metavar="LIST",
-        help=f"of {','.join(FORMATS)}; default: npz,png16",
+        help=f"of {','.join(PHOTO_FORMATS)}; default: npz,png16",
     )
     what.add_argument("--colormap", choices=COLORMAPS, default="Spectral_r")
     what.add_argument("--engine", choices=RUNNERS, default="local")
@@ -138,6 +139,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="focal length of the camera in pixels of the photos, for da3metric-large; a row's own "
         "focal_px in a manifest comes first; default: as EXIF says",
     )
+    what.add_argument(
+        "--fit-png-scale",
+        type=above_zero,
+        default=MILLIMETRES,
+        metavar="N",
+        help="stored values a metre, of known points (a manifest's column points) that are a PNG; "
+        "default 1000, millimetres; KITTI's have 256",
+    )
 
     run = commands.add_parser("run", parents=[where, what], help="begin a job, or go on with it")
     run.add_argument("--dry-run", action="store_true", help="count inputs, and write nothing")
@@ -174,6 +183,7 @@ def _job(args: argparse.Namespace) -> BatchJob:
             overwrite=args.overwrite,
             max_pixels=args.max_pixels,
             focal_px=args.focal_px,
+            points_per_metre=args.fit_png_scale,
             s3=_s3(args),
             service_ms=args.service_ms,
             decode=args.decode,

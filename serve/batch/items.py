@@ -29,6 +29,7 @@ class Item:
     size: int = -1
     tag: str = ""
     focal_px: Optional[float] = None  # given for this photo, in its pixels
+    points: Optional[str] = None  # of known distance: JSON, or a file's address
 
 
 def address_of(path: str) -> str:

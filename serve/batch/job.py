@@ -11,8 +11,9 @@ from typing import Any, Optional
 from exports.files import FileOptions
 from runtime.artifact.folder import Artifact
 from runtime.errors import InputError
-from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
+from runtime.photo.decode import DECODES, FULL, MAX_PIXELS, REDUCED
 from runtime.scene.focal import check_focal_px
+from runtime.scene.known_points import MILLIMETRES
 from runtime.storage import SCHEME, S3Options
 from serve.batch.job_folder import JobFolder, open_job
 
@@ -42,6 +43,7 @@ class BatchJob:
         focal_px: of the camera, in pixels of the photo, for photos whose row in a manifest says
             none; None: as EXIF says.
         decode: of ``DECODES``, what JPEGs are decoded at.
+        points_per_metre: stored values a metre, of a manifest's points that are a PNG.
         service_ms: of each call of the device that the engine ``simulated`` stands in for.
     Raises:
         InputError: a value that cannot be, or values that do not go together.
@@ -65,6 +67,7 @@ class BatchJob:
     s3: S3Options = field(default_factory=S3Options)
     service_ms: Optional[float] = None
     decode: str = FULL
+    points_per_metre: float = MILLIMETRES
 
     def __post_init__(self) -> None:
         FileOptions(self.formats, self.colormap)  # checks them
@@ -77,8 +80,12 @@ class BatchJob:
         ):
             if value not in allowed:
                 raise InputError(f"{name}={value!r}: use one of {', '.join(allowed)}")
+        if self.decode == REDUCED and self.files.has_points:
+            raise InputError("points show the whole photo: decode it in full")
         if self.workers < 1 or self.threads < 0:
             raise InputError(f"workers={self.workers}, threads={self.threads}: give 1 or more")
+        if not 0 < self.points_per_metre < math.inf:
+            raise InputError(f"points_per_metre={self.points_per_metre}: give a number above 0")
         if self.max_pixels < 1:
             raise InputError(f"max_pixels={self.max_pixels}: give 1 or more")
         if not 0 <= self.max_error_rate <= 1:

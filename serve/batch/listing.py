@@ -22,6 +22,7 @@ from runtime.walk import HIDDEN, LeftOut
 from serve.batch.items import FILE, Item, address_of, as_called, path_of, text_of
 from serve.batch.job import BatchJob
 from serve.batch.job_folder import JOB
+from serve.batch.known_points import points_cell
 from serve.batch.manifests import LISTS, MANIFEST_COLUMNS, MANIFESTS, Row, read_rows
 from serve.batch.scratch_rows import ScratchRows
 
@@ -178,7 +179,8 @@ def _item_of_row(row: Row, beside: Path, focal_of_row: FocalOfRow) -> Item:
     focal_px = _focal_px(facts.get("focal_px"), row.where)
     if focal_px is not None:
         focal_px = focal_of_row(focal_px, row.where)
-    return Item(name=name, address=address, focal_px=focal_px)
+    points = points_cell(facts.get("points"), row.where, beside)
+    return Item(name=name, address=address, focal_px=focal_px, points=points)
 
 
 def _check_bytes(path: str, address: str) -> None:

@@ -23,13 +23,17 @@ def to_bytes(rows: Sequence[dict[str, Any]], columns: Mapping[str, type]) -> byt
 
 
 def to_rows(
-    source: Union[bytes, Path], what: str, columns: Optional[Mapping[str, type]] = None
+    source: Union[bytes, Path],
+    what: str,
+    columns: Optional[Mapping[str, type]] = None,
+    may_lack: Sequence[str] = (),
 ) -> Iterator[dict[str, Any]]:
     """Rows of a file, or of its bytes.
 
     Args:
         what: the file's name, for the error.
         columns: that must be there, of these types, and are all that is read; None for any.
+        may_lack: those of them that need not be there.
     Raises:
         InputError: it is damaged, or has other columns.
     """
@@ -37,6 +41,8 @@ def to_rows(
     try:
         file = parquet.ParquetFile(io.BytesIO(source) if isinstance(source, bytes) else source)
         if columns is not None:
+            lacks = set(may_lack).difference(file.schema_arrow.names)
+            columns = {name: kind for name, kind in columns.items() if name not in lacks}
             _check(file.schema_arrow, columns, what)
         names = None if columns is None else list(columns)
         for batch in file.iter_batches(BATCH, columns=names, use_threads=False):

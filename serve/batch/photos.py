@@ -12,14 +12,18 @@ from typing import Optional
 import numpy as np
 
 from exports.files import depth_files
+from exports.photo_points import cloud_camera, refuse_relative
 from runtime.command_line import sentence
 from runtime.errors import DepthError, InputError, LimitError, StorageError
-from runtime.photo.decode import MAX_FILE_BYTES, REDUCED, read_at_least
+from runtime.photo.decode import MAX_FILE_BYTES, REDUCED, focal_px_of, read_at_least
 from runtime.predict.pipeline import Ended, Loaded
 from runtime.predict.predictor import Predictor
-from runtime.storage import SCHEME, S3Options, Storage, open_storage, split_address
-from serve.batch.items import Item, path_of, text_of
+from runtime.scene.focal import PhotoCamera
+from runtime.storage import S3Options, Storage
+from serve.batch.items import Item, text_of
 from serve.batch.job import BatchJob
+from serve.batch.known_points import read_known_points, tag_of_points
+from serve.batch.places import place_of_file
 from serve.batch.records import DONE, ERROR, Record
 
 
@@ -42,15 +46,27 @@ class Photos:
         data = read_bytes(item, self.job.s3)
         size_for = predictor.input_hw if self.job.decode == REDUCED else None
         rgb, photo_hw = read_at_least(data, size_for, self.job.max_pixels, item.name)
-        focal_px = predictor.focal_px(self.given_focal_px(item), data)
-        prepared = predictor.prepare(rgb, focal_px, photo_hw)
+        given = self.given_focal_px(item)
+        points_asked = self.job.files.has_points
+        if points_asked and not item.points and not predictor.needs_focal:
+            refuse_relative(predictor.output.kind)
+        needed = given if predictor.needs_focal or not points_asked else None
+        focal_px = predictor.focal_px(needed, data)
+        points = None
+        if item.points:
+            points = read_known_points(item.points, self.job.s3, self.job.points_per_metre)
+        prepared = predictor.prepare(rgb, focal_px, photo_hw, points)
         seconds = {"read": time.perf_counter() - start}
+        camera = None
+        if points_asked:
+            camera = cloud_camera(photo_hw, lambda: focal_px_of(data), given)
         return LoadedPhoto(
             rgb=rgb,
             prepared=prepared,
             seconds=seconds,
             sha256=hashlib.sha256(data).hexdigest(),
             tag=tag,
+            camera=camera,
         )
 
     def write(
@@ -63,7 +79,9 @@ class Photos:
         outputs, digests, size = [], [], 0
         name = item.name.rpartition("/")[2]
         # times belong into the record: the same photo gives the same bytes
-        for suffix, data in depth_files(prediction, name, self.job.files):
+        for suffix, data in depth_files(
+            prediction, name, self.job.files, source.rgb, camera=source.camera
+        ):
             self.output.write(item.name + suffix, data)
             outputs.append(item.name + suffix)
             digests.append(hashlib.sha256(data).hexdigest())
@@ -111,6 +129,13 @@ class Photos:
         except DepthError:  # what keeps the photo from being read keeps this, too
             return ""
 
+    def _points_tag(self, points: str) -> str:
+        try:
+            tag = tag_of_points(points, self.job.s3)
+        except DepthError:
+            tag = points
+        return f"points {tag} {self.job.points_per_metre!r}"
+
     def key(self, item: Item, tag: Optional[str] = None) -> str:
         """Of all that decides a photo's result; the same key is the same result.
 
@@ -120,6 +145,7 @@ class Photos:
         focal_px = self.given_focal_px(item)
         facts = [self.tag(item) if tag is None else tag, self.options]
         facts += [] if focal_px is None else [repr(focal_px)]
+        facts += [self._points_tag(item.points)] if item.points else []
         return hashlib.sha256("|".join(facts).encode()).hexdigest()[:32]
 
 
@@ -129,28 +155,20 @@ class LoadedPhoto(Loaded):
 
     sha256: str
     tag: str
+    camera: Optional[PhotoCamera] = None  # that points are shot through
 
 
 def read_bytes(item: Item, options: S3Options) -> bytes:
     """The photo's bytes, from disk or from S3."""
-    storage, name = _place(item, options)
+    storage, name = place_of_file(item.address, options)
     return storage.read(name, MAX_FILE_BYTES)
 
 
 def tag_of(item: Item, options: S3Options) -> str:
     """What tells this content of the photo from another, asked for now; empty if it is gone."""
-    storage, name = _place(item, options)
+    storage, name = place_of_file(item.address, options)
     found = storage.stat(name)
     return found.tag if found else ""
-
-
-def _place(item: Item, options: S3Options) -> tuple[Storage, str]:
-    """Where an input is, and what it is called there."""
-    if item.address.startswith(SCHEME):
-        bucket, key = split_address(item.address)
-        return open_storage(f"{SCHEME}{bucket}", options), key
-    folder, slash, name = path_of(item.address).rpartition("/")
-    return open_storage(folder or slash or "."), name
 
 
 def code_of(error: Exception) -> str:

@@ -25,7 +25,15 @@ CHUNK = 10_000
 CHUNK_BYTES = 256 << 20
 PAGE_BYTES = 1 << 20
 SCHEMA_VERSION = 2  # of plan.json and of all beside it; 1 had no number, no limit, no provenance
-PLAN_COLUMNS = {"name": str, "address": str, "size": int, "tag": str, "focal_px": float}
+PLAN_COLUMNS = {
+    "name": str,
+    "address": str,
+    "size": int,
+    "tag": str,
+    "focal_px": float,
+    "points": str,
+}
+LATER_COLUMNS = ("points",)  # that an earlier version did not write
 FIELD_TYPES: dict[str, tuple[type, ...]] = {  # of the values in plan.json
     "input": (str,),
     "options": (str,),
@@ -204,7 +212,7 @@ def read_items(folder: JobFolder, plan: JobPlan) -> Iterator[Item]:
         name = plan.chunk(number)
         try:
             data = folder.read(name, CHUNK_BYTES)
-            for row in to_rows(data, folder.address(name), PLAN_COLUMNS):
+            for row in to_rows(data, folder.address(name), PLAN_COLUMNS, LATER_COLUMNS):
                 yield Item(**row)
         except InputError as error:
             raise InputError(

@@ -178,12 +178,13 @@ class FocalRule:
     A column of a table may be there for other models, so it is no fault; the job's own option is.
 
     Raises:
-        InputError: the job has one, and the model's depth does not depend on it.
+        InputError: the job has one, and neither depth nor points depend on it.
     """
 
     def __init__(self, job: BatchJob, artifacts: Sequence[Artifact]) -> None:
         manifest = artifacts[0].manifest
-        self._needed = manifest.output.metric_focal_px is not None
+        by_depth = manifest.output.metric_focal_px is not None
+        self._needed = by_depth or job.files.has_points
         self.unused = 0
         refuse_useless_focal(manifest.model, self._needed, job.focal_px is not None)
 

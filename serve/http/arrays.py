@@ -17,10 +17,13 @@ import numpy as np
 from runtime.errors import InputError, LimitError
 from runtime.photo.arrays import as_rgb
 from runtime.photo.decode import MAX_SIDE
+from runtime.scene.known_points import KnownPoints, points_of_rows
 from serve.http.problems import shown
 from serve.http.settings import MIB, Settings
 
 CAMERAS = {"extrinsics": ((3, 4), (4, 4)), "intrinsics": ((3, 3),)}
+POINTS = "points"  # [[x, y, metres], ...], of known distance
+MAX_POINTS_BYTES = 32 << 20
 MAX_HEADER = 10_000  # bytes of an array's header: NumPy's own limit, but before they are read
 GROWTH = 4  # that an archive may grow by when it is unpacked
 MEMBER = b"PK\x01\x02"  # begins an entry in an archive's table of contents
@@ -182,7 +185,7 @@ def read_npz(body: bytes, settings: Settings) -> tuple[Sequence[SentArray], dict
     Raises:
         InputError, LimitError: it is damaged, holds what is not asked for, or is too large.
     """
-    wanted = ("image", "images", *CAMERAS)
+    wanted = ("image", "images", *CAMERAS, POINTS)
     found: dict[str, Any] = {}
     if body.count(MEMBER) > MAX_MEMBERS:
         raise LimitError(f"an archive of over {MAX_MEMBERS:,} members; give those that are needed")
@@ -193,7 +196,7 @@ def read_npz(body: bytes, settings: Settings) -> tuple[Sequence[SentArray], dict
                 if name not in wanted or name in found:
                     raise InputError(
                         f"{shown(info.filename)} in the archive, or twice: give image or images, "
-                        "and extrinsics and intrinsics if they are known"
+                        "and extrinsics, intrinsics and points if they are known"
                     )
                 if info.compress_type not in PACKED or info.flag_bits & 1:
                     raise InputError(
@@ -203,6 +206,9 @@ def read_npz(body: bytes, settings: Settings) -> tuple[Sequence[SentArray], dict
                     limit = settings.max_views * 16 * 16  # numbers of 16 bytes at most
                     with archive.open(info) as stream:
                         found[name] = read_npy(stream, limit, lambda dtype, shape: None)
+                elif name == POINTS:
+                    with archive.open(info) as stream:
+                        found[name] = read_npy(stream, MAX_POINTS_BYTES, lambda dtype, shape: None)
                 else:
                     found[name] = read_images(_member(body, info.filename), name, settings)
     except InputError:
@@ -211,7 +217,7 @@ def read_npz(body: bytes, settings: Settings) -> tuple[Sequence[SentArray], dict
         raise InputError(f"not an archive in NumPy's format, or damaged ({error})") from None
     if ("image" in found) == ("images" in found):
         raise InputError("the archive holds no image, or both image and images; give one")
-    cameras = {name: found[name] for name in CAMERAS if name in found}
+    cameras = {name: found[name] for name in (*CAMERAS, POINTS) if name in found}
     return found.get("image") or found["images"], cameras
 
 
@@ -246,6 +252,19 @@ def camera_matrices(value: Any, name: str, photos: int) -> Optional[np.ndarray]:
     if not np.isfinite(matrices).all():
         raise InputError(f"{name} holds numbers that are not finite")
     return matrices
+
+
+def known_points(value: Any, photos: int) -> Optional[KnownPoints]:
+    """Points whose distance is known, out of whatever was sent; None if nothing was.
+
+    Raises:
+        InputError: they are no such points, or several photos came.
+    """
+    if value is None:
+        return None
+    if photos > 1:
+        raise InputError("points: of one photo; send it alone")
+    return points_of_rows(value)
 
 
 def _only_numbers(value: Any) -> bool:

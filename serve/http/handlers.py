@@ -108,7 +108,7 @@ class PhotoHandler:
             photo if isinstance(photo, bytes) else None,
             None if asked.intrinsics is None else asked.intrinsics[0],
         )
-        return self._predictor.prepare(decode(photo), focal_px)
+        return self._predictor.prepare(decode(photo), focal_px, points=asked.points)
 
     def lane(self, task: Prepared) -> Lane:
         """One lane a shape."""
@@ -176,7 +176,12 @@ class SceneHandler:
                 self._costs.start(_scene_key(scene, len(views)), time.perf_counter() - start)
 
     def check(self, asked: DepthRequest) -> None:
-        """Refuse a focal length: a scene finds its cameras, or is given both parts of them."""
+        """Refuse a focal length: a scene finds its cameras, or is given both parts of them.
+
+        And points: a scene has one scale.
+        """
+        if asked.points is not None:
+            raise InputError(f"points: not for scenes, as {self._model} takes them; leave them out")
         refuse_useless_focal(self._model, False, asked.options.focal_px is not None)
 
     def pixels(self, asked: DepthRequest) -> int:

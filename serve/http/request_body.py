@@ -18,13 +18,16 @@ from werkzeug.formparser import FormDataParser
 
 from runtime.errors import InputError, LimitError
 from runtime.photo.decode import is_image, photo_size
+from runtime.scene.known_points import KnownPoints
 from runtime.storage import SCHEME, read_object, split_address
 from serve.http.arrays import (
     CAMERAS,
+    POINTS,
     SentArray,
     camera_matrices,
     check_count,
     check_pixels,
+    known_points,
     read_images,
     read_npz,
 )
@@ -63,7 +66,8 @@ class DepthRequest:
     """What is to be done: photos, what is known of their cameras, and options.
 
     ``extrinsics``: float64 (N, 3 or 4, 4), world-to-camera; ``intrinsics``: float64 (N, 3, 3), in
-    pixels of the photos. ``sizes_hw`` are the photos' own. ``others``: of the custom attributes
+    pixels of the photos. ``sizes_hw`` are the photos' own. ``points`` are of
+    known distance. ``others``: of the custom attributes
     what is not ours.
     """
 
@@ -73,6 +77,7 @@ class DepthRequest:
     extrinsics: Optional[np.ndarray] = None
     intrinsics: Optional[np.ndarray] = None
     others: str = ""
+    points: Optional[KnownPoints] = None
 
 
 def read_request(
@@ -117,6 +122,7 @@ def read_request(
         options=options,
         extrinsics=camera_matrices(cameras.get("extrinsics"), "extrinsics", len(photos)),
         intrinsics=camera_matrices(cameras.get("intrinsics"), "intrinsics", len(photos)),
+        points=known_points(cameras.get(POINTS), len(photos)),
         others=others,
     )
 
@@ -192,7 +198,7 @@ def _from_form(
     cameras = {}
     pairs = []
     for name, text in form.items(multi=True):
-        if name in CAMERAS:
+        if name in (*CAMERAS, POINTS):
             cameras[name] = _parse_json(text.encode(), name)
         else:
             pairs.append((name, text))
@@ -214,7 +220,7 @@ def _from_json(
     facts = _parse_json(body, "body")
     if not isinstance(facts, dict):
         raise InputError('the JSON is no object; give {"image": "...base64..."}')
-    cameras = {name: facts.pop(name, None) for name in CAMERAS}
+    cameras = {name: facts.pop(name, None) for name in (*CAMERAS, POINTS)}
     if "image" in facts and "images" in facts:
         raise InputError("the JSON has both image and images; give one")
     sources = [facts.pop("image")] if "image" in facts else facts.pop("images", None)

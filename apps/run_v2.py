@@ -1,0 +1,237 @@
+"""Depth Anything V2's ``run.py`` and ``metric_depth/run.py``: photos to pictures of their depth.
+
+Upstream's flags and pixels; what a picture cannot hold is in the description beside it, and in the
+formats asked for. A bad photo costs only itself.
+"""
+
+import argparse
+import io
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from apps.estimators import Estimator
+from apps.fit_points import PointFiles, add_fit_options, point_files
+from apps.folder import Outcome
+from apps.inference import report
+from apps.upstream_v2 import (
+    Wanted,
+    add_look_options,
+    add_model_options,
+    find_estimator,
+    listed,
+    output_names,
+    wanted_metric_model,
+    wanted_model,
+)
+from exports.files import FileOptions, depth_files
+from exports.png import encode_png
+from exports.v2_picture import v2_picture, v2_picture_facts
+from runtime.command_line import run_command, sentence
+from runtime.errors import ArtifactError, DepthError, DeviceError, InputError
+from runtime.files import check_output_folder, write_whole
+from runtime.photo.decode import photo_size, read_photo
+from runtime.photo.find import find_photos
+from runtime.predict.found import Prediction
+
+log = logging.getLogger("run")
+
+RELATIVE_EXAMPLES = """examples:
+  python run.py --encoder vits --img-path assets/examples --outdir depth_vis
+  python run.py --encoder vits --img-path photo.jpg --pred-only --grayscale
+  python run.py --model demo --img-path photos/ --formats png16,npz
+  python run.py --encoder vits --img-path photos/ --engine artifact
+"""
+METRIC_EXAMPLES = """examples:
+  python metric_depth/run.py --encoder vitl \\
+    --load-from checkpoints/depth_anything_v2_metric_hypersim_vitl.pth \\
+    --max-depth 20 --img-path photos/ --outdir out/ --save-numpy
+  python metric_depth/run.py --model vits-outdoor --img-path street.jpg --formats png16
+"""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What each photo gets.
+
+    Args:
+        pred_only, grayscale, colormap: as for ``v2_picture``.
+        formats: of ``exports.files.FORMATS``, beside the picture.
+        save_numpy: ``<name>_raw_depth_meter.npy``, too: float32 (H, W), metres.
+    """
+
+    pred_only: bool = False
+    grayscale: bool = False
+    colormap: Optional[str] = None
+    formats: tuple[str, ...] = ()
+    save_numpy: bool = False
+
+
+def build_parser(metric: bool = False) -> argparse.ArgumentParser:
+    """The command line of ``run.py``, or of ``metric_depth/run.py``."""
+    what = "metric depth" if metric else "relative depth (disparity)"
+    parser = argparse.ArgumentParser(
+        prog="metric_depth/run.py" if metric else "run.py",
+        description=f"Pictures of the {what} of photos, by Depth Anything V2, pixel for pixel as "
+        "upstream's script paints them. <name>.json beside each says what it holds.",
+        epilog=METRIC_EXAMPLES if metric else RELATIVE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--img-path",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="photos, folders (searched with all below them), or .txt lists of paths",
+    )
+    parser.add_argument(
+        "--outdir", type=Path, default=Path("vis_depth"), help="default %(default)s"
+    )
+    add_model_options(parser, metric)
+    add_look_options(parser)
+    add_fit_options(parser)
+    if metric:
+        parser.add_argument(
+            "--save-numpy",
+            action="store_true",
+            help="also <name>_raw_depth_meter.npy: float32, metres, the photo's pixels",
+        )
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None, metric: bool = False) -> int:
+    """Run the command line; returns the exit status."""
+    return run_command(
+        build_parser(metric),
+        lambda args: run(args, wanted_metric_model(args) if metric else wanted_model(args)),
+        argv,
+        "stopped; the photos done so far stay",
+    )
+
+
+def run(args: argparse.Namespace, wanted: Wanted) -> int:
+    """Do the job; returns the exit status."""
+    check_output_folder(args.outdir)
+    look = Look(
+        args.pred_only,
+        args.grayscale,
+        args.colormap,
+        args.formats,
+        getattr(args, "save_numpy", False),
+    )
+    fit = point_files(args, args.img_path[0])
+    places = places_of(args.img_path, args.outdir)
+    if fit is not None:
+        fit.check(list(places))
+    estimator = find_estimator(wanted, sizes_of(places))
+    log.info(
+        "%s, %s, licence %s", estimator.model, estimator.facts["how"], estimator.weights.licence
+    )
+    failed = report(run_photos(places, estimator, look, fit), len(places), name_files=True)
+    print(f"{len(places) - failed} done, {failed} failed -> {args.outdir}/", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def places_of(sources: Sequence[Path], outdir: Path) -> dict[Path, Path]:
+    """The photos, each with the path of its files without a suffix.
+
+    Raises:
+        InputError: no such place, no photo there, or a picture would take a photo's place.
+    """
+    places: dict[Path, Path] = {}
+    for source in sources:
+        is_list = source.suffix.lower() == ".txt" and not source.is_dir()
+        photos = listed(source) if is_list else find_photos(source, True, [outdir])
+        root = source if source.is_dir() else source.parent
+        names = output_names(photos, root)
+        places.update({photo: outdir / names[photo] for photo in photos})
+    if len(sources) > 1:
+        places = {
+            photo: outdir / name for photo, name in output_names(list(places), Path()).items()
+        }
+    taken = {photo.resolve() for photo in places}
+    for photo, base in places.items():
+        if picture_of(base).resolve() in taken:
+            raise InputError(
+                f"{picture_of(base)}: the picture of {photo} would take the place of a photo; name "
+                "another --outdir"
+            )
+    return places
+
+
+def picture_of(base: Path) -> Path:
+    """Where a photo's picture goes."""
+    return base.with_name(base.name + ".png")
+
+
+def sizes_of(photos: Iterable[Path]) -> Iterator[tuple[int, int]]:
+    """Height and width of those that can be read; of the others, it is said later why not."""
+    for photo in photos:
+        try:
+            yield photo_size(photo)
+        except InputError:
+            continue
+
+
+def run_photos(
+    places: dict[Path, Path],
+    estimator: Estimator,
+    look: Look,
+    fit: Optional[PointFiles] = None,
+) -> Iterator[Outcome]:
+    """Estimate, paint and write each photo; a bad one becomes an outcome with an error.
+
+    Args:
+        fit: where known points are, by which depth becomes metres.
+    Raises:
+        ArtifactError, DeviceError: nothing can run any more; photos done so far stay.
+    """
+    for photo, base in places.items():
+        try:
+            rgb = read_photo(photo)
+            points = None if fit is None else fit.of(photo)
+            found = estimator(rgb) if points is None else estimator(rgb).in_metres(points)
+            files = write_files(found, photo, rgb, base, look)
+        except (ArtifactError, DeviceError):
+            raise
+        except Exception as error:
+            log.debug("%s", photo, exc_info=not isinstance(error, DepthError))
+            yield Outcome(photo, error=sentence(error, str(photo)))
+        else:
+            yield Outcome(photo, files)
+
+
+def write_files(
+    found: Prediction, photo: Path, rgb: np.ndarray, base: Path, look: Look
+) -> list[Path]:
+    """Write a photo's picture, the files asked for, and their description, which comes last.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    picture = v2_picture(found, None if look.pred_only else rgb, look.grayscale, look.colormap)
+    files = {picture_of(base): encode_png(picture, found.facts())}
+    others = {"picture": picture_of(base).name}
+    if look.save_numpy:
+        buffer = io.BytesIO()
+        np.save(buffer, found.depth)
+        raw = base.with_name(f"{base.name}_raw_depth_meter.npy")
+        files[raw], others["npy"] = buffer.getvalue(), raw.name
+    options = FileOptions(look.formats, look.colormap or "Spectral_r") if look.formats else None
+    more = {"picture": v2_picture_facts(found, look.grayscale, look.colormap)}
+    for suffix, data in depth_files(
+        found, photo.name, options, base=base.name, others=others, more=more
+    ):
+        files[base.with_name(base.name + suffix)] = data
+    for file, data in files.items():
+        write_whole(file, data)
+    if found.value_range[0] == found.value_range[1]:
+        log.warning("%s: depth is constant, %g; the picture is black", photo, found.value_range[0])
+    return list(files)

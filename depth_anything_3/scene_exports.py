@@ -1,0 +1,125 @@
+"""What ``DepthAnything3.inference`` is asked to write: checked before the network runs.
+
+Upstream's arguments in; files of a prediction out. Needs no torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+
+from exports.scene import EXIF, GIVEN, ScenePhoto, scene_of
+from exports.scene_colmap import names_of
+from exports.scene_files import SCENE_FORMATS, Asked, asked_formats, refuse_impossible
+from exports.write import write_scene
+from runtime.errors import InputError
+from runtime.predict.found import ScenePrediction
+from runtime.scene.views import View
+
+CLOUDS = tuple(name for name, row in SCENE_FORMATS.items() if "cameras" in row.needs)
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """Which files of a scene are written, and where.
+
+    Args:
+        folder: of the files.
+        asked: formats and their options.
+        names: of the photos, if they have any.
+    """
+
+    folder: Path
+    asked: Asked
+    names: Optional[tuple[str, ...]] = None
+
+    @property
+    def has_clouds(self) -> bool:
+        """Whether cameras, and so a focal length, matter."""
+        return any(name in self.asked for name in CLOUDS)
+
+    def check(self, views: int, any_view: bool, splats: bool, features: bool) -> None:
+        """Refuse formats that there will be nothing for.
+
+        Args:
+            any_view: cameras are found, or given.
+        Raises:
+            InputError: names them, and says what would work.
+        """
+        there = {
+            "images": True,
+            "cameras": any_view or views == 1,
+            "gaussians": splats,
+            "features": features,
+            "photos": self.names is not None,
+        }
+        refuse_impossible(self.asked, {what for what, is_there in there.items() if is_there})
+        if self.names is not None and len(self.names) != views:
+            raise InputError(f"image_paths: {len(self.names)} for {views} photos; give one each")
+
+    def write(
+        self,
+        found: ScenePrediction,
+        views: Sequence[View],
+        intrinsics: Optional[np.ndarray] = None,
+        given: bool = False,
+    ) -> list[Path]:
+        """Write all files; they are there when this returns.
+
+        Args:
+            views: how the photos became what the network saw.
+            intrinsics: (1, 3, 3), in pixels of the view, if the prediction has none.
+            given: whether the caller said them, or EXIF.
+        """
+        photos = None
+        if self.names is not None:
+            photos = [ScenePhoto.of_view(name, view) for name, view in zip(self.names, views)]
+        scene = scene_of(found, photos, intrinsics, GIVEN if given else EXIF)
+        return write_scene(scene, self.folder, self.asked)
+
+
+def export_request(
+    photos: Sequence[Any],
+    export_dir: Optional[Union[str, Path]],
+    export_format: str,
+    export_kwargs: Optional[Mapping[str, Mapping[str, Any]]],
+    **plain: Any,
+) -> Optional[ExportRequest]:
+    """What upstream's arguments mean; None if nothing is to be written.
+
+    Args:
+        photos: as the caller gave them.
+        export_dir: a folder; None: nothing is written.
+        export_format: names joined by ``-``: see ``exports.scene_files.ROWS``.
+        export_kwargs: a format -> its options; they come before the plain arguments, and are not
+            changed.
+        plain: ``conf_thresh_percentile`` and ``num_max_points`` of clouds, ``show_cameras`` of glb,
+            ``feat_vis_fps``; ``render_exts``, ``render_ixts`` and ``render_hw`` are refused: there
+            is no gs_video.
+    Raises:
+        InputError: unknown formats or options.
+    """
+    unused = [name for name in plain if name.startswith("render_") and plain[name] is not None]
+    if unused:
+        raise InputError(f"{', '.join(unused)}: cameras of gs_video, which is not there; leave out")
+    if export_dir is None:
+        return None
+    cloud = {name: plain[name] for name in ("conf_thresh_percentile", "num_max_points")}
+    options: dict[str, dict[str, Any]] = {
+        "glb": {**cloud, "show_cameras": plain["show_cameras"]},
+        "ply": cloud,
+        "feat_vis": {"fps": plain["feat_vis_fps"]},
+        "colmap": {"conf_thresh_percentile": plain["conf_thresh_percentile"]},
+    }
+    own = {name: dict(some) for name, some in (export_kwargs or {}).items()}
+    if "glb" in own and "ply" not in own:  # the same points
+        own["ply"] = {key: value for key, value in own["glb"].items() if key in cloud}
+    own.update({name: {**some, **own.get(name, {})} for name, some in options.items()})
+    asked = asked_formats(export_format, own)
+    paths = getattr(asked.get("colmap"), "image_paths", None)
+    if paths is None and all(isinstance(photo, (str, Path)) for photo in photos):
+        paths = [str(photo) for photo in photos]
+    names = None if paths is None or "colmap" not in asked else tuple(names_of(paths))
+    return ExportRequest(Path(export_dir), asked, names)

@@ -1,0 +1,1 @@
+"""Upstream's import path for what is not a model."""
