@@ -22,7 +22,7 @@ import pytest
 import torch
 from fuzzing import fuzz  # noqa: F401 a fixture
 from hypothesis import settings
-from marks import COLLECTED, LIST, is_named, slow_tests
+from marks import COLLECTED, LIST, in_small, is_named, slow_tests
 from PIL import Image
 from served import tiny_served  # noqa: F401 a fixture
 
@@ -43,11 +43,6 @@ from runtime.files import partial_folder
 settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("small", settings.get_profile("repeatable"), max_examples=20)
 LARGEST_KEPT = 1_000_000  # values of one tensor; the MLPs of the small models have 600,000
-
-
-def in_small(config: pytest.Config) -> bool:
-    """Whether the slow tests are left out, as by `make test`."""
-    return "not slow" in config.option.markexpr
 
 
 def pytest_configure(config: pytest.Config) -> None:

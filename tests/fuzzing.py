@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+from marks import in_small
 
 FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "")
 SMALL_SECONDS, USUAL_SECONDS = 1.0, 10.0
@@ -22,9 +23,9 @@ EACH = 50  # examples of a seed
 Fuzz = Callable[..., int]
 
 
-def seconds(in_small: bool) -> float:
+def seconds(small: bool) -> float:
     """For how long a test is fuzzed."""
-    return float(FUZZ_SECONDS or (SMALL_SECONDS if in_small else USUAL_SECONDS))
+    return float(FUZZ_SECONDS or (SMALL_SECONDS if small else USUAL_SECONDS))
 
 
 def fuzzed(check: Callable[..., None], strategies: tuple, duration: float) -> int:
@@ -56,8 +57,6 @@ def _fresh(check: Callable[..., None]) -> Callable[[tuple], None]:
 @pytest.fixture
 def fuzz(request: pytest.FixtureRequest) -> Fuzz:
     """``fuzz(check, *strategies)``: until the time is up."""
-    from conftest import in_small
-
     duration = seconds(in_small(request.config))
     return lambda check, *strategies: fuzzed(check, strategies, duration)
 

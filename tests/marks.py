@@ -60,3 +60,8 @@ def without_a_test(names: Sequence[str], listed: Sequence[Slow]) -> list[str]:
         elif all(any(is_named(name, slow.pattern) for slow in listed) for name in kept):
             faults.append(f"{one.small}: is slow itself, but it is to be the small one")
     return faults
+
+
+def in_small(config: pytest.Config) -> bool:
+    """Whether the slow tests are left out, as by `make test`."""
+    return "not slow" in config.option.markexpr

@@ -13,7 +13,7 @@ from depth_anything_3.api import DepthAnything3
 from depth_anything_3.config import METRIC, NETWORKS, SMALL, DA3Spec
 from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
-from runtime.photo.decode import EXIF_IFD, FOCAL_35_MM
+from runtime.photo.exif import EXIF_IFD, FOCAL_35_MM
 from runtime.predict.predictor import Predictor
 
 SIZE = (56, 84)

@@ -181,7 +181,11 @@ def test_the_best_accepted_type_is_made(accept, media_type, tiny_served, rgb):
     ("change", "code", "words"),
     [
         ({"headers": {"Accept": "text/html"}}, "not_acceptable", "application/x-npz"),
-        ({"headers": {"Content-Type": "text/plain"}}, "unsupported_media_type", "image/jpeg"),
+        (
+            {"body": b"<p>", "headers": {"Content-Type": "text/html"}},
+            "unsupported_media_type",
+            "image/jpeg",
+        ),
         ({"path": "/v1/depth?sise=model"}, "bad_photo", "'sise' is unknown; there are size"),
         ({"path": "/v1/depth?size=huge"}, "bad_photo", "size='huge': use one of input, model"),
         ({"path": "/v1/depth?focal_px=0"}, "bad_photo", "give pixels, above 0"),

@@ -10,7 +10,7 @@ from PIL import Image
 from served import encoded, get, needing_focal, post, problem, serving
 
 from exports.colour import colorize, paint
-from runtime.photo.decode import EXIF_IFD, FOCAL_35_MM
+from runtime.photo.exif import EXIF_IFD, FOCAL_35_MM
 from runtime.predict.found import SEEDED
 from runtime.predict.predictor import Predictor
 

@@ -9,7 +9,7 @@ import difflib
 import logging
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -170,6 +170,12 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         if given.get(name)
     }
     return Settings(**values)
+
+
+def unknown(names: Iterable[str]) -> list[str]:
+    """Of these names those that begin like ours and are none, for whoever writes them himself."""
+    known = {one.metadata["name"] for one in dataclasses.fields(Settings)} | set(ELSEWHERE)
+    return sorted(name for name in names if name.startswith(PREFIX) and name not in known)
 
 
 def table() -> str:

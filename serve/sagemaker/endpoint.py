@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from runtime.errors import InputError
-from serve.http.settings import from_environment
+from serve.http.settings import from_environment, unknown
 from serve.sagemaker.instances import REALTIME_S, InstanceType, find_instance
 
 OWNER = "depth-endpoint"  # tag on all we create; its value is the endpoint's name
@@ -212,6 +212,11 @@ class Endpoint:
             raise InputError(
                 f"environment: {len(variables)} variables, too long: {long}; SageMaker takes "
                 f"{_VARIABLES} of {_VALUE} characters"
+            )
+        slips = unknown(variables)
+        if slips:
+            raise InputError(
+                f"{', '.join(slips)}: unknown; `python -m serve --help` lists all settings"
             )
         settings = from_environment(variables)  # what the container would refuse at its start
         if self.async_output is None and settings.deadline_s >= REALTIME_S:
