@@ -27,6 +27,7 @@ from apps.video import FRAME, VideoJob
 from apps.video_render import Look
 from apps.video_sources import Source, find_sources
 from compile.registry import DEMO
+from exports.video import to_yuv
 from runtime.errors import ArtifactError, InputError
 from runtime.photo.frames import VideoFrames
 from runtime.predict.found import SEEDED
@@ -70,12 +71,11 @@ def painted(monkeypatch):
     """The pictures before the codec, by the order of painting."""
     kept = []
 
-    class Keeps(video_render.Converter):
-        def __call__(self, rgb):
-            kept.append(rgb.copy())
-            return super().__call__(rgb)
+    def keep(rgb):
+        kept.append(rgb.copy())
+        return to_yuv(rgb)
 
-    monkeypatch.setattr(video_render, "Converter", Keeps)
+    monkeypatch.setattr(video_render, "to_yuv", keep)
     monkeypatch.setattr(video_render, "PAINTERS", 1)
     return kept
 
