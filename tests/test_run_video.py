@@ -441,6 +441,7 @@ def test_numbered_pictures_need_a_rate_and_then_are_a_video(folder, capsys, save
         (["--video-path", "in", "--crf", "52"], 1, "0 (nothing lost) to 51"),
         (["--video-path", "in", "--steady", "0"], 2, "above 0"),
         (["--video-path", "in", "--steady", "--model", "vits-indoor"], 2, "gives metres"),
+        (["--video-path", "in", "--steady", "--range", "frame"], 2, "nothing of it would show"),
     ],
 )
 def test_what_cannot_be_is_said_before_any_work(
