@@ -129,6 +129,8 @@ def run(args: argparse.Namespace) -> int:
     check_output_folder(args.outdir)
     sources = find_sources(args.video_path, args.outdir, args.fps)
     wanted = wanted_model(args)
+    if job.steady is not None and job.range == FRAME:
+        raise UsageError("--steady: with --range frame nothing of it would show; leave one out")
     if job.steady is not None and wanted.spec.kind == "depth_m":
         raise UsageError(f"--steady: {wanted.spec.name} gives metres, which are not to be rescaled")
     estimator = find_estimator(wanted, sizes_of(sources))

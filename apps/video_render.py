@@ -8,7 +8,6 @@ import collections
 import dataclasses
 import itertools
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any, Optional, TypeVar
 
 import numpy as np
 
-from exports.video import CRF, Converter, VideoWriter, writing_video
+from exports.video import CRF, VideoWriter, to_yuv, writing_video
 from exports.video_picture import Limits, frame_files, frame_picture
 from runtime.files import write_whole
 from runtime.photo.frames import AnyFrames, Frame
@@ -126,7 +125,6 @@ class _Painter:
 
     def __init__(self, template: Prediction, base: Path, look: Look) -> None:
         self._template, self._base, self._look = template, base, look
-        self._own = threading.local()
 
     def __call__(self, item: Item) -> tuple[Frame, Any]:
         look, rgb = self._look, item.frame.rgb
@@ -142,9 +140,7 @@ class _Painter:
             limits16 = item.limits16 or found.value_range
             for suffix, data in frame_files(found, look.formats, limits16, painted):
                 write_whole(self._base / f"{item.frame.index:06d}{suffix}", data)
-        if not hasattr(self._own, "convert"):
-            self._own.convert = Converter()
-        return item.frame, self._own.convert(picture)
+        return item.frame, to_yuv(picture)
 
     def picture_size(self, photo_hw: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the pictures of such frames."""

@@ -26,7 +26,7 @@ from benchmarks.options import add_artifact, add_number, add_rounds
 from benchmarks.rounds import interleave
 from benchmarks.upstream_loop import infer_image
 from benchmarks.upstream_video import upstream_video
-from exports.video import Converter, writing_video
+from exports.video import to_yuv, writing_video
 from runtime.artifact.manifest import InputSpec, OutputSpec, WeightsSpec
 from runtime.command_line import size_hw
 from runtime.photo.decode import read_photo
@@ -117,17 +117,17 @@ def make_clip(photos: Path, file: Path, count: int, frame_hw: tuple[int, int]) -
     height, width = frame_hw
     whole = center_crop(read_photo(find_photos(photos)[0]), (width, height))
     whole = cv2.resize(whole, (width * 5 // 4, height * 5 // 4), interpolation=cv2.INTER_CUBIC)
-    convert, rate = Converter(), Fraction(30)
+    rate = Fraction(30)
     with writing_video(file, frame_hw, 1 / rate, rate) as writer:
         for index in range(count):
             left, top = (side * index // (4 * count) for side in (width, height))
             frame = np.ascontiguousarray(whole[top : top + height, left : left + width])
-            writer.picture(convert(frame), index, 1)
+            writer.picture(to_yuv(frame), index, 1)
     return file
 
 
 class Instant:
-    """A model that takes no time: each frame gets one of a few maps."""
+    """A model that takes no time: each frame gets the next map of a table."""
 
     batch = 1
     short_side = 252
@@ -160,11 +160,13 @@ class Instant:
 
 
 def _table(frame_hw: tuple[int, int]) -> list[np.ndarray]:
-    """A few smooth maps on a network's grid."""
+    """Maps on a network's grid that move to the side and back, as a camera's pan shows them."""
     draw = np.random.RandomState(0)
     width = round(252 * frame_hw[1] / frame_hw[0] / 14) * 14
-    small = draw.gamma(2, 3, (8, 9, 16)).astype(np.float32)
-    return [cv2.resize(one, (width, 252), interpolation=cv2.INTER_CUBIC) for one in small]
+    small = draw.gamma(2, 3, (9, 20)).astype(np.float32)
+    wide = cv2.resize(small, (width * 5 // 4, 252), interpolation=cv2.INTER_CUBIC)
+    there = [np.ascontiguousarray(wide[:, left : left + width]) for left in range(0, width // 4, 2)]
+    return there + there[::-1]
 
 
 def _instant_upstream(frame_hw: tuple[int, int]) -> Callable[[np.ndarray], np.ndarray]:

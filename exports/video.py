@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from runtime.errors import InputError
@@ -17,31 +18,29 @@ from runtime.files import partial_name
 from runtime.optional import require
 
 CRF = 20  # x264's scale of quality: 0 loses nothing, 51 is worst
-PRESET = "veryfast"  # twice as fast as x264's own default, for a file no larger
+PRESET = "superfast"  # of x264: half the time of "veryfast", for a file half as large again
 BT601, BT709, NARROW = 6, 1, 1  # of H.264's tables
-SWS_BT601 = 5
+CHROMA = np.array(  # of BT.601 in 16..240, from RGB
+    [[-37.797, -74.203, 112.0, 32640.0], [112.0, -93.786, -18.214, 32640.0]], np.float32
+) / np.float32(255)
 
 
-class Converter:
-    """RGB to what the encoder takes; one for each thread, since it keeps its tables."""
+def to_yuv(rgb: np.ndarray) -> Any:
+    """What the encoder takes: uint8 (H, W, 3) to an ``av.VideoFrame`` in yuv420p, its sides even.
 
-    def __init__(self) -> None:
-        self._av = require("av", "video")
-        self._convert = self._av.video.reformatter.VideoReformatter()
-
-    def __call__(self, rgb: np.ndarray) -> Any:
-        """uint8 (H, W, 3) to an ``av.VideoFrame`` in yuv420p, its sides even."""
-        rows, columns = odd_sides(rgb.shape)
-        if rows or columns:
-            rgb = np.pad(rgb, ((0, rows), (0, columns), (0, 0)), "edge")
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
-        return self._convert.reformat(
-            frame,
-            format="yuv420p",
-            dst_colorspace=SWS_BT601,
-            dst_color_range=NARROW,
-            interpolation="BICUBIC",
-        )
+    Luma by OpenCV, which takes each 2 x 2 pixels' chroma from one of them; here it is from their
+    mean. A third of the time of FFmpeg's own conversion.
+    """
+    av = require("av", "video")
+    rows, columns = odd_sides(rgb.shape)
+    if rows or columns:
+        rgb = np.pad(rgb, ((0, rows), (0, columns), (0, 0)), "edge")
+    height, width = rgb.shape[:2]
+    planes = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)  # (1.5 H, W): Y, then U and V in halves
+    half = cv2.resize(rgb, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    chroma = cv2.transform(half, CHROMA)
+    planes[height:].reshape(2, *half.shape[:2])[:] = np.moveaxis(chroma, -1, 0)
+    return av.VideoFrame.from_ndarray(planes, "yuv420p")
 
 
 class VideoWriter:
@@ -59,7 +58,7 @@ class VideoWriter:
         self.left_out = 0  # packets of sound that do not come after the one before
 
     def picture(self, frame: Any, pts: int, duration: int) -> None:
-        """Add a picture of a ``Converter``, at its time in ticks of the time base.
+        """Add a picture, as of ``to_yuv``, at its time in ticks of the time base.
 
         Raises:
             OSError: the disk refuses.

@@ -4,6 +4,7 @@ A map and its frame in; uint8 (H, W, 3) RGB, or bytes, out. With the map's own l
 value as the range, the picture is the one that upstream's ``run_video.py`` gives its encoder.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Optional
 
@@ -45,11 +46,16 @@ def frame_picture(
         low, high = (np.float32(limit) for limit in limits)
         painted = colorize(np.clip(found.depth, low, high), found.output, colormap, limits)
     else:
-        table = spectral(reversed_map=found.output.larger_is_nearer)
-        levels = levels_within(found.depth, limits)
-        painted = cv2.applyColorMap(levels, np.ascontiguousarray(table[:, None]))
+        table = _palette(found.output.larger_is_nearer)
+        painted = cv2.applyColorMap(levels_within(found.depth, limits), table)
     stamp_warning(painted, found.provenance.warning)
     return painted if rgb is None else beside(rgb, painted)
+
+
+@functools.lru_cache(maxsize=2)
+def _palette(larger_is_nearer: bool) -> np.ndarray:
+    """Upstream's colours, as OpenCV takes them: uint8 (256, 1, 3), RGB."""
+    return np.ascontiguousarray(spectral(reversed_map=larger_is_nearer)[:, None])
 
 
 def levels_within(depth: np.ndarray, limits: Limits) -> np.ndarray:

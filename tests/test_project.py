@@ -12,7 +12,7 @@ from compile.registry import table
 ROOT = Path(__file__).parent.parent
 MENU = (
     "setup checkpoints compile plan inference test test-all check bench evaluate train-demo serve "
-    "batch package deploy invoke update undeploy clean"
+    "video batch package deploy invoke update undeploy clean"
 )
 BINARY = {".png", ".jpg", ".npz", ".ply", ".glb", ".bin", ".safetensors"}
 TARGETS = set(MENU.split(" "))

@@ -27,6 +27,7 @@ from apps.video import FRAME, VideoJob
 from apps.video_render import Look
 from apps.video_sources import Source, find_sources
 from compile.registry import DEMO
+from exports.video import to_yuv
 from runtime.errors import ArtifactError, InputError
 from runtime.photo.frames import VideoFrames
 from runtime.predict.found import SEEDED
@@ -70,12 +71,11 @@ def painted(monkeypatch):
     """The pictures before the codec, by the order of painting."""
     kept = []
 
-    class Keeps(video_render.Converter):
-        def __call__(self, rgb):
-            kept.append(rgb.copy())
-            return super().__call__(rgb)
+    def keep(rgb):
+        kept.append(rgb.copy())
+        return to_yuv(rgb)
 
-    monkeypatch.setattr(video_render, "Converter", Keeps)
+    monkeypatch.setattr(video_render, "to_yuv", keep)
     monkeypatch.setattr(video_render, "PAINTERS", 1)
     return kept
 
@@ -441,6 +441,7 @@ def test_numbered_pictures_need_a_rate_and_then_are_a_video(folder, capsys, save
         (["--video-path", "in", "--crf", "52"], 1, "0 (nothing lost) to 51"),
         (["--video-path", "in", "--steady", "0"], 2, "above 0"),
         (["--video-path", "in", "--steady", "--model", "vits-indoor"], 2, "gives metres"),
+        (["--video-path", "in", "--steady", "--range", "frame"], 2, "nothing of it would show"),
     ],
 )
 def test_what_cannot_be_is_said_before_any_work(

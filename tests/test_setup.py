@@ -180,8 +180,10 @@ def test_an_environment_for_neuron_keeps_its_pins_and_takes_only_what_lives_with
         ("bench", {"bench"}),
         ("bench ARGS='load --rounds 1'", {"bench", "serve"}),
         ("check", {"serve", "lint"}),
-        ("test", {"serve", "batch", "int8", "ray", "dev"}),
-        ("test-all", {"serve", "batch", "int8", "ray", "dev"}),
+        ("video", {"video"}),
+        ("bench ARGS=video", {"bench", "video"}),
+        ("test", {"serve", "batch", "int8", "ray", "video", "dev"}),
+        ("test-all", {"serve", "batch", "int8", "ray", "video", "dev"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
