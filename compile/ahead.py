@@ -6,21 +6,19 @@ done, or raises; torch is imported only once there is something to compute.
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING
 
 from compile.checks import check_cuda, check_shape
 from compile.fetch import local_checkpoint
 from compile.options import FORMS
 from compile.registry import find_model
+from depth_anything_3.config import NESTED
 from runtime.artifact.manifest import InputSpec
 from runtime.errors import InputError
 from runtime.photo.find import find_photos
 
 if TYPE_CHECKING:
-    from compile.numerics import ModeError
     from compile.trace import Graph
 
 Size = tuple[int, int]
@@ -44,15 +42,16 @@ def audit(args: argparse.Namespace) -> int:
 
 def numerics(args: argparse.Namespace) -> int:
     """Print the table of modes and the recommendation; 1 if no mode is within the tolerance."""
-    from tqdm import tqdm
-
-    from compile import numerics as room
     from compile.checkpoint import load_model
-    from depth_anything_v2.dpt import DepthAnythingV2
+    from compile.emulated import emulate
 
     spec = find_model(args.model)
-    if spec.family != "v2":
-        raise InputError(f"--model {args.model}: the casts are emulated for V2's models only")
+    for views in args.views or ():
+        check_shape(spec, 1, views)
+    if spec.name in NESTED:
+        raise InputError(
+            f"--model {args.model}: two networks; ask for {' and '.join(NESTED[args.model])}"
+        )
     if args.device == "cuda":
         check_cuda()
     photos = find_photos(args.photos)
@@ -63,23 +62,21 @@ def numerics(args: argparse.Namespace) -> int:
             "random ones"
         )
     model, weights = load_model(spec, file)
-    assert isinstance(model, DepthAnythingV2)
-    modes = tqdm(room.MODES, unit="mode", disable=not sys.stderr.isatty())
-    errors = room.measure_model(model, args.size, photos, modes, args.device)
-    mean = room.MEAN_TOLERANCE if args.mean is None else args.mean
-    pearson = room.PEARSON_TOLERANCE if args.pearson is None else args.pearson
-    best = room.recommend(errors, mean, pearson)
+    found = emulate(spec, model, args.size, photos, args.views, args.device)
+    limits = (args.mean, args.pearson)
+    best = found.recommended(*limits)
     what = "seeded weights" if weights.seeded else str(weights.file)
     if args.json:
-        print(json.dumps(_numerics_facts(args, what, len(photos), errors, best), indent=2))
+        facts = {"emulation": True, "model": args.model, "weights": what, "size_hw": args.size}
+        facts.update(photos=len(photos), **found.facts(), recommended=best)
+        print(json.dumps(facts, indent=2))
     else:
         height, width = args.size
         print(f"EMULATED casts of neuron-cc: {args.model} ({what}), {len(photos)} photos at ")
         print(f"{height}x{width}, worst of each measure; max and mean are shares of the range.\n")
-        print(room.table(errors))
-        asked = f"mean <= {mean:.1%} of the range and correlation >= {pearson}"
-        verdict = f"recommended: --casts {best.mode}" if best else "no mode is good enough"
-        print(f"\n{verdict} (the fastest with {asked} on every photo)")
+        print(found.table())
+        verdict = f"recommended: --casts {best}" if best else "no mode is good enough"
+        print(f"\n{verdict} (the fastest with {found.asked(*limits)})")
     return 0 if best else 1
 
 
@@ -96,24 +93,6 @@ def plan(args: argparse.Namespace) -> None:
     needs = room.needs_of(graph, name)
     plans = room.plans_for(needs, args.rate)
     print(room.as_json(needs, plans) if args.json else room.as_text(needs, plans, args.rate))
-
-
-def _numerics_facts(
-    args: argparse.Namespace,
-    weights: str,
-    photos: int,
-    errors: Sequence["ModeError"],
-    best: Optional["ModeError"],
-) -> dict[str, Any]:
-    return {
-        "emulation": True,
-        "model": args.model,
-        "weights": weights,
-        "size_hw": args.size,
-        "photos": photos,
-        "modes": [asdict(error) for error in errors],
-        "recommended": best.mode if best else None,
-    }
 
 
 def print_audits(
@@ -164,7 +143,6 @@ def traced_graphs(
     from compile.stages import stages_of
     from compile.targets import neuron
     from compile.trace import trace
-    from depth_anything_3.config import NESTED
 
     check_rewrites(without)
     spec = find_model(model)

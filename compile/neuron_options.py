@@ -8,7 +8,10 @@ from runtime.command_line import positive
 
 def add_neuron_options(parser: argparse.ArgumentParser) -> None:
     """What can be told to the Neuron compilers."""
-    group = parser.add_argument_group("target neuron; neuronx has the first five")
+    _add_words(parser.add_argument_group("target neuron; neuronx has the first five"))
+
+
+def _add_words(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--casts",
         default=DEFAULT_CASTS,

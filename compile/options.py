@@ -61,6 +61,7 @@ NUMERICS_EXAMPLES = """examples:
   python -m compile numerics --model demo
   python -m compile numerics --model vits --checkpoint FILE --photos my_photos/
   python -m compile numerics --model vits-indoor --seeded-weights --size 266x266
+  python -m compile numerics --model da3-small --seeded-weights --size 280x504 --views 1 3
 """
 PLAN_EXAMPLES = """examples:
   python -m compile plan --model vits --rate 2000
@@ -270,6 +271,13 @@ def _add_numerics(commands: Commands) -> None:
     weights.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to use")
     weights.add_argument("--seeded-weights", action="store_true", help="random weights")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="default cpu")
+    parser.add_argument(
+        "--views",
+        type=positive,
+        nargs="+",
+        metavar="N",
+        help="photos of a scene, any-view models only; default 1 and 3",
+    )
     parser.add_argument(
         "--mean", type=above_zero, metavar="SHARE", help="mean error allowed, of range"
     )
