@@ -81,16 +81,22 @@ def numerics(args: argparse.Namespace) -> int:
 
 
 def plan(args: argparse.Namespace) -> None:
-    """Print the estimate."""
+    """Print the estimate, for Inf1 or for all platforms."""
+    from compile import platforms
     from compile import resources as room
 
-    if find_model(args.model).any_view:
-        raise InputError(
-            f"--model {args.model}: several graphs, which this estimate does not add up; "
-            "`python -m compile audit` has the work of each"
-        )
-    ((name, graph),) = traced_graphs(args.model, args.size, args.batch, 1, [])
-    needs = room.needs_of(graph, name)
+    spec = find_model(args.model)
+    graphs = list(traced_graphs(args.model, args.size, args.batch, args.views, []))
+    if len(graphs) == 1:
+        ((name, graph),) = graphs
+        needs = room.needs_of(graph, name)
+    else:
+        needs = room.needs_of_scene(graphs, spec.name, args.views)
+    if args.platforms:
+        rows = platforms.compare(needs, args.rate, platforms.read_prices(args.prices), args.host_ms)
+        write = platforms.as_json if args.json else platforms.as_text
+        print(write(needs, rows, args.rate))
+        return
     plans = room.plans_for(needs, args.rate)
     print(room.as_json(needs, plans) if args.json else room.as_text(needs, plans, args.rate))
 

@@ -17,6 +17,7 @@ from runtime.engines import DEVICES
 USUAL = "usual"  # a word in the place of a size
 BUILD = "build"  # the command that is meant if none is named
 PHOTOS = Path("input_images")
+HOST_MS = 28.6  # docs/scale.md: read, decode, finish, write and coordination of a small photo
 FORMS = ("asked", "hybrid", "eager")  # of a model, to be audited
 
 EXAMPLES = """examples:
@@ -66,6 +67,8 @@ NUMERICS_EXAMPLES = """examples:
 PLAN_EXAMPLES = """examples:
   python -m compile plan --model vits --rate 2000
   python -m compile plan --model vitl --size 518x686 --rate 10 --json
+  python -m compile plan --model da3-small --size 280x504 --views 4
+  python -m compile plan --model vits --rate 100 --platforms --prices my_prices.json
 """
 VERIFY_EXAMPLES = """examples:
   python -m compile verify artifacts/vits-518x518-b1-neuron
@@ -291,12 +294,32 @@ def _add_plan(commands: Commands) -> None:
         "plan",
         "instances and dollars for a rate, estimated",
         "Estimate what a model needs on Inf1: operations, memory, time, instances and dollars for "
-        "a rate of images. Estimates from published numbers, not measurements.",
+        "a rate of images; with --platforms, on other instances too. Estimates from published "
+        "numbers, not measurements.",
         PLAN_EXAMPLES,
     )
     _add_model(parser)
     _add_size(parser)
     _add_batch(parser)
+    parser.add_argument(
+        "--views", type=positive, default=1, help="photos of a scene at once; default 1"
+    )
+    parser.add_argument(
+        "--platforms",
+        action="store_true",
+        help="compare Inf1 with Inf2, CPU and GPU instances; each figure says where it is from",
+    )
+    parser.add_argument(
+        "--prices", type=Path, metavar="FILE", help="JSON of prices, in place of compile/data's"
+    )
+    parser.add_argument(
+        "--host-ms",
+        type=above_zero,
+        default=HOST_MS,
+        metavar="MS",
+        help="processor time that reading, decoding and writing take an image, which --platforms "
+        f"counts in; default {HOST_MS}, `benchmarks fleet` for 640x480 as png16",
+    )
     parser.add_argument(
         "--rate", type=above_zero, default=100.0, metavar="IMAGES_S", help="default 100"
     )
