@@ -29,7 +29,7 @@ GROUPS = {
         "latency", "end2end", "throughput", "load", "compile", "growth",
     ),
     "parts of the way": ("stages", "forms", "da3", "cuda", "memory"),
-    "many photos, many requests": ("batch", "kills", "fleet", "inputs", "soak"),
+    "many photos, many requests": ("batch", "kills", "fleet", "chip", "inputs", "soak"),
     "what it does to the depth": ("decode", "precisions", "buckets", "casts"),
 }  # fmt: skip
 NAMES = tuple(name for group in GROUPS.values() for name in group)

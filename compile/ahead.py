@@ -117,10 +117,14 @@ def print_audits(
 
     audits = []
     for size_hw in dict.fromkeys(sizes_hw):
+        first = len(audits)
         for name, graph in traced_graphs(model, size_hw, batch, views, without, form):
             audits.append(room.audit_graph(graph, name, torch.__version__))
             if not as_json:
                 print(room.as_text(audits[-1], PINNED_TORCH), end="\n\n", flush=True)
+        smaller = room.smaller_size(audits[first:], size_hw)
+        if smaller and not as_json:
+            print(f"  {smaller}\n", flush=True)
     if as_json:
         print(room.as_json(audits))
     return all(report.passes for report in audits)

@@ -15,6 +15,7 @@ from typing import Any, Optional
 
 from compile.trace import Graph, Operator
 
+PATCH = 14  # pixels
 LIST = Path(__file__).parent / "data" / "neuron_operators.json"
 
 CONSTANTS_LIMIT = 1_900_000_000  # above it torch-neuron needs separate_weights
@@ -221,6 +222,33 @@ def _crossings(graph: Graph) -> list[int]:
         chip_made.update({tensor.name: on_chip for tensor in operator.outputs})
     crossed.update({t.name: t.bytes for t in graph.outputs if chip_made[t.name]})
     return list(crossed.values())
+
+
+def within_limits(audit: Audit, share: float = 1.0) -> bool:
+    """Whether a graph passes without a note on its size, at this share of its pixels.
+
+    Scores grow with the square of the pixels, buffers at least as the pixels do.
+    """
+    scores = audit.scores * share**2
+    held = audit.constant_bytes + audit.peak_bytes * share
+    return scores < SCORES_HIGH * SCORES_REFUSED and held <= CORE_BYTES
+
+
+def smaller_size(audits: Sequence[Audit], size_hw: tuple[int, int]) -> str:
+    """What to say of a size whose graphs do not all pass: the next smaller one of its shape.
+
+    Returns:
+        a sentence; empty if all of them pass.
+    """
+    if all(map(within_limits, audits)):
+        return ""
+    height, width = size_hw
+    for smaller in range(height - PATCH, 0, -PATCH):
+        across = max(PATCH, round(width * smaller / height / PATCH) * PATCH)
+        share = smaller * across / (height * width)
+        if all(within_limits(audit, share) for audit in audits):
+            return f"next smaller size that passes (predicted): --size {smaller}x{across}"
+    return "no smaller size passes: the weights alone fill a core"
 
 
 def as_json(audits: Sequence[Audit]) -> str:
