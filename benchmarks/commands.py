@@ -31,6 +31,7 @@ GROUPS = {
     "parts of the way": ("stages", "forms", "da3", "cuda", "memory"),
     "many photos, many requests": ("batch", "kills", "fleet", "chip", "inputs", "soak"),
     "what it does to the depth": ("decode", "precisions", "buckets", "casts"),
+    "on an Inf1": ("neuron",),
 }  # fmt: skip
 NAMES = tuple(name for group in GROUPS.values() for name in group)
 FILES = {"compile": "compiling"}  # the others are called as their commands are

@@ -7,9 +7,11 @@ that mean nothing, as the real one does.
 """
 
 import enum
+import os
 import subprocess
 import sys
 import types
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -80,12 +82,16 @@ class StandIn:
 
 STATE = StandIn()
 COMPILED: dict[int, tuple[Any, int]] = {}  # the graph, and how many inputs it takes
+SHARED = os.environ.get("STAND_IN_NEURON")  # a folder: what one process compiles, another can run
 
 _library = torch.library.Library("neuron", "DEF")
 _library.define("forward_v2(Tensor[] inputs, int key) -> Tensor[]")
 
 
 def _forward(inputs: list[torch.Tensor], key: int) -> list[torch.Tensor]:
+    if SHARED and key not in COMPILED:
+        graph = torch.jit.load(str(Path(SHARED, f"{key}.pt")))
+        COMPILED[key] = graph, int(Path(SHARED, f"{key}.txt").read_text())
     graph, count = COMPILED[key]
     found = graph(*inputs[:count])
     found = [found] if torch.is_tensor(found) else list(found)
@@ -214,14 +220,47 @@ def _write_log(options: dict, arguments: list) -> None:
 def _compiled(func: nn.Module, inputs: tuple) -> nn.Module:
     """A part of a graph, compiled."""
     graph = torch.jit.trace(func, inputs, check_trace=False)
-    key = len(COMPILED)
+    key = uuid.uuid4().int >> 66 if SHARED else len(COMPILED)
     COMPILED[key] = graph, len(inputs)
+    if SHARED:
+        graph.save(str(Path(SHARED, f"{key}.pt")))
+        Path(SHARED, f"{key}.txt").write_text(str(len(inputs)))
     return _Part(key, several=not torch.is_tensor(graph(*inputs)))
 
 
 def get_supported_operations() -> list[str]:
     """The names on the list."""
     return [name for name in operator_list()["supported"] if name not in STATE.unlisted]
+
+
+PACKAGE = """
+import types
+import torch
+import stand_in_torch_neuron as stand_in
+from stand_in_torch_neuron import VERSION as __version__, Optimization
+stand_in.STATE.has_chip = True
+torch.neuron = types.SimpleNamespace(
+    trace=stand_in.trace, get_supported_operations=stand_in.get_supported_operations
+)
+"""
+DEVICE = """
+import pathlib
+exists = pathlib.Path.exists
+pathlib.Path.exists = lambda path: str(path) == "/dev/neuron0" or exists(path)
+"""
+
+
+def machine(folder: Path) -> dict[str, str]:
+    """The environment of processes that believe to be on a machine with the chip."""
+    (folder / "compiled").mkdir(parents=True)
+    (folder / "torch_neuron.py").write_text(PACKAGE)
+    (folder / "sitecustomize.py").write_text(DEVICE)
+    tests = Path(__file__).parent
+    return {
+        "PYTHONPATH": os.pathsep.join(map(str, (folder, tests, tests.parent))),
+        "STAND_IN_NEURON": str(folder / "compiled"),
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def install(monkeypatch, **behaviour: Any) -> StandIn:
