@@ -115,7 +115,7 @@ def print_audits(
 
     from compile import audit as room
 
-    audits = []
+    audits: list[room.Audit] = []
     for size_hw in dict.fromkeys(sizes_hw):
         first = len(audits)
         for name, graph in traced_graphs(model, size_hw, batch, views, without, form):
