@@ -31,8 +31,9 @@ GROUPS = {
     "parts of the way": (
         "stages", "video", "forms", "da3", "cuda", "memory", "points", "exports", "hostile",
     ),
-    "many photos, many requests": ("batch", "kills", "fleet", "inputs", "soak"),
+    "many photos, many requests": ("batch", "kills", "fleet", "chip", "inputs", "soak"),
     "what it does to the depth": ("decode", "precisions", "buckets", "casts", "steady"),
+    "on an Inf1": ("neuron",),
 }  # fmt: skip
 NAMES = tuple(name for group in GROUPS.values() for name in group)
 FILES = {"compile": "compiling"}  # the others are called as their commands are

@@ -20,7 +20,7 @@ from benchmarks.document import markdown_table
 from benchmarks.machine import OthersMeter
 from benchmarks.options import SQUARE_HW, add_model, add_number, add_scratch
 from benchmarks.photos import FULL_HD_HW, write_list, write_photos
-from compile.commands import traced_graphs
+from compile.ahead import traced_graphs
 from compile.job import CompileJob, compile_model
 from compile.registry import MODELS
 from compile.resources import Needs, needs_of

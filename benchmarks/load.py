@@ -70,10 +70,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     sides: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         ours, _ = stack.enter_context(our_service(artifact))
-        sides[OURS] = _request(ours, "/v1/depth", body)
+        sides[OURS] = request_for(ours, "/v1/depth", body)
         if not args.alone:
             port = stack.enter_context(litserve(artifact))
-            sides[LITSERVE] = _request(port, "/predict", body)
+            sides[LITSERVE] = request_for(port, "/predict", body)
         closed: dict[str, list[Load]] = {name: [] for name in sides}
         bare: list[float] = []
         for number in range(rounds + 1):
@@ -126,7 +126,7 @@ def _overload(load: Load, next_s: float) -> dict[str, float]:
     }
 
 
-def _request(port: int, path: str, photo: bytes) -> Request:
+def request_for(port: int, path: str, photo: bytes) -> Request:
     """The same form for both sides; LitServe takes no plain body."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
     body = head.encode() + photo + f"\r\n--{BOUNDARY}--\r\n".encode()

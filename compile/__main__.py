@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Optional
 
-from compile import commands
+from compile import ahead, commands
 from compile.options import BUILD, build_parser, with_command
 from runtime.command_line import run_command
 
@@ -12,9 +12,9 @@ COMMANDS = {
     "build": commands.build,
     "fetch": commands.fetch,
     "list": commands.list_models,
-    "audit": commands.audit,
-    "numerics": commands.numerics,
-    "plan": commands.plan,
+    "audit": ahead.audit,
+    "numerics": ahead.numerics,
+    "plan": ahead.plan,
     "verify": commands.verify,
 }
 

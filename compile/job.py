@@ -20,6 +20,7 @@ from compile.parity import check_parity, check_stages, eager
 from compile.registry import ModelSpec, find_model
 from compile.stages import Stage, stages_of, views_apart
 from compile.targets import pick_target, target_module
+from compile.targets.journal import Journal
 from compile.targets.options import NeuronOptions
 from compile.targets.source import Built, GraphSource
 from depth_anything_3.model import DepthAnything3Net
@@ -32,6 +33,8 @@ from runtime.files import partial_folder
 from runtime.photo.preprocess import RGB_MEAN, RGB_STD
 
 log = logging.getLogger(__name__)
+
+WORKDIR = "neuron-workdir"  # below the output: reports, and what compilers leave
 
 
 @dataclass(frozen=True)
@@ -144,8 +147,9 @@ def _compile_one(loaded: Loaded, size_hw: tuple[int, int], views: int) -> Artifa
     module = target_module(job.target)
     input_spec = job.input_spec(size_hw)
     stages = stages_of(loaded.model, input_spec, spec.output, views)
-    with partial_folder(job.output) as folder:
-        built = _build_stages(job, stages, input_spec, folder)
+    journal = _journal_of(loaded, input_spec, views)
+    with journal, partial_folder(job.output) as folder:
+        built = _build_stages(job, stages, input_spec, folder, journal)
         if views_apart(loaded.model):
             tokens = loaded.model.backbone.pretrained.default_camera_tokens(1, views)[0]
             np.save(folder / CAMERA_TOKENS, tokens.detach().float().numpy())
@@ -179,8 +183,31 @@ def _compile_one(loaded: Loaded, size_hw: tuple[int, int], views: int) -> Artifa
         return commit(folder, manifest, job.output)
 
 
+def _journal_of(loaded: Loaded, spec: InputSpec, views: int) -> Journal:
+    """What is written down while one artifact is made, and was by a compile that was cut."""
+    job = loaded.job
+    height, width = spec.size_hw
+    count = f"v{views}" if views > 1 else f"b{spec.batch}"
+    facts = {
+        "model": job.model,
+        "target": job.target,
+        "input": dataclasses.asdict(spec),
+        "views": views,
+        "without": list(job.without),
+        "weights": dataclasses.asdict(loaded.weights),
+        "options": dataclasses.asdict(job.neuron),
+        "versions": loaded.versions,
+    }
+    folder = job.output / WORKDIR / f"{job.model}-{height}x{width}-{count}-{job.target}"
+    return Journal(folder, facts, job.neuron.fresh)
+
+
 def _build_stages(
-    job: CompileJob, stages: Sequence[Stage], input_spec: InputSpec, folder: Path
+    job: CompileJob,
+    stages: Sequence[Stage],
+    input_spec: InputSpec,
+    folder: Path,
+    journal: Journal,
 ) -> list[Built]:
     """Have the target make each stage's graph, in this folder."""
     built = []
@@ -194,7 +221,8 @@ def _build_stages(
             whole=len(stages) == 1,
             without=job.without,
             neuron=job.neuron,
-            workdir=job.output / "neuron-workdir",
+            workdir=journal.folder or job.output,
+            journal=journal,
             precision=job.precision,
             calibration=job.calibration,
         )

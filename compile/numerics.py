@@ -16,11 +16,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.fx.graph_module import GraphModule
 from torch.fx.node import Node
 
-from compile.deploy import COMMON, MATRIX, deployment_form
+from compile.deploy import COMMON, MATRIX
 from compile.parity import compare
+from compile.stages import stages_of
 from depth_anything_v2.dpt import DepthAnythingV2
+from runtime.artifact.manifest import InputSpec, OutputSpec
 from runtime.errors import InputError
 from runtime.photo.decode import read_photo
 from runtime.photo.preprocess import photo_to_tensor
@@ -96,9 +99,27 @@ MEAN_TOLERANCE = 0.01
 PEARSON_TOLERANCE = 0.999
 
 
+def rounded_mode(name: str) -> CastMode:
+    """The mode of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in MODES:
+        raise InputError(f"mode {name!r} is unknown; choose from {', '.join(MODES)}")
+    return MODES[name]
+
+
 def rounded(x: torch.Tensor, dtype: Optional[torch.dtype]) -> torch.Tensor:
     """Round to the nearest value of another type, ties to even; None leaves it."""
     return x if dtype is None else x.to(dtype).to(x.dtype)
+
+
+def traced(form: nn.Module) -> nn.Module:
+    """A form as a graph that can be run node by node; one that is so already is itself."""
+    if isinstance(form, GraphModule):
+        return form
+    return fx.symbolic_trace(form)  # type: ignore[attr-defined,no-any-return]
 
 
 class CastEmulation(fx.Interpreter):
@@ -108,8 +129,7 @@ class CastEmulation(fx.Interpreter):
     """
 
     def __init__(self, form: nn.Module, mode: CastMode) -> None:
-        graph = fx.symbolic_trace(form)  # type: ignore[attr-defined]
-        module = copy.deepcopy(graph)
+        module = copy.deepcopy(traced(form))
         with torch.no_grad():
             for layer in module.modules():
                 if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
@@ -190,16 +210,15 @@ def measure(
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     form = form.to(device)
 
-    def answers(run: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[np.ndarray]:
+    def answers(run: Callable[[torch.Tensor], Any]) -> Iterator[np.ndarray]:
         for image in images:
-            yield run(torch.from_numpy(image).to(device)).cpu().numpy()
+            found = run(torch.from_numpy(image).to(device))
+            yield (found[0] if isinstance(found, tuple) else found).cpu().numpy()  # sky is second
 
     exact = list(answers(form))
     errors = []
-    for name in modes:
-        if name not in MODES:
-            raise InputError(f"mode {name!r} is unknown; choose from {', '.join(MODES)}")
-        found = answers(CastEmulation(form, MODES[name]).run)
+    for mode in map(rounded_mode, modes):
+        name, found = mode.name, answers(CastEmulation(form, mode).run)
         errors.append(_worst([_error(name, a, b, metric) for a, b in zip(found, exact)]))
     return errors
 
@@ -207,28 +226,37 @@ def measure(
 class ResizedPhotos(Sequence[np.ndarray]):
     """Photos as a form takes them, float32 (1, 3, H, W); each is read whenever it is asked for."""
 
-    def __init__(self, photos: Sequence[Path], size_hw: tuple[int, int]) -> None:
-        self._photos, self._size_hw = photos, size_hw
+    def __init__(self, photos: Sequence[Path], spec: InputSpec) -> None:
+        self._photos, self._spec = photos, spec
 
     def __len__(self) -> int:
         return len(self._photos)
 
     def __getitem__(self, index: Any) -> Any:
-        return photo_to_tensor(read_photo(self._photos[index]), self._size_hw)
+        photo = read_photo(self._photos[index])
+        return photo_to_tensor(photo, self._spec.size_hw, resize=self._spec.resize)
 
 
 def measure_model(
-    model: DepthAnythingV2,
+    model: nn.Module,
     size_hw: tuple[int, int],
     photos: Sequence[Path],
+    output: OutputSpec,
     modes: Iterable[str] = MODES,
     device: str = "cpu",
 ) -> list[ModeError]:
-    """``measure`` on photos, in the form that the neuron target compiles first."""
-    rewrites = (*COMMON, *MATRIX)
-    form = deployment_form(model, (1, 3, *size_hw), rewrites)
-    images = ResizedPhotos(photos, size_hw)
-    return measure(form, images, model.max_depth is not None, modes, device)
+    """``measure`` on photos, in the form that the neuron target compiles first.
+
+    Args:
+        model: one that takes each photo for itself.
+        output: what it puts out; metres, or what becomes metres by a factor, have AbsRel too.
+    """
+    resize = "cubic" if isinstance(model, DepthAnythingV2) else "bytes"
+    spec = InputSpec(size_hw=size_hw, resize=resize)
+    (stage,) = stages_of(model, spec, output)
+    metric = output.kind == "depth_m" or output.metric_focal_px is not None
+    form = stage.make((*COMMON, *MATRIX))
+    return measure(form, ResizedPhotos(photos, spec), metric, modes, device)
 
 
 def _error(name: str, found: np.ndarray, exact: np.ndarray, metric: bool) -> ModeError:

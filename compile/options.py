@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Union
 
 from compile.checks import PIXELS
+from compile.neuron_options import add_neuron_options
 from compile.registry import MODELS, PATCH
 from compile.targets import CHOICES
-from compile.targets.options import CASTS, DEFAULT_CASTS
 from runtime.artifact.manifest import PRECISIONS
 from runtime.command_line import above_zero, positive
 from runtime.engines import DEVICES
@@ -17,6 +17,8 @@ from runtime.engines import DEVICES
 USUAL = "usual"  # a word in the place of a size
 BUILD = "build"  # the command that is meant if none is named
 PHOTOS = Path("input_images")
+HOST_MS = 28.6  # docs/scale.md: read, decode, finish, write and coordination of a small photo
+FORMS = ("asked", "hybrid", "eager")  # of a model, to be audited
 
 EXAMPLES = """examples:
   python -m compile                        weights and target that are here; the same as `build`
@@ -40,6 +42,7 @@ BUILD_EXAMPLES = """examples (the word `build` may be left out):
   python -m compile --model vits --target torchscript --precision f16 --batch 8    for a GPU
   python -m compile --model da3-small --views 1 2 4
   python -m compile --model vits --target neuron --casts matmult --timeout 3600
+  python -m compile --model vits --target neuron --attempts as-asked hybrid --optlevel 2
 """
 FETCH_EXAMPLES = """examples:
   python -m compile fetch --model vits
@@ -53,15 +56,19 @@ AUDIT_EXAMPLES = """examples:
   python -m compile audit --model vitl --size 518x518 518x686 --json
   python -m compile audit --model da3-small --views 4
   python -m compile audit --without matrix-resize     with the framework's own resize
+  python -m compile audit --form hybrid               what the last attempt leaves to the CPU
 """
 NUMERICS_EXAMPLES = """examples:
   python -m compile numerics --model demo
   python -m compile numerics --model vits --checkpoint FILE --photos my_photos/
   python -m compile numerics --model vits-indoor --seeded-weights --size 266x266
+  python -m compile numerics --model da3-small --seeded-weights --size 280x504 --views 1 3
 """
 PLAN_EXAMPLES = """examples:
   python -m compile plan --model vits --rate 2000
   python -m compile plan --model vitl --size 518x686 --rate 10 --json
+  python -m compile plan --model da3-small --size 280x504 --views 4
+  python -m compile plan --model vits --rate 100 --platforms --prices my_prices.json
 """
 VERIFY_EXAMPLES = """examples:
   python -m compile verify artifacts/vits-518x518-b1-neuron
@@ -201,51 +208,7 @@ def _add_build(commands: Commands) -> None:
         help="exact rewrites to leave out (docs/inferentia.md lists them)",
     )
     parser.add_argument("--list", action="store_true", help="the same as the command `list`")
-    _add_neuron_options(parser.add_argument_group("target neuron; neuronx has the first two"))
-
-
-def _add_neuron_options(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument(
-        "--casts",
-        default=DEFAULT_CASTS,
-        choices=CASTS,
-        help=f"how float32 is rounded, see docs/numerics.md; default {DEFAULT_CASTS}",
-    )
-    group.add_argument(
-        "--no-retries", action="store_true", help="do not try other forms when the compiler fails"
-    )
-    group.add_argument("--timeout", type=positive, metavar="SECONDS", help="of the compiler")
-    group.add_argument(
-        "--pipeline-cores",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="cores one model is spread over; default 1",
-    )
-    group.add_argument(
-        "--saturate-infinity", action="store_true", help="infinity becomes the largest float"
-    )
-    group.add_argument("--fast-loading", action="store_true", help="uncompressed graph")
-    group.add_argument("--float16-io", action="store_true", help="float16 to and from the chip")
-    group.add_argument(
-        "--cpu-operators", action="store_true", help="accept operators on the CPU; default refuses"
-    )
-    group.add_argument(
-        "--subgraphs", type=positive, default=1, metavar="N", help="most parts accepted; default 1"
-    )
-    group.add_argument(
-        "--minimum-segment-size",
-        type=positive,
-        default=2,
-        metavar="N",
-        help="smaller parts stay on the CPU; default 2",
-    )
-    group.add_argument(
-        "--separate-weights",
-        choices=("auto", "yes", "no"),
-        default="auto",
-        help="weights beside the graph; default: by size",
-    )
+    add_neuron_options(parser)
 
 
 def _add_fetch(commands: Commands) -> None:
@@ -283,6 +246,13 @@ def _add_audit(commands: Commands) -> None:
     parser.add_argument(
         "--views", type=positive, default=1, help="photos of a scene at once; default 1"
     )
+    parser.add_argument(
+        "--form",
+        default=FORMS[0],
+        choices=FORMS,
+        help="asked: what is compiled first; hybrid: the last attempt, resizes on the CPU; eager: "
+        f"the model as it is; default {FORMS[0]}",
+    )
     parser.add_argument("--without", nargs="+", default=[], metavar="REWRITE", help="leave out")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
@@ -305,6 +275,13 @@ def _add_numerics(commands: Commands) -> None:
     weights.add_argument("--seeded-weights", action="store_true", help="random weights")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="default cpu")
     parser.add_argument(
+        "--views",
+        type=positive,
+        nargs="+",
+        metavar="N",
+        help="photos of a scene, any-view models only; default 1 and 3",
+    )
+    parser.add_argument(
         "--mean", type=above_zero, metavar="SHARE", help="mean error allowed, of range"
     )
     parser.add_argument("--pearson", type=above_zero, metavar="R", help="least correlation allowed")
@@ -317,12 +294,32 @@ def _add_plan(commands: Commands) -> None:
         "plan",
         "instances and dollars for a rate, estimated",
         "Estimate what a model needs on Inf1: operations, memory, time, instances and dollars for "
-        "a rate of images. Estimates from published numbers, not measurements.",
+        "a rate of images; with --platforms, on other instances too. Estimates from published "
+        "numbers, not measurements.",
         PLAN_EXAMPLES,
     )
     _add_model(parser)
     _add_size(parser)
     _add_batch(parser)
+    parser.add_argument(
+        "--views", type=positive, default=1, help="photos of a scene at once; default 1"
+    )
+    parser.add_argument(
+        "--platforms",
+        action="store_true",
+        help="compare Inf1 with Inf2, CPU and GPU instances; each figure says where it is from",
+    )
+    parser.add_argument(
+        "--prices", type=Path, metavar="FILE", help="JSON of prices, in place of compile/data's"
+    )
+    parser.add_argument(
+        "--host-ms",
+        type=above_zero,
+        default=HOST_MS,
+        metavar="MS",
+        help="processor time that reading, decoding and writing take an image, which --platforms "
+        f"counts in; default {HOST_MS}, `benchmarks fleet` for 640x480 as png16",
+    )
     parser.add_argument(
         "--rate", type=above_zero, default=100.0, metavar="IMAGES_S", help="default 100"
     )

@@ -6,8 +6,10 @@ published peak at the utilisation that published measurements of transformers re
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from compile.audit import CORE_BYTES
 from compile.trace import Graph
 from runtime.engines.inferentia import INF1, InferentiaInstance
 from runtime.errors import InputError
@@ -17,12 +19,17 @@ CORE_FLOPS = 16e12  # matrix engine of a NeuronCore-v1, bf16 or fp16: Neuron SDK
 # (P. Schmid's benchmark); 17 to 33 %: BERT-base at 128 to 512 tokens (same source); 41 % is AWS's
 # best, BERT-base at batch 6. The band leaves out the ends.
 UTILISATION = (0.20, 0.35)
+SOMETIMES = (" ray_head", " camera_encoder")  # stages that most scenes do not need
 HOST_BYTES_S = 1e9  # between host and chip: estimated from aws-neuron-sdk issue 826
 
 
 @dataclass(frozen=True)
 class Needs:
-    """One call of one graph. Pairs are (pessimistic, optimistic)."""
+    """One call of one graph, or of the graphs of a scene. Pairs are (pessimistic, optimistic).
+
+    ``cores``: fewest that hold weights and buffers in the 16 bits of the default casts; above 1 a
+    pipeline. ``stages`` are the graphs, where there are several.
+    """
 
     model: str
     shape: tuple[int, ...]
@@ -34,17 +41,20 @@ class Needs:
     least_ms: float
     compute_ms: tuple[float, float]
     transfer_ms: float
+    cores: int = 1
+    stages: tuple["Needs", ...] = ()
 
     @property
     def core_rate(self) -> tuple[float, float]:
         """Images a second of one core.
 
-        Pessimistic: transfer and computation one after the other; optimistic: overlapped.
+        Pessimistic: transfer and computation one after the other, and a pipeline of cores as fast
+        as one of them; optimistic: overlapped, and no core of a pipeline waits.
         """
         slow = self.compute_ms[0] + self.transfer_ms
         fast = max(self.compute_ms[1], self.transfer_ms)
         batch = self.shape[0]
-        return 1e3 * batch / slow, 1e3 * batch / fast
+        return 1e3 * batch / (slow * self.cores), 1e3 * batch / fast
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,39 @@ def needs_of(graph: Graph, model: str) -> Needs:
         least_ms=1e3 * least,
         compute_ms=(slow, fast),
         transfer_ms=1e3 * crossing / HOST_BYTES_S,
+        cores=_cores_for(graph.constant_bytes + graph.peak_bytes()),
+    )
+
+
+def _cores_for(bytes_f32: float) -> int:
+    return max(1, math.ceil(bytes_f32 / 2 / CORE_BYTES))
+
+
+def needs_of_scene(graphs: Sequence[tuple[str, Graph]], model: str, views: int) -> Needs:
+    """Add up the stages of a scene: one process runs them in turn, and holds all their weights.
+
+    Stages that only some scenes need (ray maps, known cameras) are held but not timed.
+    """
+    stages = tuple(needs_of(graph, name) for name, graph in graphs)
+    timed = [one for one in stages if not one.model.endswith(SOMETIMES)]
+    weights = sum(one.weight_mb for one in stages)
+    buffers = max(one.activation_mb for one in stages)
+    return Needs(
+        model=model,
+        shape=(views, *stages[0].shape[1:]),
+        gflop=sum(one.gflop for one in timed),
+        attention_gflop=sum(one.attention_gflop for one in timed),
+        weight_mb=weights,
+        activation_mb=buffers,
+        crossing_mb=sum(one.crossing_mb for one in timed),
+        least_ms=sum(one.least_ms for one in timed),
+        compute_ms=(
+            sum(one.compute_ms[0] for one in timed),
+            sum(one.compute_ms[1] for one in timed),
+        ),
+        transfer_ms=sum(one.transfer_ms for one in timed),
+        cores=_cores_for(1e6 * (weights + buffers)),
+        stages=stages,
     )
 
 
@@ -132,7 +175,8 @@ def as_text(needs: Needs, plans: list[FleetPlan], images_s: float) -> str:
     low, high = UTILISATION
     slow, fast = needs.core_rate
     lines = [
-        f"{needs.model} at {height}x{width}, batch {batch}: ESTIMATES, not measured on Inf1",
+        f"{needs.model} at {height}x{width}, {'views' if needs.stages else 'batch'} {batch}: "
+        "ESTIMATES, not measured on Inf1",
         "",
         f"  work        {needs.gflop:.1f} GFLOP, {needs.attention_gflop:.1f} of them attention",
         f"  memory      {needs.weight_mb:,.0f} MB of weights, up to {needs.activation_mb:,.0f} MB "
@@ -142,7 +186,9 @@ def as_text(needs: Needs, plans: list[FleetPlan], images_s: float) -> str:
         f"  likely      {needs.compute_ms[1]:.0f} to {needs.compute_ms[0]:.0f} ms at {low:.0%} to "
         f"{high:.0%} of it, as published for transformers",
         f"  transfer    {needs.transfer_ms:.1f} ms for {needs.crossing_mb:.1f} MB in and out",
-        f"  one core    {slow:.0f} to {fast:.0f} images/s",
+        f"  one core    {slow:.3g} to {fast:.3g} images/s"
+        + (f", of a pipeline of at least {needs.cores}" if needs.cores > 1 else ""),
+        *_stage_lines(needs),
         "",
         f"for {images_s:,.0f} images/s (pessimistic to optimistic):",
         "",
@@ -161,6 +207,32 @@ def as_text(needs: Needs, plans: list[FleetPlan], images_s: float) -> str:
         "  vCPU ms/image: processor time left to decode, resize and encode each image.",
     ]
     return "\n".join(lines)
+
+
+def _stage_lines(needs: Needs) -> list[str]:
+    """A line a stage, where there are several."""
+    if not needs.stages:
+        return []
+    width = max(len(one.model) for one in needs.stages)
+    lines = [
+        "",
+        f"  {'stage':{width}} {'GFLOP':>8} {'MB':>7} {'buffers':>8} {'ms':>11} {'cores':>6}",
+    ]
+    for one in needs.stages:
+        note = "  if asked for" if one.model.endswith(SOMETIMES) else ""
+        time = _span((one.compute_ms[1], one.compute_ms[0]), 1)
+        lines.append(
+            f"  {one.model:{width}} {one.gflop:8,.1f} {one.weight_mb:7,.0f} "
+            f"{one.activation_mb:8,.0f} {time:>11} {one.cores:6}{note}"
+        )
+    if needs.cores > 1:
+        most = CORE_BYTES / 1e6
+        lines.append(
+            f"  {needs.weight_mb + needs.activation_mb:,.0f} MB in float32, half of it in 16 bits, "
+            f"and {most:,.0f} MB a core: --pipeline-cores {needs.cores} or more, which is not "
+            "confirmed to compile; else Inf2 (--target neuronx) or CUDA"
+        )
+    return lines
 
 
 def _span(pair: tuple[float, float], digits: int) -> str:

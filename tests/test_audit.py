@@ -14,6 +14,7 @@ from compile.audit import (
     UNCONFIRMED,
     audit_graph,
     operator_list,
+    smaller_size,
 )
 from compile.checkpoint import build_model
 from compile.deploy import COMMON, deployment_form
@@ -125,6 +126,19 @@ def test_limits_are_said_before_they_are_met():
         " ".join(audited(Scores(s), 1, 1).warnings()) for s in (side + 2, side - 200, side // 2)
     ]
     assert "refused" in texts[0] and "may fail" in texts[1] and texts[2] == ""
+
+
+def test_a_size_that_does_not_pass_is_followed_by_the_next_smaller_that_does(monkeypatch, capsys):
+    report = audited(nn.Softmax(-1), 6, 1370, 1370)  # the scores of vits at 518x518
+    assert smaller_size([report], (518, 518)) == ""
+    large = audited(nn.Softmax(-1), 1, 50, 50)
+    monkeypatch.setattr("compile.audit.SCORES_REFUSED", 2500)
+    # scores grow with the square of the pixels: 0.75 ** 0.25 of each side, 482, hence 476
+    assert smaller_size([large], (518, 518)).endswith("--size 476x476")
+    monkeypatch.setattr("compile.audit.CORE_BYTES", 0)
+    assert "weights alone" in smaller_size([large], (518, 518))
+    assert main(["audit", "--model", "demo", *SMALL]) == 0
+    assert "weights alone" in capsys.readouterr().out
 
 
 def test_json_holds_the_same(capsys):

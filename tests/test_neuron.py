@@ -19,9 +19,11 @@ import compile.targets.neuron as neuron_target
 import runtime.engines.neuron as neuron_engine
 from compile.__main__ import main
 from compile.job import CompileJob, compile_model
+from compile.numerics import MODES
 from compile.stages import Stage
 from compile.targets import pick_target
-from compile.targets.neuron import attempts, compiler_args, older_spelling, replace_relayout
+from compile.targets.attempts import attempts, compiler_args, older_spelling, replace_relayout
+from compile.targets.journal import REPORT
 from compile.targets.options import CASTS, NeuronOptions
 from compile.targets.source import GraphSource
 from runtime.artifact.folder import read_artifact
@@ -106,7 +108,8 @@ def test_parity_is_pending_where_there_is_no_chip_and_no_value_is_looked_at(tmp_
     assert artifact.path.name == NAME
     assert artifact.manifest.parity.status == "pending device"
     assert artifact.manifest.parity.cases == ()
-    assert not (tmp_path / "neuron-workdir").exists()
+    (left,) = (tmp_path / "neuron-workdir" / NAME).iterdir()
+    assert left.name == REPORT
 
 
 def test_graphs_above_one_protobuf_keep_their_weights_apart(tmp_path, monkeypatch):
@@ -117,10 +120,10 @@ def test_graphs_above_one_protobuf_keep_their_weights_apart(tmp_path, monkeypatc
 
 
 def test_the_names_that_can_be_given_are_those_that_are_emulated():
-    assert tuple(neuron_target.MODES) == CASTS
+    assert tuple(MODES) == CASTS
 
 
-@pytest.mark.parametrize("casts, words", [(m.name, m.words) for m in neuron_target.MODES.values()])
+@pytest.mark.parametrize("casts, words", [(m.name, m.words) for m in MODES.values()])
 def test_cast_modes_are_words_that_neuron_cc_documents(casts, words):
     assert set(words) <= stand_in.CAST_WORDS
     assert compiler_args(NeuronOptions(casts=casts)) == ("--fast-math", *words)
@@ -161,6 +164,7 @@ def test_forms_are_tried_in_the_documented_order():
         "no-fast-relayout",
         "encoder and head apart",
         "native resize",
+        "hybrid",
     ]
     assert order_of(casts="matmult-exact-transpose") == [
         "as asked",
@@ -168,6 +172,7 @@ def test_forms_are_tried_in_the_documented_order():
         "native transposed convolution",
         "encoder and head apart",
         "native resize",
+        "hybrid",
     ]
     assert order_of(retries=False) == ["as asked"]
 
@@ -215,11 +220,14 @@ def test_words_that_neuron_cc_does_not_take_from_a_list_are_spelt_the_older_way(
 
 
 def test_when_no_form_is_taken_each_reason_and_log_is_named_and_kept(tmp_path, monkeypatch):
-    stand_in.install(monkeypatch, refused=frozenset({"aten::linear"}))
-    with pytest.raises(CompileError, match="took none of 5 forms") as caught:
+    everything = frozenset(stand_in.operator_list()["supported"])
+    stand_in.install(monkeypatch, refused=everything)
+    with pytest.raises(CompileError, match="took none of 6 forms") as caught:
         compiled(tmp_path)
     assert str(caught.value).count("neuron-cc failed") == 5
-    assert len(list((tmp_path / "neuron-workdir").iterdir())) == 5
+    assert "No operations were successfully partitioned" in str(caught.value)
+    folders = [path for path in (tmp_path / "neuron-workdir" / NAME).iterdir() if path.is_dir()]
+    assert len(folders) == 6 and all(str(folder) in str(caught.value) for folder in folders)
     assert not (tmp_path / NAME).exists()
 
 
@@ -227,7 +235,7 @@ def test_a_compiler_that_takes_too_long_is_an_error_with_the_way_out(tmp_path, m
     state = stand_in.install(monkeypatch, times_out=True)
     with pytest.raises(CompileError, match=r"more than 7 s.*--timeout"):
         compiled(tmp_path, timeout_s=7)
-    assert len(state.calls) == 1  # the next form would take as long
+    assert len(state.calls) == 2  # the next form would take as long, hybrid's parts are smaller
 
 
 def test_operators_left_on_the_cpu_are_refused_and_named(tmp_path, monkeypatch):

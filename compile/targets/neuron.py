@@ -5,26 +5,26 @@ parity is checked on an Inf1 instance (``python -m compile verify``). What AWS d
 whether neuron-cc takes a form, is met by trying: see ``attempts``.
 """
 
-import contextlib
 import logging
-import shutil
-import subprocess
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import nn
 from torch.jit._script import ScriptModule
 
-from compile.audit import CONSTANTS_LIMIT
-from compile.deploy import COMMON, MATRIX, DeploymentFormV2
-from compile.numerics import FP32_CAST, MODES
+from compile.audit import CONSTANTS_LIMIT, operator_list
+from compile.deploy import DeploymentFormV2
+from compile.targets.attempts import REWRITES as REWRITES
+from compile.targets.attempts import Attempt, attempts, cost_of_hybrid
+from compile.targets.journal import Journal
 from compile.targets.options import NeuronOptions
+from compile.targets.placement import LEAST_ON_CHIP, check_placement
 from compile.targets.source import Built, GraphSource
-from runtime.errors import CompileError, first_line
+from compile.targets.trying import Taken, first_taken, plain_options
+from compile.trace import read_graph
+from runtime.errors import first_line
 from runtime.optional import require, version_of
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,10 @@ log = logging.getLogger(__name__)
 PRECISIONS = ("f32",)  # of the form that is compiled; the casts say how the chip rounds it
 # docs/numerics.md has what the casts lead one to expect
 TOLERANCES = {"f32": 5e-2, "bf16": 5e-2, "f16": 5e-2}
-REWRITES = (*COMMON, *MATRIX)
+COMPANIONS = (  # of neuron-cc, whose versions decide what it can do
+    "neuron-cc", "tensorflow", "numpy", "protobuf", "dmlc-nnvm", "dmlc-topi", "dmlc-tvm",
+    "inferentia-hwm",
+)  # fmt: skip
 INSTALL = (
     "torch_neuron is not installed. Compiling for Inferentia needs an x86-64 Linux machine with "
     "Python 3.9, torch 1.13.1 (torch-neuron 1.13.1.2.11.13.0) and neuron-cc[tensorflow] "
@@ -40,24 +43,6 @@ INSTALL = (
     "docs/inferentia.md has every command. On this machine use --target openvino, onnx or "
     "torchscript."
 )
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One way to ask the compiler."""
-
-    name: str
-    rewrites: tuple[str, ...]
-    compiler_args: tuple[str, ...]
-    stages: bool = False
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a compiled graph runs: parts on the chip, and what was left for the CPU."""
-
-    subgraphs: int
-    on_cpu: dict[str, int]
 
 
 def build(source: GraphSource, folder: Path) -> Built:
@@ -69,112 +54,41 @@ def build(source: GraphSource, folder: Path) -> Built:
             more parts than allowed; what each attempt left behind is named.
     """
     require("torch_neuron", "neuron", INSTALL)
-    failures = []
-    for number, attempt in enumerate(attempts(source), start=1):
-        workdir = source.make_workdir(str(number))
-        log.info("attempt %d, %s: neuron-cc %s", number, attempt.name, attempt.compiler_args)
-        try:
-            graph, options = compile_form(source, attempt, workdir)
-            placement = check_placement(graph, source.neuron, attempt.stages)
-        except subprocess.TimeoutExpired as error:
-            raise CompileError(
-                f"neuron-cc took more than {error.timeout:.0f} s (log in {workdir}); give it "
-                "longer with --timeout, or a smaller size"
-            ) from error
-        except Exception as error:  # neuron-cc and TensorFlow raise a dozen kinds; all mean "no"
-            reason = first_line(error)
-            log.debug("attempt %d", number, exc_info=True)
-            log.warning("attempt %d, %s: %s (log in %s)", number, attempt.name, reason, workdir)
-            failures.append(f"{attempt.name}: {reason} ({workdir})")
-            continue
-        discard(workdir)
-        file = source.file_name(".pt")
-        graph.save(str(folder / file))
-        facts = {
-            "attempt": attempt.name,
-            "casts": source.neuron.casts,
-            "pipeline_cores": str(source.neuron.pipeline_cores),
-            "subgraphs": str(placement.subgraphs),
-            "on_cpu": ", ".join(f"{k} x{n}" for k, n in placement.on_cpu.items()) or "nothing",
-            # all but a path of this machine: the same compile gives the same manifest
-            **{n: _plain(value) for n, value in options.items() if n != "compiler_workdir"},
-        }
-        return Built(file, precision_of(source.neuron.casts), attempt.rewrites, facts)
-    raise CompileError(
-        f"neuron-cc took none of {len(failures)} forms of {source.name}: " + "; ".join(failures)
+    note_operators(source.journal)
+    return first_taken(
+        source,
+        attempts(source),
+        lambda attempt, workdir: compile_form(source, attempt, workdir),
+        precision_of(source.neuron.casts),
+        folder,
+        "neuron-cc",
     )
 
 
-def attempts(source: GraphSource) -> list[Attempt]:
-    """Ways to ask, the best first; the order is part of the documentation.
-
-    1. Constant matrices for resizes, pixel shuffle for transposed convolutions: nothing but
-       operators that vision transformers have been compiled with.
-    2. The same with the older spelling of the casts, where the newer takes two words.
-    3. The framework's own transposed convolution.
-    4. No transposes through the matrix engine.
-    5. Encoder and head as a subgraph each.
-    6. The framework's own resize; last, as the one public report says that it is refused.
-    """
-    arguments = compiler_args(source.neuron)
-    exact = replace_relayout(arguments)
-    matrix = source.rewrites(REWRITES)
-    shuffle, native = (
-        tuple(name for name in matrix if name not in left)
-        for left in (("shuffle-upsample",), MATRIX)
+def note_operators(journal: Journal) -> None:
+    """Hold the installed torch-neuron's list of operators against ours, once an artifact."""
+    if "operators" in journal.notes:
+        return
+    ours = {name for name in operator_list()["supported"] if name.startswith("aten::")}
+    theirs = {name for name in supported_operators() if name.startswith("aten::")}
+    lacking, beyond = sorted(ours - theirs), sorted(theirs - ours)
+    journal.notes["operators"] = {"installed": len(theirs), "lacking": lacking, "beyond": beyond}
+    log.info(
+        "the installed torch-neuron names %d operators; of our list it lacks %s (operators with "
+        "conditions are left out of its list); beyond ours it has %s",
+        len(theirs),
+        ", ".join(lacking) or "none",
+        ", ".join(beyond) or "none",
     )
-    older = older_spelling(source.neuron)
-    ways = [Attempt("as asked", matrix, arguments)]
-    if older is not None:
-        ways.append(Attempt("--fp32-cast", matrix, older))
-    if shuffle != matrix:
-        ways.append(Attempt("native transposed convolution", shuffle, arguments))
-    if exact != arguments:
-        ways.append(Attempt("no-fast-relayout", matrix, exact))
-    if source.stage.splits:
-        ways.append(Attempt("encoder and head apart", matrix, arguments, stages=True))
-    if native not in (matrix, shuffle):
-        ways.append(Attempt("native resize", native, arguments))
-    return ways if source.neuron.retries else ways[:1]
 
 
-def compiler_args(options: NeuronOptions) -> tuple[str, ...]:
-    """neuron-cc's arguments."""
-    return ("--fast-math", *MODES[options.casts].words, *_other_args(options))
-
-
-def older_spelling(options: NeuronOptions) -> Optional[tuple[str, ...]]:
-    """The same casts by ``--fp32-cast``, where two words after ``--fast-math`` are needed.
-
-    AWS documents both spellings; that two words reach neuron-cc from a list is not confirmed.
-    """
-    words = MODES[options.casts].words
-    if len(words) < 2:
-        return None
-    cast = words[0].replace("fp32-cast-", "")
-    if cast not in FP32_CAST:
-        return None
-    return ("--fp32-cast", cast, "--fast-math", *words[1:], *_other_args(options))
-
-
-def replace_relayout(arguments: tuple[str, ...]) -> tuple[str, ...]:
-    """The same arguments with transposes moved byte by byte."""
-    if "no-fast-relayout" in arguments or "none" in arguments:
-        return arguments
-    casts = [word for word in arguments if word.startswith("fp32-cast") or word == "all"]
-    at = arguments.index(casts[-1]) + 1
-    return (*arguments[:at], "no-fast-relayout", *arguments[at:])
-
-
-def _other_args(options: NeuronOptions) -> tuple[str, ...]:
-    found: list[str] = []
-    if options.pipeline_cores > 1:
-        found += ["--neuroncore-pipeline-cores", str(options.pipeline_cores)]
-    if options.saturate_infinity:
-        found.append("--enable-saturate-infinity")
-    if options.fast_loading:
-        found.append("--enable-fast-loading-neuron-binaries")
-    return tuple(found)
+def supported_operators() -> set[str]:
+    """The names that the installed torch-neuron gives; ours if it gives none."""
+    listed: Any = getattr(torch.neuron, "get_supported_operations", None)  # type: ignore[attr-defined]
+    if listed is None:
+        log.warning("this torch-neuron has no get_supported_operations(); taking our own list")
+        return set(operator_list()["supported"])
+    return set(listed())
 
 
 def trace_options(
@@ -186,14 +100,16 @@ def trace_options(
     chosen: dict[str, Any] = {
         "compiler_args": list(attempt.compiler_args),
         "compiler_workdir": str(workdir),
-        "fallback": options.cpu_operators,
-        "minimum_segment_size": options.minimum_segment_size,
+        "fallback": options.cpu_operators or bool(attempt.off_chip),
+        "minimum_segment_size": options.minimum_segment_size or (1 if attempt.off_chip else 2),
         "dynamic_batch_size": False,
         "separate_weights": constants > CONSTANTS_LIMIT if separate is None else separate,
     }
     if options.timeout_s is not None:
         chosen["compiler_timeout"] = options.timeout_s
-    if options.cpu_operators or options.subgraphs > 1:
+    if attempt.off_chip:
+        chosen["op_whitelist"] = supported_operators() - set(attempt.off_chip)
+    if options.cpu_operators or options.subgraphs > 1 or attempt.off_chip:
         chosen["single_fusion_ratio_threshold"] = 1.0  # compile every part, not only the largest
     if options.float16_io:
         optimization = require("torch_neuron", "neuron", INSTALL).Optimization
@@ -201,22 +117,75 @@ def trace_options(
     return chosen
 
 
-def compile_form(
-    source: GraphSource, attempt: Attempt, workdir: Path
-) -> tuple[ScriptModule, dict[str, Any]]:
-    """One call of the compiler, or one a stage; returns the graph and the options it was given."""
+def compile_form(source: GraphSource, attempt: Attempt, workdir: Path) -> Taken:
+    """One call of the compiler, or one a stage: a graph that runs on the chip as it should.
+
+    Raises:
+        CompileError: it does not; and whatever the compiler raises.
+    """
+    neuron = source.neuron
+    if attempt.off_chip:
+        say = log.info if neuron.cpu_operators else log.warning
+        say(
+            "%s; --cpu-operators accepts it unasked, --attempts can do without",
+            _cost(source, attempt),
+        )
     form = source.form(attempt.rewrites)
-    options = trace_options(source.neuron, attempt, form, workdir)
-    trace: Callable[..., ScriptModule] = torch.neuron.trace  # type: ignore[attr-defined]
+    options = trace_options(neuron, attempt, form, workdir)
     with torch.no_grad():
-        if not attempt.stages:
-            return trace(form, source.example(), **options), options
-        assert isinstance(form, DeploymentFormV2)
-        maps = form.encode(*source.example())
-        places = [{"compiler_workdir": str(workdir / stage)} for stage in ("encoder", "head")]
-        encoder = trace(Encoder(form), source.example(), **{**options, **places[0]})
-        head = trace(Head(form), maps, **{**options, **places[1]})
-        return torch.jit.script(Stages(encoder, head)), options  # type: ignore[attr-defined]
+        plain = torch.jit.trace(form, source.example(), check_trace=False)  # type: ignore[attr-defined]
+        graph = _traced(source, attempt, form, options)
+    operators = len(read_graph(plain).operators)
+    placement = check_placement(graph, neuron, attempt.stages, attempt.off_chip)
+    placed = placement.facts(operators)
+    if attempt.off_chip:
+        enough = int(placed["operators_on_chip"]) >= LEAST_ON_CHIP * operators
+        (log.info if enough else log.warning)(
+            "hybrid: %s of %d operators on the chip in %s parts, on the CPU %s, %s round trips%s",
+            placed["operators_on_chip"],
+            operators,
+            *(placed[name] for name in ("subgraphs", "on_cpu", "round_trips")),
+            "" if enough else "; most runs on the CPU, where --target openvino may be faster",
+        )
+    facts = {
+        "casts": neuron.casts,
+        "pipeline_cores": "1" if attempt.off_chip else str(neuron.pipeline_cores),
+        "optlevel": _optlevel(attempt),
+        **placed,
+        **plain_options(options),
+    }
+    if attempt.off_chip:
+        facts["op_whitelist"] = f"all supported but {', '.join(attempt.off_chip)}"
+    return Taken(graph, facts)
+
+
+def _traced(
+    source: GraphSource, attempt: Attempt, form: nn.Module, options: dict[str, Any]
+) -> ScriptModule:
+    """What torch-neuron makes of a form."""
+    trace: Callable[..., ScriptModule] = torch.neuron.trace  # type: ignore[attr-defined]
+    if not attempt.stages:
+        return trace(form, source.example(), **options)
+    assert isinstance(form, DeploymentFormV2)
+    maps = form.encode(*source.example())
+    workdir = Path(options["compiler_workdir"])
+    places = [{"compiler_workdir": str(workdir / stage)} for stage in ("encoder", "head")]
+    encoder = trace(Encoder(form), source.example(), **{**options, **places[0]})
+    head = trace(Head(form), maps, **{**options, **places[1]})
+    return torch.jit.script(Stages(encoder, head))  # type: ignore[attr-defined,no-any-return]
+
+
+def _cost(source: GraphSource, attempt: Attempt) -> str:
+    try:
+        return cost_of_hybrid(source, attempt)
+    except Exception as error:  # a prediction may fail, and the compile must not for it
+        return f"hybrid: resizes on the CPU, their cost is not known ({first_line(error)})"
+
+
+def _optlevel(attempt: Attempt) -> str:
+    """What the compiler was told; ``default`` if nothing."""
+    arguments = list(attempt.compiler_args)
+    return arguments[arguments.index("-O") + 1] if "-O" in arguments else "default"
 
 
 class Encoder(nn.Module):
@@ -258,36 +227,6 @@ class Stages(nn.Module):
         return self.head(a, b, c, d)
 
 
-def placement_of(graph: ScriptModule) -> Placement:
-    """Count the compiled parts of a graph and the operators that stayed behind."""
-    kinds = Counter(node.kind() for node in graph.inlined_graph.nodes())
-    return Placement(
-        sum(count for kind, count in kinds.items() if kind.startswith("neuron::forward")),
-        {kind: count for kind, count in sorted(kinds.items()) if kind.startswith("aten::")},
-    )
-
-
-def check_placement(graph: ScriptModule, options: NeuronOptions, stages: bool) -> Placement:
-    """Refuse a graph that does not run on the chip as it should.
-
-    Raises:
-        CompileError: nothing on the chip, operators on the CPU, or more parts than allowed.
-    """
-    placement = placement_of(graph)
-    allowed = max(options.subgraphs, 2 if stages else 1)
-    left = ", ".join(f"{kind} x{count}" for kind, count in placement.on_cpu.items())
-    if placement.subgraphs == 0:
-        raise CompileError("nothing was placed on the chip")
-    if left and not options.cpu_operators:
-        raise CompileError(f"left on the CPU: {left}; allow it with --cpu-operators")
-    if placement.subgraphs > allowed:
-        raise CompileError(
-            f"{placement.subgraphs} subgraphs, {allowed} allowed: each further one costs two "
-            "copies through the host; allow them with --subgraphs"
-        )
-    return placement
-
-
 def device_present() -> bool:
     """True on a machine with an Inferentia chip."""
     return Path("/dev/neuron0").exists()
@@ -299,21 +238,10 @@ def versions() -> dict[str, str]:
     return {
         "torch": torch.__version__,
         "torch_neuron": torch_neuron.__version__,
-        "neuron-cc": version_of("neuron-cc"),
+        **{name: version_of(name) for name in COMPANIONS},
     }
 
 
 def precision_of(casts: str) -> str:
     """What the matrix products are computed in."""
     return "f16" if "fp16" in casts else "bf16"
-
-
-def discard(workdir: Path) -> None:
-    """Remove a compiler's folder, and the one around it once that is empty."""
-    shutil.rmtree(workdir, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        workdir.parent.rmdir()
-
-
-def _plain(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -4,29 +4,31 @@ The way on from Inf1, which AWS has archived. Same forms, its own arguments; the
 the CPU unless asked for, and neither family loads the other's graphs.
 """
 
-import logging
 from pathlib import Path
 
 import torch
 
 from compile.deploy import MATRIX
 from compile.targets import neuron
+from compile.targets.attempts import REWRITES as REWRITES  # the same forms
+from compile.targets.attempts import Attempt
+from compile.targets.options import NeuronOptions
 from compile.targets.source import Built, GraphSource
-from runtime.errors import CompileError, first_line
+from compile.targets.trying import Taken, first_taken
+from runtime.errors import CompileError
 from runtime.optional import require, version_of
-
-log = logging.getLogger(__name__)
 
 PRECISIONS = neuron.PRECISIONS
 TOLERANCES = neuron.TOLERANCES
-REWRITES = neuron.REWRITES
 INSTALL = (
     "torch_neuronx is not installed. Compiling for Inf2 or Trn1 needs Linux, a Python and torch "
     "that the current Neuron SDK names, and neuronx-cc from AWS's own pip repository; "
-    "docs/inferentia.md says where to begin. On this machine use --target openvino, onnx or "
+    "docs/inferentia2.md says where to begin. On this machine use --target openvino, onnx or "
     "torchscript."
 )
-NEURON_OPTIONS = ("casts", "retries")  # of NeuronOptions: those that are looked at
+# Of NeuronOptions: those that are looked at
+NEURON_OPTIONS = ("casts", "retries", "optlevel", "attempts", "fresh")
+COMPANIONS = ("neuronx-cc", "libneuronxla", "torch-xla", "numpy")
 # neuronx-cc's words for the cast modes of compile.numerics
 AUTO_CAST = {
     "all": ("all", "bf16"),
@@ -45,37 +47,51 @@ def build(source: GraphSource, folder: Path) -> Built:
         CompileError: neither form was taken.
     """
     torch_neuronx = require("torch_neuronx", "neuron", INSTALL)
-    cast, dtype = AUTO_CAST[source.neuron.casts]
-    arguments = ["--auto-cast", cast, "--auto-cast-type", dtype]
+    casts = source.neuron.casts
+
+    def make(attempt: Attempt, workdir: Path) -> Taken:
+        with torch.no_grad():
+            graph = torch_neuronx.trace(
+                source.form(attempt.rewrites),
+                source.example(),
+                compiler_args=list(attempt.compiler_args),
+                compiler_workdir=str(workdir),
+            )
+        level = source.neuron.optlevel
+        facts = {
+            "casts": casts,
+            "optlevel": "default" if level is None else str(level),
+            "compiler_args": " ".join(attempt.compiler_args),
+        }
+        return Taken(graph, facts)
+
+    precision = "f32" if AUTO_CAST[casts][0] == "none" else neuron.precision_of(casts)
+    return first_taken(source, attempts(source), make, precision, folder, "neuronx-cc")
+
+
+def attempts(source: GraphSource) -> list[Attempt]:
+    """Ways to ask: the form with constant matrices, then the framework's own resize.
+
+    Raises:
+        CompileError: attempts were chosen, and this compiler has none of them.
+    """
+    arguments = compiler_args(source.neuron)
     matrix = source.rewrites(REWRITES)
     native = tuple(name for name in matrix if name not in MATRIX)
-    forms = {"as asked": matrix, "native resize": native}
-    failures = []
-    for name, rewrites in list(forms.items())[: 2 if source.neuron.retries else 1]:
-        workdir = source.make_workdir(name.replace(" ", "-"))
-        try:
-            with torch.no_grad():
-                graph = torch_neuronx.trace(
-                    source.form(rewrites),
-                    source.example(),
-                    compiler_args=arguments,
-                    compiler_workdir=str(workdir),
-                )
-        except Exception as error:  # whatever the compiler raises means that it does not take it
-            failures.append(f"{name}: {first_line(error)} ({workdir})")
-            log.warning("%s", failures[-1])
-            continue
-        neuron.discard(workdir)
-        file = source.file_name(".pt")
-        graph.save(str(folder / file))
-        facts = {
-            "attempt": name,
-            "casts": source.neuron.casts,
-            "compiler_args": " ".join(arguments),
-        }
-        precision = "f32" if cast == "none" else neuron.precision_of(source.neuron.casts)
-        return Built(file, precision, rewrites, facts)
-    raise CompileError(f"neuronx-cc took no form of {source.name}: " + "; ".join(failures))
+    ways = [Attempt("as asked", matrix, arguments), Attempt("native resize", native, arguments)]
+    wanted = source.neuron.attempts
+    if wanted:
+        ways = [way for name in wanted for way in ways if way.name == name]
+        if not ways:
+            raise CompileError("--attempts: neuronx-cc is asked as-asked and native-resize only")
+    return ways if source.neuron.retries else ways[:1]
+
+
+def compiler_args(options: NeuronOptions) -> tuple[str, ...]:
+    """neuronx-cc's arguments."""
+    cast, dtype = AUTO_CAST[options.casts]
+    level = () if options.optlevel is None else ("--optlevel", str(options.optlevel))
+    return ("--auto-cast", cast, "--auto-cast-type", dtype, *level)
 
 
 def device_present() -> bool:
@@ -89,5 +105,5 @@ def versions() -> dict[str, str]:
     return {
         "torch": torch.__version__,
         "torch_neuronx": torch_neuronx.__version__,
-        "neuronx-cc": version_of("neuronx-cc"),
+        **{name: version_of(name) for name in COMPANIONS},
     }

@@ -8,6 +8,7 @@ import torch
 
 from compile.deploy import Form
 from compile.stages import Stage
+from compile.targets.journal import Journal
 from compile.targets.options import NeuronOptions
 from runtime.artifact.manifest import InputSpec
 from runtime.photo.preprocess import RGB_MEAN
@@ -24,6 +25,7 @@ class GraphSource:
     without: tuple[str, ...] = ()  # rewrites left out
     neuron: NeuronOptions = field(default_factory=NeuronOptions)
     workdir: Path = Path("neuron-workdir")  # what a compiler leaves when it fails
+    journal: Journal = field(default_factory=lambda: Journal(None))  # what was tried
     precision: str = "f32"  # asked for; one of the target's PRECISIONS
     calibration: Path = Path("input_images")  # photos for int8
 
@@ -44,12 +46,13 @@ class GraphSource:
         """What to call the graph's file."""
         return f"{'graph' if self.whole else self.stage.name}{suffix}"
 
+    def workdir_of(self, attempt: str) -> Path:
+        """The folder of one attempt of a compiler."""
+        return self.workdir / (attempt if self.whole else f"{self.stage.name}-{attempt}")
+
     def make_workdir(self, attempt: str) -> Path:
-        """An empty folder for one attempt of a compiler."""
-        height, width = self.input.size_hw
-        stage = "" if self.whole else f"-{self.stage.name}"
-        name = f"{self.name}{stage}-{height}x{width}-b{self.input.batch}-{attempt}"
-        folder = self.workdir / name
+        """The same, made and empty."""
+        folder = self.workdir_of(attempt)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
