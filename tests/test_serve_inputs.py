@@ -4,6 +4,7 @@ import base64
 import gzip
 import io
 import json
+import socket
 import zlib
 
 import numpy as np
@@ -235,12 +236,18 @@ def test_times_of_depth_are_counted_apart_from_probes(tiny_served, png):
     ],
 )
 def test_hosts_of_this_machine_can_be_listened_on(host, address):
-    try:
-        assert listening_address(Settings(host=host, port=80)) == address
-    except InputError:
-        if ":" not in host:
-            raise
+    if ":" in host and not has_ipv6():
         pytest.skip("this machine has no IPv6")
+    assert listening_address(Settings(host=host, port=80)) == address
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as tried:
+            tried.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.7", "::zz", "a" * 300, "http://x"])

@@ -158,11 +158,10 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             given[name] = value
         elif name in fields:
             log.warning("%s=%s is left out: Kubernetes made it of a Service", name, value)
-    for name in sorted(given):
-        if name.startswith(PREFIX) and name not in fields and name not in ELSEWHERE:
-            nearest = difflib.get_close_matches(name, fields, 1, NEAR)
-            if nearest:
-                log.warning("%s is no setting: did you mean %s?", name, nearest[0])
+    for name in unknown(given):
+        nearest = difflib.get_close_matches(name, fields, 1, NEAR)
+        if nearest:
+            log.warning("%s is no setting: did you mean %s?", name, nearest[0])
     hints = typing.get_type_hints(Settings)
     values = {
         one.name: _parsed(name, given[name], hints[one.name])
