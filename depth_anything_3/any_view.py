@@ -14,6 +14,7 @@ from torch import nn
 
 from depth_anything_3.config import DA3Spec
 from layers.pos_embed import resize_pos_embed
+from layers.precision import cast
 from layers.rope import patch_positions, rope_table, shared_positions
 from layers.vit import VITS, VisionTransformer
 
@@ -97,7 +98,7 @@ class AnyViewTransformer(VisionTransformer):
         for index in range(self.local_blocks, len(self.blocks)):
             block: nn.Module = self.blocks[index]
             if index == self.alternate_from:
-                start = camera_tokens.unsqueeze(1).to(tokens.dtype)
+                start = cast(camera_tokens.unsqueeze(1), tokens.dtype)
                 tokens = torch.cat((start, tokens[:, 1:]), dim=1)
             if index > self.local_blocks and index % 2 == 1:
                 tokens = block(tokens.reshape(joined), across).reshape(apart)

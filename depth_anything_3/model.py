@@ -22,7 +22,7 @@ from depth_anything_3.dual_dpt import DualDPT
 from depth_anything_3.gs_dpt import GSDPT
 from depth_anything_3.stages import EagerStages, to_numpy
 from layers.patch_embed import PATCH_SIZE
-from layers.precision import in_type_of
+from layers.precision import cast, in_type_of
 from layers.vit import VITS
 from runtime.errors import InputError
 from runtime.predict.scenes import run_scene
@@ -132,8 +132,9 @@ class DepthAnything3Net(nn.Module):
 
         dtype = next(self.head.parameters()).dtype
         with self.exact():
-            depth, sky = self.in_parts(decode, *(tap.to(dtype) for tap in taps))
-        return depth.float(), sky.float(), {layer: tokens.float() for layer, tokens in kept.items()}
+            depth, sky = self.in_parts(decode, *(cast(tap, dtype) for tap in taps))
+        depth, sky = cast(depth, torch.float32), cast(sky, torch.float32)
+        return depth, sky, {layer: tokens.float() for layer, tokens in kept.items()}
 
     def autocast(self) -> Any:
         """A context in which the encoder computes in ``dtype``; for float32, as what is around."""

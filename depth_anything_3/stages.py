@@ -14,6 +14,7 @@ import torch
 from depth_anything_3.any_view import AnyViewTransformer
 from depth_anything_3.dual_dpt import DualDPT
 from layers.patch_embed import PATCH_SIZE
+from layers.precision import cast
 from runtime.predict.scenes import (
     CAMERA,
     CAMERA_DECODER,
@@ -81,11 +82,11 @@ class EagerStages:
         module, run = self._stages[stage]
         weight = next(module.parameters())
         given = {
-            name: torch.as_tensor(array).to(weight.device, weight.dtype)
+            name: cast(torch.as_tensor(array, device=weight.device), weight.dtype)
             for name, array in inputs.items()
         }
         with self.net.autocast() if module is self.encoder else self.net.exact():
-            return {name: array.float() for name, array in run(given).items()}
+            return {name: cast(array, torch.float32) for name, array in run(given).items()}
 
     def to_host(self, array: torch.Tensor) -> np.ndarray:
         """A tensor as numpy's float32."""

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from layers.precision import cast
 from layers.rope import Table, apply_rope
 
 # Without the fused operator the weights of every token for every other are held. This many of them
@@ -62,8 +63,8 @@ class Attention(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, C / heads) each
         if self.qk_norm:  # in the weights' own type, under autocast too
             dtype = self.qkv.weight.dtype
-            query, key = self.q_norm(query.to(dtype)), self.k_norm(key.to(dtype))
+            query, key = self.q_norm(cast(query, dtype)), self.k_norm(cast(key, dtype))
         if rope is not None:
             query, key = apply_rope(query, rope), apply_rope(key, rope)
-        attended = attend(query, key, value.to(query.dtype), fused=self.qk_norm)
+        attended = attend(query, key, cast(value, query.dtype), fused=self.qk_norm)
         return self.proj(attended.transpose(1, 2).reshape(batch, tokens, dim))

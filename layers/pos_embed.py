@@ -6,6 +6,8 @@ Stored embedding (1, 1 + 37*37, C) and a grid in, embedding (1, 1 + h*w, C) out.
 import torch
 import torch.nn.functional as F
 
+from layers.precision import cast
+
 # The DINOv2 checkpoints were trained with 518 x 518 images: 37 x 37 patches.
 TRAINED_GRID = 37
 # DINOv2 adds this to the grid before it makes a scale factor of it, and samples with that factor.
@@ -29,6 +31,6 @@ def resize_pos_embed(pos_embed: torch.Tensor, grid_hw: tuple[int, int]) -> torch
     class_pos, patch_pos = pos_embed[:, :1], pos_embed[:, 1:]
     grid = patch_pos.reshape(1, TRAINED_GRID, TRAINED_GRID, dim).permute(0, 3, 1, 2)
     height, width = ((side + SCALE_OFFSET) / TRAINED_GRID for side in grid_hw)
-    grid = F.interpolate(grid.float(), scale_factor=(height, width), mode="bicubic")
+    grid = F.interpolate(cast(grid, torch.float32), scale_factor=(height, width), mode="bicubic")
     patch_pos = grid.permute(0, 2, 3, 1).reshape(1, -1, dim)  # (1, C, h, w) -> (1, h*w, C)
-    return torch.cat((class_pos, patch_pos.to(class_pos.dtype)), dim=1)
+    return torch.cat((class_pos, cast(patch_pos, class_pos.dtype)), dim=1)

@@ -22,6 +22,15 @@ def check_precision(dtype: torch.dtype, device: torch.device) -> None:
         )
 
 
+def cast(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A tensor in another type, untouched if it has that: float -> float.
+
+    A tracer writes down casts that change nothing, and torch 1.13 fuses some of them wrongly: the
+    graph gives NaN from its second run on.
+    """
+    return x if x.dtype == dtype else x.to(dtype)
+
+
 def wrong_in_bfloat16(x: torch.Tensor) -> bool:
     """Whether this torch has two operators wrong for a tensor: torch 1.13 on CPUs, in bfloat16.
 
@@ -42,4 +51,4 @@ def in_type_of(weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
             "standard deviation; the methods that take photos do so"
         )
     check_precision(weight.dtype, weight.device)
-    return x if x.dtype == weight.dtype else x.to(weight.dtype)
+    return cast(x, weight.dtype)

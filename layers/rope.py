@@ -8,6 +8,8 @@ head's channels rotates with the row, the second half with the column.
 
 import torch
 
+from layers.precision import cast
+
 BASE = 100.0
 
 Table = tuple[torch.Tensor, torch.Tensor]
@@ -54,7 +56,7 @@ def apply_rope(x: torch.Tensor, table: Table) -> torch.Tensor:
 
     float (B, heads, N, head_dim) and two tables (N, head_dim) -> float (B, heads, N, head_dim).
     """
-    cosine, sine = (part.to(x.dtype) for part in table)
+    cosine, sine = (cast(part, x.dtype) for part in table)
     return x * cosine + rotate_half(x) * sine
 
 

@@ -25,6 +25,12 @@ MONO = config.DA3Spec("vitt", (2, 5, 8, 11), 32, (24, 48, 96, 192))
 CAMERAS = ("depth", "depth_conf", "extrinsics", "intrinsics", "ray", "ray_conf")
 
 
+@pytest.fixture(autouse=True)
+def same_numbers():
+    """The same photos each time."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="module")
 def tiny():
     """A network of each kind, small, by the name of the model that it stands for."""
@@ -139,7 +145,9 @@ def test_sky_is_filled_in_a_traced_graph(tiny):
     model = Named(tiny["da3metric-large"], ("depth", "sky"))
     seen, other = torch.randn(2, 2, 2, 3, 28, 42)
     bias = model.model.model.head.scratch.sky_output_conv2[-1].bias
-    bias += SKY - model(other)[1].median()
+    middle = model(other)[1].flatten().sort().values[2000:2700]
+    gap = middle.diff().argmax()  # so that no pixel is on the brink
+    bias += SKY - middle[gap : gap + 2].mean()
     wanted = model(other)
     assert 0.1 < (wanted[1] >= SKY).float().mean() < 0.9  # both sides are there
     close(torch.jit.trace(model, seen, check_trace=False)(other), wanted)
