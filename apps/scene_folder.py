@@ -18,7 +18,7 @@ from runtime.command_line import sentence
 from runtime.errors import InputError
 from runtime.files import is_gone, write_whole
 from runtime.photo.decode import FULL, read_photo
-from runtime.predict.pipeline import failed
+from runtime.predict.pipeline import note
 from runtime.predict.scenes import ScenePredictor
 from runtime.scene.focal import refuse_useless_focal
 from runtime.scene.reference_view import DEFAULT_STRATEGY
@@ -81,5 +81,5 @@ def run_scene_folder(
 
 
 def _outcome(photo: Path, error: Exception) -> Outcome:
-    failed(photo, error)  # logs it
+    note(photo, error)
     return Outcome(photo, error=sentence(error, str(photo)))

@@ -20,21 +20,25 @@ class Request:
     path: str
     body: bytes
     headers: dict[str, str]
+    timeout_s: float = ANSWER_TIMEOUT_S
 
     def send(self) -> "Seen":
         """Send it once; never raises."""
         start = time.monotonic()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_TIMEOUT_S)
+        status, _ = self.answer()
+        return Seen(start, time.monotonic() - start, status)
+
+    def answer(self) -> tuple[Optional[int], bytes]:
+        """Send it once: status and body; no status if nothing came. Never raises."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout_s)
         try:
             connection.request("POST", self.path, self.body, self.headers)
             answer = connection.getresponse()
-            answer.read()
-            status: Optional[int] = answer.status
+            return answer.status, answer.read()
         except (OSError, http.client.HTTPException):
-            status = None
+            return None, b""
         finally:
             connection.close()
-        return Seen(start, time.monotonic() - start, status)
 
 
 @dataclass(frozen=True)

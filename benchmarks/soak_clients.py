@@ -5,7 +5,6 @@ Port or process number in; counts out.
 
 import contextlib
 import hashlib
-import http.client
 import os
 import random
 import signal
@@ -16,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Optional
 
+from benchmarks.clients import Request
 from benchmarks.machine import resident_mib
 from runtime.errors import DeviceError
 
@@ -69,15 +69,9 @@ class Callers:
             time.sleep(PAUSE_S)
 
     def _send(self, body: bytes) -> tuple[Optional[int], str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_TIMEOUT_S)
-        try:
-            connection.request("POST", "/v1/depth", body, HEADERS)
-            answer = connection.getresponse()
-            return answer.status, hashlib.sha256(answer.read()).hexdigest()
-        except (OSError, http.client.HTTPException):
-            return None, ""
-        finally:
-            connection.close()
+        request = Request(self.port, "/v1/depth", body, HEADERS, ANSWER_TIMEOUT_S)
+        status, answer = request.answer()
+        return status, hashlib.sha256(answer).hexdigest()
 
     def _count(self, what: str) -> None:
         with self._lock:

@@ -20,6 +20,7 @@ from typing import Any, Optional
 
 from benchmarks.faulty_s3 import FaultyS3, faulty_s3
 from benchmarks.photos import write_photos
+from benchmarks.stand_in_aws import CREDENTIALS, empty_aws
 from runtime.errors import DepthError
 from runtime.optional import require
 from runtime.storage import Folder, S3Options, Storage, open_storage
@@ -34,11 +35,6 @@ AGAIN = "retry-failed"  # takes up what the storage refused; "run" does what is 
 TIMEOUT_S = 300.0
 LARGEST = 64 << 20  # bytes of a result
 PHOTOS_AT, DEPTH_AT = "s3://soak/photos", "s3://soak/depth"
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "nobody",
-    "AWS_SECRET_ACCESS_KEY": "nothing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
 
 
 def run_jobs(
@@ -140,22 +136,19 @@ def _kill_after(command: list[str], seconds: float) -> None:
 @contextlib.contextmanager
 def _s3(photos: Path) -> Iterator[tuple[str, FaultyS3]]:
     """An S3 that holds the photos, on loopback; the address that fails now and then."""
-    moto, boto3 = require("moto.server", "dev"), require("boto3", "batch")
+    boto3 = require("boto3", "batch")
     before: dict[str, Optional[str]] = {name: os.environ.get(name) for name in CREDENTIALS}
     os.environ.update(CREDENTIALS)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it tells of every request
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
     try:
-        sound = "http://{}:{}".format(*server.get_host_and_port())
-        s3 = boto3.client("s3", endpoint_url=sound)
-        s3.create_bucket(Bucket="soak")
-        for file in sorted(photos.iterdir()):
-            s3.upload_file(str(file), "soak", f"photos/{file.name}")
-        with faulty_s3(sound, S3_FAULTS) as found:
-            yield found
+        with empty_aws() as sound:
+            s3 = boto3.client("s3", endpoint_url=sound)
+            s3.create_bucket(Bucket="soak")
+            for file in sorted(photos.iterdir()):
+                s3.upload_file(str(file), "soak", f"photos/{file.name}")
+            with faulty_s3(sound, S3_FAULTS) as found:
+                yield found
     finally:
-        server.stop()
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:

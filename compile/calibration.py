@@ -17,6 +17,7 @@ from runtime.errors import InputError
 from runtime.photo.decode import read_photo
 from runtime.photo.find import find_photos
 from runtime.photo.preprocess import photo_to_tensor
+from runtime.predict.pipeline import note
 
 MAX_PHOTOS = 64
 
@@ -54,6 +55,7 @@ class CalibrationImages(Sequence[np.ndarray]):
                 rgb = read_photo(path)
                 pair = [self._resized(rgb), self._resized(np.ascontiguousarray(rgb[:, ::-1]))]
             except Exception as error:
+                note(path, error)
                 log.warning("left out: %s", sentence(error, str(path)))
             else:
                 self._images += pair

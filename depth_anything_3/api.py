@@ -19,7 +19,7 @@ from torch import nn
 from depth_anything_3.config import LICENCES, METRIC, NAMES, NESTED, NETWORKS
 from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
 from depth_anything_3.nested import NestedDepthAnything3Net
-from depth_anything_3.pretrained import HUB_OPTIONS, find_pretrained, looks_of_models
+from depth_anything_3.pretrained import find_pretrained, looks_of_models, sort_options
 from depth_anything_3.scene_exports import export_request
 from depth_anything_3.stages import to_numpy
 from layers.checkpoint import load_checkpoint
@@ -89,7 +89,7 @@ class DepthAnything3(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, source: Union[str, Path], model_name: Optional[str] = None, **options: Any
+        cls, source: Union[str, Path, None] = None, model_name: Optional[str] = None, **options: Any
     ) -> "DepthAnything3":
         """Build a model and give it official weights.
 
@@ -99,18 +99,20 @@ class DepthAnything3(nn.Module):
                 see ``depth_anything_3.pretrained``.
             model_name: which model it is; by default what ``config.json`` beside the weights says,
                 or else what the folder is called.
-            options: ``dtype`` and ``max_views_in_memory``, as for the constructor; and for the Hub
-                ``cache_dir``, ``force_download``, ``local_files_only``, ``revision``, ``token``.
+            options: ``dtype`` and ``max_views_in_memory``, as for the constructor; for the Hub
+                ``cache_dir``, ``force_download``, ``local_files_only``, ``revision``, ``token``;
+                ``map_location``, a device; ``strict`` and ``resume_download`` change nothing.
         Raises:
+            InputError: another option, or no source.
             CheckpointError: files are missing, damaged or do not fit; or the Hub cannot be
                 reached.
         """
-        hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
+        source, hub, device, own = sort_options(source, options)
         found = find_pretrained(source, model_name, **hub)
-        model = cls(found.model_name, **options)
+        model = cls(found.model_name, **own)
         load_checkpoint(model, found.file, found.model_name, looks_of_models())
         model.weights_file = found.file
-        return model
+        return model if device is None else model.to(device)
 
     def forward(
         self,

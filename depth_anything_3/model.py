@@ -13,6 +13,7 @@ from typing import Any, Optional
 import torch
 from torch import nn
 
+from depth_anything_3 import traced
 from depth_anything_3.any_view import AnyViewTransformer, PlainTransformer
 from depth_anything_3.camera import CameraDec, CameraEnc
 from depth_anything_3.config import DA3Spec
@@ -20,14 +21,6 @@ from depth_anything_3.dpt import DPT
 from depth_anything_3.dual_dpt import DualDPT
 from depth_anything_3.gs_dpt import GSDPT
 from depth_anything_3.stages import EagerStages, to_numpy
-from depth_anything_3.traced import (
-    any_view,
-    check_traceable,
-    is_traced,
-)
-from depth_anything_3.traced import (
-    fill_sky as fill_sky_traced,
-)
 from layers.patch_embed import PATCH_SIZE
 from layers.precision import cast, in_type_of
 from layers.vit import VITS
@@ -96,7 +89,7 @@ class DepthAnything3Net(nn.Module):
         def apart(x: torch.Tensor) -> torch.Tensor:
             return x.reshape(batch, views, *x.shape[1:])
 
-        if is_traced():
+        if traced.is_traced():
             found = self._traced(images.flatten(0, 1), query, batch)
             return {name: apart(value) for name, value in found.items()}
         run = self._any_view if self.spec.any_view else self._single_views
@@ -199,12 +192,12 @@ class DepthAnything3Net(nn.Module):
     def _traced(
         self, images: torch.Tensor, query: SceneQuery, batch: int
     ) -> dict[str, torch.Tensor]:
-        check_traceable(query)
+        traced.check_traceable(query)
         if self.spec.any_view:
-            return any_view(self, images, query, batch)
+            return traced.any_view(self, images, query, batch)
         depth, sky, _ = self.depth_and_sky(images)
         scenes = zip(depth.chunk(batch), sky.chunk(batch))
-        return {"depth": torch.cat([fill_sky_traced(*scene) for scene in scenes]), "sky": sky}
+        return {"depth": torch.cat([traced.fill_sky(*scene) for scene in scenes]), "sky": sky}
 
     def _check(self, shape: tuple[int, ...], query: SceneQuery) -> None:
         if len(shape) != 5 or shape[2] != 3 or 0 in shape:

@@ -5,18 +5,22 @@ model's name out. The weights themselves are not opened here.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
 from depth_anything_3.config import NAMES, NESTED, NETWORKS
 from layers.checkpoint import Look
 from layers.vit import VITS
-from runtime.errors import CheckpointError
+from runtime.errors import CheckpointError, InputError
 from runtime.hub import WEIGHTS, fetch_to_cache, find_weights
 
 CONFIG = "config.json"
 CONFIG_BYTES = 1 << 20
 OWNER = "depth-anything"  # on the Hub
+OWN_OPTIONS = ("dtype", "max_views_in_memory")
+SOURCE, DEVICE = "pretrained_model_name_or_path", "map_location"  # as Hugging Face's mixin has them
+USELESS = ("strict", "resume_download", "proxies")
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "token")
 
 
@@ -25,6 +29,38 @@ class Pretrained(NamedTuple):
 
     file: Path
     model_name: str
+
+
+class Sorted(NamedTuple):
+    """What ``from_pretrained`` is given, by who takes it."""
+
+    source: Union[str, Path]
+    hub: dict[str, Any]
+    device: Any
+    own: dict[str, Any]
+
+
+def sort_options(source: Union[str, Path, None], options: Mapping[str, Any]) -> Sorted:
+    """Options of upstream's ``from_pretrained``, which is Hugging Face's mixin, by who takes them.
+
+    Raises:
+        InputError: an unknown one, or no source.
+    """
+    named = options.get(SOURCE)
+    if (source is None) == (named is None):
+        raise InputError("from_pretrained: give one folder, file or name")
+    known = (SOURCE, DEVICE, *USELESS, *HUB_OPTIONS, *OWN_OPTIONS)
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise InputError(f"{', '.join(unknown)}: use {', '.join((*OWN_OPTIONS, *HUB_OPTIONS))}")
+    if options.get("proxies"):
+        raise InputError("proxies: set HTTPS_PROXY in the environment")
+    hub, own = (
+        {name: options[name] for name in names if name in options}
+        for names in (HUB_OPTIONS, OWN_OPTIONS)
+    )
+    place: Any = source if named is None else named
+    return Sorted(place, hub, options.get(DEVICE), own)
 
 
 def find_pretrained(

@@ -14,8 +14,8 @@ import numpy as np
 from isal import isal_zlib
 
 from runtime.errors import InputError
+from runtime.photo.png import MAGIC, chunk
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB = 0, 2  # colour types
 UP = 2  # the filter: difference from the row above
 LEVEL = 1
@@ -46,10 +46,10 @@ def png_bytes(pixels: np.ndarray, text: Mapping[str, str]) -> bytes:
         )
     height, width = pixels.shape[:2]
     head = struct.pack(">2L5B", width, height, 8 * pixels.itemsize, kind, 0, 0, 0)
-    chunks = [_chunk(b"IHDR", head)]
+    chunks = [chunk(b"IHDR", head)]
     for keyword, value in text.items():
-        chunks.append(_chunk(b"tEXt", f"{keyword}\0{value}".encode("latin-1")))
-    return b"".join([SIGNATURE, *chunks, _chunk(b"IDAT", _deflated(pixels)), _chunk(b"IEND", b"")])
+        chunks.append(chunk(b"tEXt", f"{keyword}\0{value}".encode("latin-1")))
+    return b"".join([MAGIC, *chunks, chunk(b"IDAT", _deflated(pixels)), chunk(b"IEND", b"")])
 
 
 def _deflated(pixels: np.ndarray) -> bytes:
@@ -71,8 +71,3 @@ def _deflated(pixels: np.ndarray) -> bytes:
         parts.append(deflate.compress(filtered))
         above = raw[-1]
     return b"".join([*parts, deflate.flush()])
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    checked = isal_zlib.crc32(data, isal_zlib.crc32(name))
-    return struct.pack(">L", len(data)) + name + data + struct.pack(">L", checked)

@@ -5,22 +5,16 @@ every weight is set, as float32. What is read never runs code, and what does not
 with the difference.
 """
 
-import argparse
-import contextlib
-import importlib
-import io
 import logging
-import pickle
-import pickletools
 import re
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple, Optional
 
 import torch
 
+from layers.file_kind import SAVE_AGAIN, kind_in_words
+from layers.torch_zip import load_zip
 from layers.transformers_names import has_transformers_names, official_names
 from layers.vit import VITS
 from runtime.errors import CheckpointError, DepthError, first_line
@@ -28,7 +22,12 @@ from runtime.optional import require
 
 log = logging.getLogger(__name__)
 
-WRAPPINGS = ("state_dict", "model_state_dict", "model", "module")  # around the weights
+# Around the weights; a model goes before its average
+WRAPPINGS = (
+    *("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params"),
+    *("ema", "model_ema", "state_dict_ema", "ema_state_dict", "params_ema"),
+)
+AVERAGED = "n_averaged"  # what torch's AveragedModel counts beside the weights
 PREFIXES = ("module.", "_orig_mod.", "model.")  # before every name: DDP, torch.compile, Lightning
 OWN_PREFIX = "model."  # which the official names of Depth Anything 3 have themselves
 DEEPEST = 8  # wrappings around wrappings
@@ -36,9 +35,9 @@ SHOWN = 5  # names given of each kind of difference
 
 # How torch names what it refuses to build
 FOREIGN_CLASS = re.compile(r"[Uu]nsupported (?:class|(?:global: )?GLOBAL) ([\w.]+)")
-ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
+ZIP_START = b"PK\x03\x04"
+TORCH_SAYS = "WeightsUnpickler error:"  # before its reason
 LARGEST_HEADER = 100_000_000  # bytes of names in a safetensors file
-SAVE_AGAIN = "save it again with a current torch, or as safetensors"
 
 
 class Look(NamedTuple):
@@ -93,10 +92,10 @@ def read_state_dict(file: Path) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: no such file, another format, damaged, or something other than tensors.
     """
-    if not file.is_file():
-        kind = "a folder, give the file in it" if file.is_dir() else "no such file"
-        raise CheckpointError(f"{file}: {kind}")
     try:
+        if not file.is_file():
+            kind = "a folder, give the file in it" if file.is_dir() else "no such file"
+            raise CheckpointError(f"{file}: {kind}")
         content = _reader_of(file)(file)
     except DepthError:
         raise
@@ -197,88 +196,15 @@ def _reader_of(file: Path) -> Any:
     with file.open("rb") as opened:
         start = opened.read(512)
     if start.startswith(ZIP_START):
-        _check_zip(file)
-        return _load_zip
+        return load_zip
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LARGEST_HEADER:
         return _load_safetensors
-    text = start.lstrip().lower()
-    what = f"not a checkpoint in safetensors or torch's zip format; {SAVE_AGAIN}"
-    if not start:
-        what = "empty"
-    elif text.startswith(b"version https://git-lfs"):
-        what = "a pointer of git-lfs instead of the weights; get them with `git lfs pull`"
-    elif text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        what = "a page in HTML instead of weights, as servers send it for an error; fetch it again"
-    elif start.startswith(PICKLE_START):
-        what = f"not a checkpoint in torch's zip format but in the one before it; {SAVE_AGAIN}"
-    raise CheckpointError(f"{file}: {what}")
-
-
-def _check_zip(file: Path) -> None:
-    """Refuse what ``weights_only`` does not guard on older torch (CVE-2025-32434).
-
-    torch 1.13 hands a TorchScript archive to ``torch.jit.load`` whatever the flag says.
-    """
-    if not zipfile.is_zipfile(file):
-        raise CheckpointError(f"{file}: its end is missing (a download cut short?); fetch it again")
-    with zipfile.ZipFile(file) as archive:
-        names = [name.rpartition("/")[2] for name in archive.namelist()]
-    if "constants.pkl" in names or "data.pkl" not in names:
-        raise CheckpointError(f"{file}: a TorchScript archive or other zip, not a state dict")
+    unknown = f"not a checkpoint in safetensors or torch's zip format; {SAVE_AGAIN}"
+    raise CheckpointError(f"{file}: {kind_in_words(start) or unknown}")
 
 
 def _load_safetensors(file: Path) -> Any:
     return require("safetensors.torch", "torch").load_file(str(file))
-
-
-def _load_zip(file: Path) -> Any:
-    """``torch.load`` with ``weights_only``, and with a training script's options as a namespace."""
-    if int(torch.__version__.partition(".")[0]) < 2:
-        return _load_zip_by_torch_1(file)
-    allowed = getattr(torch.serialization, "safe_globals", None)  # since torch 2.5
-    guard = allowed([argparse.Namespace]) if allowed else contextlib.nullcontext()
-    with guard, file.open("rb") as opened:  # by its name, torch would take it for safetensors
-        return torch.load(opened, map_location="cpu", weights_only=True)
-
-
-def _load_zip_by_torch_1(file: Path) -> Any:
-    """The same for torch 1.13, whose guarded reader is made to get past numbers with a point.
-
-    It refuses a whole file for one of them, and every optimizer has some. Not by ``torch.load``:
-    that one ignores the ``pickle_module`` it is given and takes Python's, which runs anything.
-    """
-    guarded: Any = importlib.import_module("torch._weights_only_unpickler").Unpickler
-
-    class Reader(guarded):  # type: ignore[misc]
-        def __init__(self, pickled: io.BytesIO, **options: Any) -> None:
-            super().__init__(io.BytesIO(_without_numbers(pickled.read())), **options)
-
-    reader = ModuleType("reader")
-    reader.Unpickler = Reader  # type: ignore[attr-defined]
-    serialization: Any = torch.serialization
-    with serialization._open_zipfile_reader(str(file)) as archive:
-        return serialization._load(archive, "cpu", reader, encoding="utf-8")
-
-
-def _without_numbers(pickled: bytes) -> bytes:
-    """A pickle whose floats are None and whose namespaces are ordered dictionaries.
-
-    Nothing is built for it: operations are told apart and copied. What the guarded reader refuses
-    is refused all the same.
-    """
-    operations = list(pickletools.genops(pickled))
-    ends = [at for _, _, at in operations[1:]] + [len(pickled)]
-    parts = []
-    for (operation, argument, start), end in zip(operations, ends):
-        if operation.name == "BINFLOAT":
-            parts.append(pickle.NONE)
-        elif operation.name == "NEWOBJ":  # which it has for parameters only
-            parts.append(pickle.REDUCE)
-        elif operation.name == "GLOBAL" and argument == "argparse Namespace":
-            parts.append(pickle.GLOBAL + b"collections\nOrderedDict\n")
-        else:
-            parts.append(pickled[start:end])
-    return b"".join(parts)
 
 
 def _without_wrapping(content: Any, file: Path) -> dict[str, torch.Tensor]:
@@ -299,6 +225,7 @@ def _without_wrapping(content: Any, file: Path) -> dict[str, torch.Tensor]:
 
 
 def _without_prefix(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    state = {name: value for name, value in state.items() if name != AVERAGED}
     while state:
         prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None)
         if prefix is None:

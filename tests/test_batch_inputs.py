@@ -9,8 +9,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from hypothesis import strategies as st
-from stand_in_aws import CREDENTIALS, empty_aws
 
+from benchmarks.stand_in_aws import CREDENTIALS, empty_aws
 from runtime.errors import InputError
 from runtime.names import check_plain, name_of_path
 from runtime.storage import S3Options

@@ -90,7 +90,7 @@ def test_nothing_but_ties_may_be_missing(small, folder):
         ),
         ("config.json", b"[]", "cannot be read as a model's config"),
         ("config.json", b" " * (1 << 20) + b"{}", "not a model's config"),
-        ("model.safetensors", b"not tensors", "not a checkpoint in safetensors"),
+        ("model.safetensors", b"not tensors", "a text instead of weights, 'not tensors'"),
         ("model.safetensors", b"version https://git-lfs.github.com/spec/v1", "pointer of git-lfs"),
     ],
 )
@@ -98,6 +98,29 @@ def test_damaged_official_files_are_refused(folder, file, content, message):
     (folder / file).write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         DepthAnything3.from_pretrained(folder)
+
+
+def test_from_pretrained_takes_what_hugging_faces_mixin_takes(folder):
+    given = {"local_files_only": True, "revision": "main", "cache_dir": None, "token": None}
+    given |= {"force_download": False, "resume_download": None, "proxies": None, "strict": True}
+    model = DepthAnything3.from_pretrained(
+        pretrained_model_name_or_path=str(folder), map_location="cpu", dtype="bfloat16", **given
+    )
+    assert (model.model_name, model.dtype) == ("da3-small", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({}, "give one folder, file or name"),
+        ({"source": "a", "pretrained_model_name_or_path": "b"}, "give one folder, file or name"),
+        ({"source": "a", "preset": "vitg"}, "preset: use dtype, max_views_in_memory, cache_dir"),
+        ({"source": "a", "proxies": {"http": "b"}}, "set HTTPS_PROXY in the environment"),
+    ],
+)
+def test_options_that_say_nothing_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        DepthAnything3.from_pretrained(**options)
 
 
 @pytest.fixture

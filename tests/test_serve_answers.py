@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from served import ask, encoded, get, post, problem, serving
-from stand_in_aws import CREDENTIALS, empty_aws
 
+from benchmarks.stand_in_aws import CREDENTIALS, empty_aws
 from runtime.artifact.manifest import OutputSpec
 from runtime.photo.decode import read_photo
 from runtime.predict.predictor import Predictor

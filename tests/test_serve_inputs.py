@@ -4,6 +4,7 @@ import base64
 import gzip
 import io
 import json
+import socket
 import zlib
 
 import numpy as np
@@ -13,7 +14,7 @@ from served import get, post
 
 from runtime.errors import InputError, LimitError
 from serve.http.arrays import read_npz
-from serve.http.encodings import MAX_MEMBERS, decode_base64, decode_body
+from serve.http.encodings import MAX_MEMBERS, decode_base64, decode_body, encodings_of
 from serve.http.options import CUSTOM_ATTRIBUTES
 from serve.http.problems import Problem
 from serve.http.request_body import JSON, MULTIPART, NPY, NPZ, PHOTO, kind_of
@@ -90,6 +91,10 @@ PLAIN = base64.b64encode(BYTES).decode()
         PLAIN,
         "data:image/jpeg;base64," + PLAIN,
         "data:;base64," + PLAIN,
+        "DATA:image/png;BASE64," + PLAIN,
+        "image/png;base64," + PLAIN,
+        "data:image/png;base64," + PLAIN.replace("+", "%2B").replace("/", "%2f"),
+        "data:image/png," + "".join(f"%{byte:02x}" for byte in BYTES),
         "data:image/png;name=a.png;charset=x;base64," + PLAIN,
         base64.encodebytes(BYTES).decode(),
         base64.encodebytes(BYTES).decode().replace("\n", "\r\n"),
@@ -104,7 +109,7 @@ def test_base64_in_all_its_spellings_is_the_same_bytes(text):
     assert decode_base64(text) == BYTES
 
 
-@pytest.mark.parametrize("text", ["a photo!", "data:image/png,abc", "AAAAA", "/etc/passwd?", "==="])
+@pytest.mark.parametrize("text", ["a photo!", "AAAAA", "/etc/passwd?", "==="])
 def test_text_that_is_no_base64_is_refused_or_no_photo(text):
     try:
         assert decode_base64(text) == b""
@@ -141,17 +146,22 @@ def raw_deflate(data):
         ("gzip", lambda data: packed(data[:400]) + packed(data[400:])),
         ("deflate", zlib.compress),
         ("deflate", raw_deflate),
+        ("deflate, gzip", lambda data: packed(zlib.compress(data))),
+        ("gzip", lambda data: packed(data) + bytes(512)),
     ],
 )
 def test_a_declared_encoding_is_undone(encoding, pack):
-    assert decode_body(pack(BYTES[:LIMIT]), encoding, LIMIT) == BYTES[:LIMIT]
+    assert decode_body(pack(BYTES[:LIMIT]), encodings_of(encoding), LIMIT) == BYTES[:LIMIT]
 
 
 @pytest.mark.parametrize(
     ("encoding", "body", "error", "message"),
     [
         ("br", b"x", Problem, "use one of gzip, deflate, identity"),
-        ("gzip, deflate", b"x", Problem, "use one of"),
+        ("gzip, br", b"x", Problem, "use one of"),
+        ("gzip,gzip,gzip,gzip", b"x", Problem, "use one of"),
+        ("gzip", packed(b"") + b"more", InputError, "the body is not gzip"),
+        ("deflate", zlib.compress(b"") + b"more", InputError, "there is more behind it"),
         ("gzip", b"no gzip", InputError, "the body is not gzip, as Content-Encoding says"),
         ("deflate", b"\xff" * 9, InputError, "the body is not deflate"),
         ("gzip", packed(BYTES[:900])[:-9], Problem, "ends early"),
@@ -159,11 +169,11 @@ def test_a_declared_encoding_is_undone(encoding, pack):
         ("gzip", packed(bytes(10 << 20)), LimitError, "over 1,000 bytes once"),
         ("gzip", packed(b"") * (MAX_MEMBERS + 1), LimitError, "gzip members"),
     ],
-    ids=range(8),
+    ids=range(11),
 )
 def test_an_encoding_that_cannot_be_undone_is_refused(encoding, body, error, message):
     with pytest.raises(error, match=message):
-        decode_body(body, encoding, LIMIT)
+        decode_body(body, encodings_of(encoding), LIMIT)
 
 
 def test_encodings_are_honoured_and_refusals_name_those_that_are(tiny_served, png, expected):
@@ -235,12 +245,18 @@ def test_times_of_depth_are_counted_apart_from_probes(tiny_served, png):
     ],
 )
 def test_hosts_of_this_machine_can_be_listened_on(host, address):
-    try:
-        assert listening_address(Settings(host=host, port=80)) == address
-    except InputError:
-        if ":" not in host:
-            raise
+    if ":" in host and not has_ipv6():
         pytest.skip("this machine has no IPv6")
+    assert listening_address(Settings(host=host, port=80)) == address
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as tried:
+            tried.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.7", "::zz", "a" * 300, "http://x"])

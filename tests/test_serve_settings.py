@@ -156,6 +156,13 @@ def test_a_service_whose_variable_has_a_settings_name_does_not_set_it(caplog):
         ("DEPTH_WORKRES", "DEPTH_WORKERS"),
         ("DEPTH_HOTS", "DEPTH_HOST"),
         ("DEPTH_QUEUE", "DEPTH_QUEUE_S"),
+        ("DEPTH_MAXPIXELS", "DEPTH_MAX_PIXELS"),
+        ("DEPTH_PORT", "SAGEMAKER_BIND_TO_PORT"),
+        ("DEPTH_TIMEOUT", "DEPTH_READ_TIMEOUT_S"),
+        ("DEPTH_MODEL_DIR", "MODEL_DIR"),
+        ("depth_token", "DEPTH_TOKEN"),
+        ("COMERCIAL_ONLY", "COMMERCIAL_ONLY"),
+        ("SAGEMAKER_BIND_TO_PORTS", "SAGEMAKER_BIND_TO_PORT"),
     ],
 )
 def test_a_slip_is_warned_about_with_the_name_that_is_meant(slip, meant, caplog):
@@ -166,6 +173,8 @@ def test_a_slip_is_warned_about_with_the_name_that_is_meant(slip, meant, caplog)
 
 def test_other_names_that_begin_like_ours_are_somebody_elses(caplog):
     others = {"DEPTH_API_URL": "http://elsewhere", "DEPTH_SENSOR_ID": "7", "DEPTH_X": "1"}
+    others.update(dict.fromkeys(("SAGEMAKER_REGION", "SAGEMAKER_PROGRAM", "MODEL_NAME"), "1"))
+    others.update({"DEPTH_SERVICE_PORT": "tcp://10.0.0.1:80", "DEPTH_CHECKPOINT_DIR": "/a"})
     assert from_environment(others) == Settings()
     assert not caplog.records
 

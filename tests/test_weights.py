@@ -4,12 +4,15 @@ refused with a reason."""
 import argparse
 import collections
 import fractions
+import io
 import json
 import os
 import pickle
+import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -17,8 +20,9 @@ from safetensors.torch import save_file
 from compile.seeded import fill_seeded
 from depth_anything_3.api import DepthAnything3
 from depth_anything_v2.dpt import DepthAnythingV2
-from layers import checkpoint
 from layers.checkpoint import Look, load_checkpoint, read_state_dict
+from layers.precision import TORCH_1
+from layers.torch_zip import Guarded
 from layers.transformers_names import official_names
 from runtime.errors import CheckpointError
 
@@ -48,6 +52,10 @@ WRAPPED = {
     "torch.compile": named("_orig_mod."),
     "compiled, then DDP": {"model": named("module._orig_mod.")},
     "wrapped twice": {"model": {"state_dict": named("model.module.")}},
+    "an average of torch's": {**named("module."), "n_averaged": torch.tensor(7)},
+    "an average beside its model": {"ema": {"x": torch.zeros(1)}, "model": STATE},
+    "an average alone": {"ema": named("module."), "epoch": 3},
+    "another's words for it": {"params": {"net": STATE}},
     "parameters": {name: torch.nn.Parameter(value) for name, value in STATE.items()},
 }
 
@@ -90,13 +98,44 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path, monkeypatch, 
     assert not Path("exploded").exists()
 
 
-def test_what_is_left_out_of_a_pickle_is_numbers_and_options_alone():
-    given = [0.5, {"a": argparse.Namespace(b=-1.5, c="text")}, 7, "G", b"G\x81"]
-    found = pickle.loads(checkpoint._without_numbers(pickle.dumps(given, protocol=2)))
-    options = found[1]["a"]
-    assert isinstance(options, collections.OrderedDict)
-    assert vars(options) == {"b": None, "c": "text"}
-    assert found == [None, {"a": options}, 7, "G", b"G\x81"]
+def around_weights():
+    """What optimizers, schedulers and options of other people's training have in them."""
+    options = argparse.Namespace(lr=np.float64(1e-4), out=Path("runs"), seen=np.arange(3))
+    schedule = {"milestones": collections.Counter([1, 2]), "base_lrs": [np.float32(0.1)]}
+    state = collections.defaultdict(dict, {0: {"step": np.int64(3), "done": np.bool_(True)}})
+    return {
+        "args": options,
+        "lr_scheduler": schedule,
+        "optimizer": {"state": state},
+        "key": b"\xff",
+    }
+
+
+def test_what_training_keeps_beside_weights_is_left_out(tmp_path):
+    content = {"model": STATE, **around_weights(), "device": torch.device("cpu")}
+    for number in range(2):  # numbers of numpy share their functions: the second is a reference
+        content[f"best_{number}"] = {"d1": np.float64(0.5 + number)}
+    torch.save(content, str(tmp_path / "a.pth"))
+    assert read_state_dict(tmp_path / "a.pth").keys() == STATE.keys()
+
+
+@pytest.mark.skipif(not TORCH_1, reason="only torch 1 needs a guard of our own")
+@pytest.mark.parametrize(
+    "pickled, said",
+    [
+        (b"cposix\nsystem\n(X\x04\0\0\0truetR.", "Unsupported class posix.system"),
+        (b"\x8c\x05posix\x8c\x06system\x93.", "Unsupported class posix.system"),
+        (b"(X\x04\0\0\0trueiposix\nsystem\n.", "105|unsupported|KeyError"),
+        (b"ctorch._utils\n_rebuild_tensor_v2\n}X\1\0\0\0aNsb.", "a state"),
+        (b"ctorch\nTensor\n}X\1\0\0\0aNsb.", "a state"),
+        (b"ctorch\nTensor\n)\x81.", "makes"),
+        (b"X\x04\0\0\0true)R.", "calls 'true'"),
+        (b"ctorch._utils\n_rebuild_tensor_v2.__globals__\n.", "Unsupported class"),
+    ],
+)
+def test_the_guard_calls_and_changes_nothing(pickled, said):
+    with pytest.raises((pickle.UnpicklingError, KeyError), match=said):
+        Guarded(io.BytesIO(b"\x80\x04" + pickled)).load()
 
 
 @pytest.mark.parametrize("start", [b"", b"\x80\x02}q\x00."], ids=["as it is", "behind a pickle"])
@@ -117,6 +156,18 @@ def file_of(kind, path):
     elif kind == "zip":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("readme", "hello")
+    elif kind == "zip of pth":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a/b.pth", "hello")
+    elif kind == "npz":
+        with path.open("wb") as file:
+            np.savez(file, a=np.zeros(3))
+    elif kind == "tar":
+        with tarfile.open(path, "w") as archive:
+            archive.addfile(tarfile.TarInfo("a"))
+    elif kind == "cut safetensors":
+        save_file(STATE, str(path))
+        path.write_bytes(path.read_bytes()[:-4])
     elif kind == "cut zip":
         torch.save(STATE, str(path))
         path.write_bytes(path.read_bytes()[:-100])
@@ -137,7 +188,24 @@ def loop():
 
 REFUSED = [
     (b"", "empty"),
-    (b"hello", "safetensors or torch's zip format"),
+    (b"hello", "a text instead of weights, 'hello'"),
+    (b"\x01\x02\xff\x00", "safetensors or torch's zip format"),
+    (b"\0" * 600, "nothing but zeros"),
+    (b"\xef\xbb\xbf<!-- moved --><html>", "page in HTML"),
+    ("<html>".encode("utf-16"), "page in HTML"),
+    (b"<Error><Code>AccessDenied</Code></Error>", "page in HTML"),
+    (b'<?xml version="1.0"?>\n<net name="graph" version="11">', "a graph of OpenVINO"),
+    (b'{"model_name": "da3-small"}', "a text in JSON"),
+    (b'{"metadata": {"total_size": 9}, "weight_map": {}}', "the index of weights in several files"),
+    ("Nicht gefunden: é".encode(), "a text instead of weights, 'Nicht gefunden: é'"),
+    (b"\x08\x08\x12\x07pytorch\x1a\x0a", "an ONNX graph"),
+    (b"\x1f\x8b\x08\0", "packed by gzip"),
+    (b"\x93NUMPY\x01\0", "an array of numpy"),
+    (b"\x89HDF\r\n\x1a\n\0", "an HDF5 file"),
+    ("tar", "a tar archive"),
+    ("npz", "arrays of numpy"),
+    ("zip of pth", "a zip with 'a/b.pth' in it: unpack it first"),
+    ("cut safetensors", "damaged"),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n", "pointer of git-lfs"),
     (b"\n <!DOCTYPE html><html>Access denied</html>", "page in HTML"),
     (b"\x08\0\0\0\0\0\0\0{}", "damaged"),
@@ -163,7 +231,14 @@ def test_what_is_no_checkpoint_is_called_what_it_is(tmp_path, kind, said, suffix
     assert "\n" not in str(refusal.value)
 
 
+def test_safetensors_with_metadata_are_read(tmp_path):
+    save_file(STATE, str(tmp_path / "a.safetensors"), {"format": "pt", "made by": "somebody"})
+    assert read_state_dict(tmp_path / "a.safetensors").keys() == STATE.keys()
+
+
 def test_a_path_without_a_file_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_state_dict(tmp_path / ("a" * 300))
     with pytest.raises(CheckpointError, match="no such file"):
         read_state_dict(tmp_path / "absent.pth")
     with pytest.raises(CheckpointError, match="a folder, give the file in it"):

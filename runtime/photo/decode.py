@@ -107,13 +107,24 @@ def photo_size(source: Union[str, Path, bytes]) -> tuple[int, int]:
         return _header(data).upright_hw
 
 
+def check_sides(height: int, width: int, name: str = "") -> None:
+    """Refuse a photo that is longer than ``MAX_SIDE``, whatever it holds.
+
+    Args:
+        name: what the error calls it, if nobody puts that in front.
+    Raises:
+        LimitError: it is longer.
+    """
+    if max(height, width) > MAX_SIDE:
+        raise LimitError(
+            f"{f'{name}: ' if name else ''}{width} x {height} pixels, limit {MAX_SIDE:,} on a "
+            "side; cut or shrink it"
+        )
+
+
 def is_image(data: bytes) -> bool:
     """Whether bytes begin as a file of a format that is known here does."""
-    return (
-        data.startswith((jpeg.MAGIC, png.MAGIC, *tiff.MAGICS, bmp.MAGIC))
-        or webp.is_webp(data)
-        or heif.is_heif(data)
-    )
+    return _reader_of(data) is not None
 
 
 def focal_px_of(source: Union[str, Path, bytes]) -> Optional[float]:
@@ -156,19 +167,25 @@ def _header(data: bytes) -> Header:
     """What the header says, by the module of its format."""
     if not data:
         raise InputError("empty, 0 bytes")
+    read_header = _reader_of(data)
+    if read_header is None:
+        raise InputError(f"not an image in a known format ({', '.join(IMAGE_FORMATS)})")
+    return read_header(data)
+
+
+def _reader_of(data: bytes) -> Optional[Callable[[bytes], Header]]:
+    """What reads the header of a file that begins so; None if no format here does."""
     if data.startswith(jpeg.MAGIC):
-        return jpeg.read_header(data)
+        return jpeg.read_header
     if data.startswith(png.MAGIC):
-        return png.read_header(data)
+        return png.read_header
     if data.startswith(tiff.MAGICS):
-        return tiff.read_header(data)
+        return tiff.read_header
     if webp.is_webp(data):
-        return webp.read_header(data)
+        return webp.read_header
     if data.startswith(bmp.MAGIC):
-        return bmp.read_header(data)
-    if heif.is_heif(data):
-        return heif.read_header(data)
-    raise InputError(f"not an image in a known format ({', '.join(IMAGE_FORMATS)})")
+        return bmp.read_header
+    return heif.read_header if heif.is_heif(data) else None
 
 
 def _decoded(data: bytes, header: Header, size_for: Optional[SizeFor]) -> np.ndarray:
@@ -192,10 +209,7 @@ def _check_size(header: Header, max_pixels: int) -> None:
     pixels = height * width
     if not pixels:
         raise ValueError(f"{width} x {height} pixels")
-    if max(height, width) > MAX_SIDE:
-        raise LimitError(
-            f"{width} x {height} pixels, limit {MAX_SIDE:,} on a side; cut or shrink it"
-        )
+    check_sides(height, width)
     if pixels > max_pixels:
         raise LimitError(
             f"{width} x {height} = {pixels:,} pixels, limit {max_pixels:,}; "

@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+from isal import isal_zlib
 from PIL import Image
 
 from runtime.errors import InputError
@@ -74,7 +75,7 @@ def read_header(data: bytes) -> PngHeader:
     if colour == PALETTE:
         if not chunks.palette:
             raise ValueError("its palette is missing")
-        kept += _chunk(b"PLTE", chunks.palette.ljust(3 << bits, b"\0"))
+        kept += chunk(b"PLTE", chunks.palette.ljust(3 << bits, b"\0"))
     return PngHeader(
         (height, width),
         chunks.read_exif(),
@@ -151,7 +152,7 @@ def decode(data: bytes, header: PngHeader) -> np.ndarray:
     view = memoryview(data)
     spans = [view[start:end] for start, end in header.pixels]
     start = struct.pack(">L", sum(map(len, spans))) + b"IDAT"
-    pieces: list[Piece] = [MAGIC, header.kept, start, *spans, bytes(4), _chunk(b"IEND", b"")]
+    pieces: list[Piece] = [MAGIC, header.kept, start, *spans, bytes(4), chunk(b"IEND", b"")]
     with opened(Joined(pieces), "PNG") as image:
         rgb = to_rgb(image)
         _check_all_there(image, header, spans)
@@ -181,8 +182,10 @@ def _raw_bytes(header: PngHeader) -> int:
     return total
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", zlib.crc32(kind + body))
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG, with its length and its checksum."""
+    checked = isal_zlib.crc32(body, isal_zlib.crc32(kind))
+    return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", checked)
 
 
 def _number(data: bytes, here: int) -> int:

@@ -208,7 +208,13 @@ def _ended(source: Source, written: "Future[Result]") -> Ended[Source, Result]:
 
 
 def failed(source: Source, error: Exception) -> Ended[Source, Result]:
-    """What becomes of a source that raised this; what nobody foresaw is logged with its way.
+    """What becomes of a source that raised this; errors as for ``note``."""
+    note(source, error)
+    return Ended(source, error=error)
+
+
+def note(source: object, error: Exception) -> None:
+    """Log what nobody foresaw of a source with its way, before the next one is taken.
 
     Raises:
         StorageGone: it is that, and no fault of the source.
@@ -217,4 +223,3 @@ def failed(source: Source, error: Exception) -> Ended[Source, Result]:
         raise error
     if not isinstance(error, (DepthError, OSError)):
         log.debug("%s: what went wrong with it", source, exc_info=error)
-    return Ended(source, error=error)

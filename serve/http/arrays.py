@@ -16,7 +16,7 @@ import numpy as np
 
 from runtime.errors import InputError, LimitError
 from runtime.photo.arrays import as_rgb
-from runtime.photo.decode import MAX_SIDE
+from runtime.photo.decode import check_sides
 from runtime.scene.known_points import KnownPoints, points_of_rows
 from serve.http.problems import shown
 from serve.http.settings import MIB, Settings
@@ -28,7 +28,7 @@ MAX_HEADER = 10_000  # bytes of an array's header: NumPy's own limit, but before
 GROWTH = 4  # that an archive may grow by when it is unpacked
 MEMBER = b"PK\x01\x02"  # begins an entry in an archive's table of contents
 MAX_MEMBERS = 1000
-PACKED = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}  # all that NumPy writes
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # all that NumPy writes
 PIECE = 1 << 20  # bytes read at a time
 SHAPES = (
     "expected grey (H, W), RGB (H, W, 3) or with alpha (H, W, 4); for a scene, N of them in front"
@@ -292,10 +292,7 @@ def check_pixels(height: int, width: int, settings: Settings) -> None:
         InputError: it has none.
     """
     limit = settings.max_pixels
-    if max(height, width) > MAX_SIDE:
-        raise LimitError(
-            f"photo: {width} x {height} pixels, limit {MAX_SIDE:,} on a side; cut or shrink it"
-        )
+    check_sides(height, width, "photo")
     if height * width > limit:
         raise LimitError(
             f"photo: {width} x {height} = {width * height:,} pixels, limit {limit:,}; shrink it, "

@@ -7,14 +7,14 @@ them is taken.
 
 import io
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 from flask import Request
 from werkzeug.exceptions import ClientDisconnected
-from werkzeug.formparser import FormDataParser
 
 from runtime.errors import InputError, LimitError
 from runtime.photo.decode import is_image, photo_size
@@ -31,7 +31,8 @@ from serve.http.arrays import (
     read_images,
     read_npz,
 )
-from serve.http.encodings import decode_base64, decode_body
+from serve.http.encodings import decode_base64, decode_body, encodings_of, is_base64_of_photo
+from serve.http.forms import Field, read_multipart, read_urlencoded
 from serve.http.options import (
     CUSTOM_ATTRIBUTES,
     Options,
@@ -46,6 +47,7 @@ SentPhoto = Union[bytes, SentArray]  # an encoded image, or pixels
 IMAGES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "application/x-image")
 NPY, NPZ = "application/x-npy", "application/x-npz"
 JSON, MULTIPART = "application/json", "multipart/form-data"
+URLENCODED = "application/x-www-form-urlencoded"
 MEDIA_TYPES = (*IMAGES, NPY, NPZ, MULTIPART, JSON)
 PHOTO = "a photo"
 # What clients put on bytes of any kind: boto3 and OpenCV, curl, those who put nothing
@@ -53,9 +55,11 @@ ANY_BYTES = (
     "",
     "application/octet-stream",
     "binary/octet-stream",
-    "application/x-www-form-urlencoded",
+    URLENCODED,
     "*/*",
 )
+PHOTO_FIELDS = ("image", "images")
+FIRST_FIELD = re.compile(rb"[a-z_]{1,40}=")
 NPY_MAGIC, ZIP_MAGIC = b"\x93NUMPY", b"PK\x03\x04"
 
 MAX_VALUES = 100_000  # in JSON; each may take seventy times its text in memory
@@ -81,12 +85,16 @@ class DepthRequest:
 
 
 def read_request(
-    request: Request, settings: Settings, arrived: Callable[[], None] = lambda: None
+    request: Request,
+    settings: Settings,
+    arrived: Callable[[], None] = lambda: None,
+    claim: Callable[[int], None] = lambda count: None,
 ) -> DepthRequest:
     """Read a request.
 
     Args:
         arrived: called when all of it has come: what a photo takes to be read is no client's fault.
+        claim: called with each number of bytes that it unpacks to, before they are kept.
     Raises:
         Problem: the media type is none that holds photos, or the body is not what it claims.
         InputError, LimitError: what is in it cannot be used.
@@ -96,23 +104,31 @@ def read_request(
     options, others = parse_custom_attributes(options, attributes)
     cameras: dict[str, Any] = {}
     photos: Sequence[SentPhoto]
+    encodings = encodings_of(
+        request.headers.get("Content-Encoding", ""), request.headers.get("Transfer-Encoding", "")
+    )
     body = _body(request)
     arrived()
-    limit = request.max_content_length or int(settings.max_body_mb * MIB)
-    body = decode_body(body, request.headers.get("Content-Encoding", ""), limit)
+    if encodings and body:
+        limit = request.max_content_length or int(settings.max_body_mb * MIB)
+        body = decode_body(body, encodings, limit, claim)
     if not body:
         raise Problem("bad_request", "the body is empty; send a photo")
     kind = kind_of(request.mimetype, body)
     if kind == NPY:
-        photos = read_images(lambda: io.BytesIO(body), "body", settings)
+        photos = _array(body, "body", settings)
     elif kind == NPZ:
         photos, cameras = read_npz(body, settings)
     elif kind == JSON:
         photos, cameras, options = _from_json(body, options, settings)
-    elif kind == MULTIPART:
-        photos, cameras, options = _from_form(body, request, options)
+    elif kind in (MULTIPART, URLENCODED):
+        most = 4 * settings.max_views + 16
+        fields = read_urlencoded(body, most)
+        if kind == MULTIPART:
+            fields = read_multipart(body, request.mimetype_params, most)
+        photos, cameras, options = _from_form(fields, options, settings)
     else:
-        photos = [body]
+        photos = _photos(body, "body", settings)
     if not photos:
         raise InputError("no photo in the request; send one or more")
     check_count(len(photos), settings)
@@ -128,7 +144,7 @@ def read_request(
 
 
 def kind_of(media_type: str, body: bytes) -> str:
-    """What a body is: ``PHOTO``, NPY, NPZ, JSON or MULTIPART.
+    """What a body is: ``PHOTO``, NPY, NPZ, JSON, MULTIPART or URLENCODED.
 
     A form is one if its type says so. Of all else the bytes decide, and the type only where they
     leave it open.
@@ -148,6 +164,10 @@ def kind_of(media_type: str, body: bytes) -> str:
         return media_type
     if media_type in (JSON, "text/json") or media_type.endswith("+json"):
         return JSON
+    if media_type == URLENCODED and FIRST_FIELD.match(body):
+        return URLENCODED
+    if is_base64_of_photo(body):
+        return PHOTO
     if media_type in ANY_BYTES and body[:64].lstrip().startswith((b"{", b"\xef\xbb\xbf{")):
         return JSON
     if media_type in (*IMAGES, *ANY_BYTES) or media_type.startswith("image/"):
@@ -178,40 +198,38 @@ def _more(request: Request) -> bool:
     return bool(request.environ["wsgi.input"].read(1))
 
 
+def _photos(data: bytes, name: str, settings: Settings) -> Sequence[SentPhoto]:
+    """The photos of some bytes: an array holds one or several, all else is one."""
+    if is_image(data):
+        return [data]
+    if data.startswith(NPY_MAGIC):
+        return _array(data, name, settings)
+    if data.startswith(ZIP_MAGIC):
+        raise InputError(f"{name} is an archive; send it alone, as the body, as {NPZ}")
+    return [decode_base64(data.decode("latin-1"), name) if is_base64_of_photo(data) else data]
+
+
+def _array(data: bytes, name: str, settings: Settings) -> Sequence[SentPhoto]:
+    return read_images(lambda: io.BytesIO(data), name, settings)
+
+
 def _from_form(
-    body: bytes, request: Request, options: Options
+    fields: Iterable[Field], options: Options, settings: Settings
 ) -> tuple[Sequence[SentPhoto], dict[str, Any], Options]:
-    # werkzeug on its own takes a broken form for an empty one, and puts its files on the disk
-    parser = FormDataParser(
-        stream_factory=_in_memory,
-        max_form_memory_size=request.max_form_memory_size,
-        max_form_parts=request.max_form_parts,
-        silent=False,
-    )
-    try:
-        _, form, files = parser.parse(
-            io.BytesIO(body), MULTIPART, len(body), request.mimetype_params
-        )
-    except ValueError as error:  # no boundary, parts without end
-        raise Problem("bad_request", f"not a form that can be read ({error})") from None
-    photos = [file.read() for _, file in files.items(multi=True)]
+    photos: list[SentPhoto] = []
     cameras = {}
     pairs = []
-    for name, text in form.items(multi=True):
-        if name in (*CAMERAS, POINTS):
-            cameras[name] = _parse_json(text.encode(), name)
+    for field in fields:
+        if field.is_file:
+            photos += _photos(field.data, "photo", settings)
+        elif field.name in PHOTO_FIELDS:  # without a file's name: its bytes, or text as in JSON
+            data = _source(field.text(), settings) if field.data.isascii() else field.data
+            photos += _photos(data, field.name, settings)
+        elif field.name in (*CAMERAS, POINTS):
+            cameras[field.name] = _parse_json(field.data, field.name)
         else:
-            pairs.append((name, text))
+            pairs.append((field.name, field.text()))
     return photos, cameras, parse_options(options, pairs, "form field")
-
-
-def _in_memory(
-    total_content_length: Optional[int],
-    content_type: Optional[str],
-    filename: Optional[str],
-    content_length: Optional[int] = None,
-) -> IO[bytes]:
-    return io.BytesIO()
 
 
 def _from_json(
@@ -228,11 +246,15 @@ def _from_json(
         raise InputError("image: give base64 text or s3://bucket/key; images: a list of them")
     check_count(len(sources), settings)
     options = parse_options(options, facts.items(), "JSON field")
-    return [_source(text, settings) for text in sources], cameras, options
+    photos: list[SentPhoto] = []
+    for text in sources:
+        photos += _photos(_source(text, settings), "image", settings)
+    return photos, cameras, options
 
 
 def _source(text: str, settings: Settings) -> bytes:
-    if text.startswith(SCHEME):
+    if text[:100].lstrip().startswith(SCHEME):
+        text = text.strip()
         bucket, _ = split_address(text)
         if bucket not in settings.s3_buckets:
             raise Problem(

@@ -55,8 +55,6 @@ def create_app(service: Service) -> Flask:
     settings = service.settings
     app.extensions["depth"] = service
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_mb * MIB)
-    app.config["MAX_FORM_MEMORY_SIZE"] = 1 << 20
-    app.config["MAX_FORM_PARTS"] = 4 * settings.max_views + 16
     _around_requests(app, service)
     _add_probes(app, service)
     _add_depth(app, service)
@@ -100,7 +98,7 @@ def _around_requests(app: Flask, service: Service) -> None:
     def failed(error: Exception) -> Response:
         problem = problem_of(error)
         try:
-            service.finish_read()
+            service.check_arrival()
         except Problem as late:  # whatever was wrong with it, that is why
             problem = late
         response = problem_response(problem)

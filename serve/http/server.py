@@ -17,6 +17,7 @@ from gunicorn.arbiter import Arbiter
 
 from runtime.artifact.archive import unpack
 from runtime.errors import ArtifactError, DepthError, InputError
+from runtime.files import reason
 from runtime.predict.choose import Choice
 from serve.http import metrics, neuron_cores
 from serve.http.logs import logging_config
@@ -85,10 +86,9 @@ def listening_address(settings: Settings) -> str:
         with socket.socket(family, socket.SOCK_STREAM) as tried:
             tried.bind((address[0], 0))
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"DEPTH_HOST={settings.host!r}: nothing can listen there ({reason}); give an address "
-            "of this machine, as 127.0.0.1, ::1, 0.0.0.0 or ::"
+            f"DEPTH_HOST={settings.host!r}: nothing can listen there ({reason(error)}); give an "
+            "address of this machine, as 127.0.0.1, ::1, 0.0.0.0 or ::"
         ) from None
     number = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]
     return f"{number}:{settings.port}"

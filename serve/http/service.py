@@ -24,6 +24,7 @@ from serve.http import metrics
 from serve.http.admission import Admission
 from serve.http.arrays import SentArray
 from serve.http.batching import Batcher, Done, Lane, Task
+from serve.http.growth import Growth
 from serve.http.handlers import Handler
 from serve.http.model import Model
 from serve.http.problems import Problem
@@ -35,10 +36,11 @@ from serve.http.responses import (
     choose_type,
     headers_of,
 )
-from serve.http.settings import Settings
+from serve.http.settings import MIB, Settings
 from serve.http.slow_clients import SlowClients, client_has_gone
 from serve.http.worker_states import DRAINING, FAILED, READY, WorkerStates
 
+GROWTH = 8  # bodies of the largest size that all requests together may unpack to
 LONG_WORK_S = 1.0  # of a processor for one photo, beyond which it is the photo that is slow
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ class Service:
         self._model: Optional[Model] = None
         self.batcher = Batcher(settings.batch_window_ms / 1000, self._device_failed)
         self.admission = Admission(settings.queue_s, settings.in_flight)
+        self.growth = Growth(int(GROWTH * settings.max_body_mb * MIB))
         self.slow_clients = SlowClients(settings.read_timeout_s)
         self._host = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
 
@@ -102,13 +105,16 @@ class Service:
 
     def depth(self) -> Response:
         """Answer the current request with depth."""
-        model, settings = self.model, self.settings
-        start: float = g.start
-        deadline = start + self._time_limit()
+        model, deadline = self.model, g.start + self._time_limit()
         begun = time.thread_time()
-        asked = read_request(request, settings, self.finish_read)
-        check_work(begun, deadline)
-        seconds = {"read": time.monotonic() - start}
+        with self.growth.claims() as claim:
+            asked = read_request(request, self.settings, self._arrived, claim.more)
+            check_work(begun, deadline)
+            return self._answer(model, asked, deadline)
+
+    def _answer(self, model: Model, asked: DepthRequest, deadline: float) -> Response:
+        """Depth for a request that has been read."""
+        settings, seconds = self.settings, {"read": time.monotonic() - g.start}
         handler = model.handler_of(asked)
         media_type = choose_type(request.accept_mimetypes, handler.media_types)
         handler.check(asked)
@@ -155,7 +161,7 @@ class Service:
         return read_photo(photo, self.settings.max_pixels)
 
     def _run(self, lane: Lane, payload: Any, deadline: float) -> Done:
-        connection = request.environ.get("gunicorn.socket")
+        connection = None if g.get("cut_off") else request.environ.get("gunicorn.socket")
         gone = (lambda: client_has_gone(connection)) if connection else (lambda: False)
         task = Task(lane=lane, payload=payload, deadline=deadline, gone=gone)
         future = self.batcher.submit(task)
@@ -195,8 +201,16 @@ class Service:
             raise Problem("bad_request", f"X-Request-Timeout {asked!r}: give seconds, above 0")
         return min(seconds, self.settings.deadline_s)
 
-    def finish_read(self) -> None:
-        """The request has arrived: the clock on its arrival stops.
+    def _arrived(self) -> None:
+        """All of the request has come: the clock on its arrival stops.
+
+        If its time was up just then, its connection tells nothing any more, but nothing is missing.
+        """
+        connection = request.environ.get("gunicorn.socket")
+        g.cut_off = connection is not None and self.slow_clients.end(connection)
+
+    def check_arrival(self) -> None:
+        """The clock stops for a request that was not read to its end.
 
         Raises:
             Problem: it was cut off for being late.

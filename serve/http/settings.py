@@ -9,10 +9,10 @@ import difflib
 import logging
 import math
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from runtime.engines import DEVICES
 from runtime.errors import InputError
@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 PREFIX = "DEPTH_"
 # Variables with our prefix that other parts of the project read
 ELSEWHERE = ("DEPTH_CHECKPOINT_DIR", "DEPTH_GOLDEN_DIR")
-NEAR = 0.8  # how alike a name must be to a setting's to be a slip of it: difflib's ratio
+# How alike a name must be to a setting's to be a slip of it, by difflib's ratio: behind our prefix,
+# and as a whole
+NEAR, VERY_NEAR = 0.75, 0.9
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 MIB = 1 << 20
 JSON_MB = 6  # an answer in JSON is for small maps: a list takes twelve bytes a pixel
@@ -145,7 +147,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     """Read the variables that are set; an empty one counts as not set.
 
     Only the names in ``Settings`` are ours: others that begin with ``DEPTH_`` may be anybody's, as
-    of a Kubernetes Service called depth. One that looks like a slip is warned about. What
+    of a Kubernetes Service called depth. One that is nearly a setting is warned about. What
     Kubernetes makes of its Services is left out, with a warning if it has the name of a setting.
 
     Raises:
@@ -158,11 +160,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             given[name] = value
         elif name in fields:
             log.warning("%s=%s is left out: Kubernetes made it of a Service", name, value)
-    for name in sorted(given):
-        if name.startswith(PREFIX) and name not in fields and name not in ELSEWHERE:
-            nearest = difflib.get_close_matches(name, fields, 1, NEAR)
-            if nearest:
-                log.warning("%s is no setting: did you mean %s?", name, nearest[0])
+    for name, nearest in near_misses(given).items():
+        log.warning("%s is no setting: did you mean %s?", name, nearest)
     hints = typing.get_type_hints(Settings)
     values = {
         one.name: _parsed(name, given[name], hints[one.name])
@@ -176,6 +175,25 @@ def unknown(names: Iterable[str]) -> list[str]:
     """Of these names those that begin like ours and are none, for whoever writes them himself."""
     known = {one.metadata["name"] for one in dataclasses.fields(Settings)} | set(ELSEWHERE)
     return sorted(name for name in names if name.startswith(PREFIX) and name not in known)
+
+
+def near_misses(names: Iterable[str]) -> dict[str, str]:
+    """Of these names those that are nearly a setting's, and that setting's name."""
+    known = [one.metadata["name"] for one in dataclasses.fields(Settings)]
+    others = sorted(name for name in names if name not in (*known, *ELSEWHERE))
+    found = {name: _nearest(name.upper(), known) for name in others}
+    return {name: nearest for name, nearest in found.items() if nearest is not None}
+
+
+def _nearest(name: str, known: Sequence[str]) -> Optional[str]:
+    """The setting that a name was meant for: one that is alike, or has all of its words."""
+    if not name.startswith(PREFIX):
+        return next(iter(difflib.get_close_matches(name, known, 1, VERY_NEAR)), None)
+    ours = {one[len(PREFIX) :]: one for one in known if one.startswith(PREFIX)}
+    near = difflib.get_close_matches(name[len(PREFIX) :], ours, 1, NEAR)
+    words = set(name[len(PREFIX) :].split("_"))
+    holding = [one for one in known if words <= set(one.split("_"))]
+    return ours[near[0]] if near else next(iter(holding), None)
 
 
 def table() -> str:

@@ -65,6 +65,15 @@ def jsons(png: bytes, bomb: bytes) -> Iterator[Hostile]:
         "base64 with lines": json.dumps({"image": photo[:20] + "\n" + photo[20:]}),
         "base64 cut off": json.dumps({"image": photo[:-3]}),
         "base64 in other letters": json.dumps({"image": "ÄÖÜß" * 100}),
+        "base64 of base64": json.dumps({"image": base64.b64encode(photo.encode() * 2).decode()}),
+        "base64 that is one letter too long": json.dumps(
+            {"image": photo.rstrip("=")[: len(photo) // 8 * 4] + "A"}
+        ),
+        "a data address of nothing": json.dumps({"image": "data:image/png;base64,"}),
+        "a data address without comma": json.dumps({"image": "data:image/png;base64"}),
+        "a data address of a page": json.dumps({"image": "data:text/html,<script>1</script>"}),
+        "white space only": json.dumps({"image": " \n" * 500_000}),
+        "commas": json.dumps({"image": "," * 90_000}),
         "base64 of nothing": json.dumps({"image": ""}),
         "base64 of a pickle": json.dumps({"image": base64.b64encode(bomb).decode()}),
         "a data address": json.dumps({"image": "data:image/png;base64," + photo}),
@@ -112,7 +121,9 @@ def jsons(png: bytes, bomb: bytes) -> Iterator[Hostile]:
         bodies[f"intrinsics {name}"] = f'{{"image": "{photo}", "intrinsics": {cameras}}}'
         bodies[f"extrinsics {name}"] = f'{{"image": "{photo}", "extrinsics": {cameras}}}'
     for name, text in bodies.items():
-        yield Hostile(f"JSON: {name}", text.encode("utf-8", "surrogateescape"), JSON)
+        harmless = name in ("base64 with lines", "a data address")
+        data = text.encode("utf-8", "surrogateescape")
+        yield Hostile(f"JSON: {name}", data, JSON, harmless=harmless)
     yield Hostile("JSON: no body", b"", JSON)
     yield Hostile("JSON: a pickle", bomb, JSON)
     yield Hostile("JSON: UTF-16 cut off", '{"image": 1}'.encode("utf-16")[:-1], JSON)
@@ -135,6 +146,17 @@ def forms(png: bytes, bomb: bytes) -> Iterator[Hostile]:
         "no head": b"--b\r\n\r\n" + png + b"\r\n" + end,
         "a head without end": b"--b\r\nContent-Disposition: form-data; name=" + b"a" * 1_000_000,
         "a photo as text": part('form-data; name="image"', b"hello") + end,
+        "a part in base64 that is none": part(
+            'form-data; name="image"; filename="a.png"',
+            b"$$$",
+            "Content-Transfer-Encoding: base64\r\n",
+        )
+        + end,
+        "a part in a coding that is none": part(
+            'form-data; name="image"; filename="a.png"', png, "Content-Transfer-Encoding: x\r\n"
+        )
+        + end,
+        "an archive among files": part('form-data; name="image"; filename="a"', b"PK\3\4aa") + end,
         "an empty photo": part('form-data; name="image"; filename="a.png"', b"") + end,
         "a pickle": part('form-data; name="image"; filename="a.pkl"', bomb) + end,
         "two photos": photo + photo + end,
@@ -168,4 +190,6 @@ def forms(png: bytes, bomb: bytes) -> Iterator[Hostile]:
         '; boundary="',
         "; boundary=\xff",
     ):
-        yield Hostile(f"form: the border is {border[:20]!r}", photo + end, FORM + border)
+        name = f"form: the border is {border[:20]!r}"
+        # The first line tells it as well
+        yield Hostile(name, photo + end, FORM + border, harmless=len(border) < 100)

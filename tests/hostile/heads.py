@@ -1,6 +1,7 @@
 """Addresses and headers that mean harm, and what is not HTTP at all."""
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -75,7 +76,8 @@ def headers(png: bytes) -> Iterator[Hostile]:
         "a;b;c",
     ):
         attributes = {"X-Amzn-SageMaker-Custom-Attributes": value}
-        yield Hostile(f"attributes: {value[:20]!r}", png, "image/png", attributes)
+        harmless = "size" not in value  # somebody else's
+        yield Hostile(f"attributes: {value[:20]!r}", png, "image/png", attributes, "", harmless)
     for value in (
         "\x01\x7f",
         "a b",
@@ -105,14 +107,36 @@ def headers(png: bytes) -> Iterator[Hostile]:
         "/",
         "a" * 6000,
     ):
-        yield Hostile(f"kind: {kind[:40]!r}", png, kind)
-    for coding in ("gzip", "br", "deflate, gzip", "x" * 3000):
-        yield Hostile(
-            f"coding: {coding[:20]}",
-            gzip.compress(png, mtime=0),
-            "image/png",
-            {"Content-Encoding": coding},
-        )
+        yield Hostile(f"kind: {kind[:40]!r}", png, kind, harmless=True)  # the bytes say it
+        yield Hostile(f"no photo as {kind[:40]!r}", b"hello", kind)
+    yield from codings(png)
+
+
+def codings(png: bytes) -> Iterator[Hostile]:
+    packed = gzip.compress(png, mtime=0)
+    bomb = gzip.compress(bytes(64 << 20), mtime=0)
+    bodies = {
+        "br": ("br", packed),
+        "gzip within deflate": ("deflate, gzip", packed),
+        "br around gzip": ("gzip, br", packed),
+        "a long name": ("x" * 3000, packed),
+        "four of them": ("gzip, gzip, gzip, gzip", packed),
+        "none, and it is gzip": ("identity", packed),
+        "deflate, and it is gzip": ("deflate", packed),
+        "a bomb": ("gzip", bomb),
+        "a bomb in a bomb": ("gzip,gzip", gzip.compress(bomb, mtime=0)),
+        "nothing": ("gzip", b""),
+        "a photo as it is": ("gzip", png),
+        "cut off": ("gzip", packed[:-9]),
+        "a wrong sum": ("gzip", packed[:-8] + b"\0" * 8),
+        "more behind it": ("gzip", packed + b"more"),
+        "ninety thousand empty ones": ("gzip", gzip.compress(b"", mtime=0) * 90_000),
+        "deflate, and more behind it": ("deflate", zlib.compress(png) + b"more"),
+    }
+    for name, (coding, body) in bodies.items():
+        yield Hostile(f"coding: {name}", body, "image/png", {"Content-Encoding": coding})
+    headers = {"Content-Encoding": "gzip"}
+    yield Hostile("coding: gzip", packed, "image/png", headers, harmless=True)
 
 
 @dataclass(frozen=True)
@@ -156,6 +180,8 @@ def raws(png: bytes) -> list[Raw]:
         "a length that is two": head + b"Content-Length: 5, 5\r\n\r\n" + png,
         "two lengths": head + whole + b"Content-Length: 5\r\n\r\n" + png,
         "a length and chunks": chunked + whole + b"\r\n" + png,
+        "gzip in chunks that is none": head
+        + b"Transfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
         "chunks of chunks": chunked + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "a chunk of zz bytes": chunked + b"\r\nzz\r\n" + png,
         "a chunk of minus one": chunked + b"\r\n-1\r\n" + png,

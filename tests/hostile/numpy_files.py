@@ -107,6 +107,8 @@ def archives(bomb: bytes) -> Iterator[Hostile]:
     entry = whole[table:end]
     bodies = {
         "a photo that unpacks to 33 MB": zipped({"image.npy": wide}),
+        "a photo that LZMA unpacks to 33 MB": zipped({"image.npy": wide}, zipfile.ZIP_LZMA),
+        "a photo that bzip2 unpacks to 33 MB": zipped({"image.npy": wide}, zipfile.ZIP_BZIP2),
         "a header that unpacks to 64 MB": zipped({"image.npy": header}),
         "cameras that unpack to 33 MB": zipped({"image.npy": photo, "intrinsics.npy": wide}),
         "a terabyte claimed": zipped({"image.npy": npy_of(says("(1000000, 1000000, 3)"))}),

@@ -8,7 +8,6 @@ import boto3
 import botocore.session
 import pytest
 from botocore.stub import Stubber
-from stand_in_aws import empty_aws
 from stand_in_sagemaker import (
     ACCOUNT,
     BUCKET,
@@ -18,6 +17,7 @@ from stand_in_sagemaker import (
     backend,
 )
 
+from benchmarks.stand_in_aws import empty_aws
 from runtime.artifact.archive import pack
 from runtime.artifact.folder import commit, describe_files
 from runtime.files import partial_folder

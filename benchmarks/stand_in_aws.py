@@ -4,7 +4,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from moto.server import ThreadedMotoServer
+from runtime.optional import require
 
 # What boto3 asks for before it talks to anybody
 CREDENTIALS = {
@@ -16,8 +16,14 @@ CREDENTIALS = {
 
 @contextmanager
 def empty_aws() -> Iterator[str]:
-    """Yields its address."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    """Yields its address.
+
+    Raises:
+        MissingDependency: moto is not installed.
+    """
+    server = require("moto.server", "dev").ThreadedMotoServer(
+        ip_address="127.0.0.1", port=0, verbose=False
+    )
     server.start()
     try:
         address = "http://{}:{}".format(*server.get_host_and_port())
