@@ -30,7 +30,7 @@ DESCRIPTION = (
 EXAMPLE = "--scenes 1 --frames 60"
 PAGE = "video.md"
 
-RATE, FORWARD, SIZE_HW = 30.0, 0.25, (252, 336)  # frames a second; share of the way that is free
+RATE, FORWARD, SIZE_HW = 30.0, 0.25, (168, 224)  # frames a second; share of the way that is free
 JITTER, DRIFT, NOISE = 0.03, 0.10, 0.01
 STEADY_S = (0.25, 0.5, 1.0, 2.0)
 TRUE, FRAME, VIDEO = "exact disparity, one range", "`--range frame`", "one range"
@@ -44,7 +44,7 @@ def section(args: argparse.Namespace, slug: str) -> str:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What ``measure`` reads."""
-    add_number(parser, "--scenes", 4)
+    add_number(parser, "--scenes", 2)
     add_number(parser, "--frames", 120, "a scene")
 
 

@@ -19,10 +19,9 @@ from runtime.optional import require
 
 CRF = 20  # x264's scale of quality: 0 loses nothing, 51 is worst
 PRESET = "superfast"  # of x264: half the time of "veryfast", for a file half as large again
+PARAMETERS = "b-adapt=0"  # faster still, and here a little smaller at the same quality
 BT601, BT709, NARROW = 6, 1, 1  # of H.264's tables
-CHROMA = np.array(  # of BT.601 in 16..240, from RGB
-    [[-37.797, -74.203, 112.0, 32640.0], [112.0, -93.786, -18.214, 32640.0]], np.float32
-) / np.float32(255)
+NARROWER = np.rint((np.arange(256) - 128) * (224 / 255) + 128).astype(np.uint8)  # chroma in 16..240
 
 
 def to_yuv(rgb: np.ndarray) -> Any:
@@ -38,8 +37,10 @@ def to_yuv(rgb: np.ndarray) -> Any:
     height, width = rgb.shape[:2]
     planes = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)  # (1.5 H, W): Y, then U and V in halves
     half = cv2.resize(rgb, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    chroma = cv2.transform(half, CHROMA)
-    planes[height:].reshape(2, *half.shape[:2])[:] = np.moveaxis(chroma, -1, 0)
+    chroma = cv2.LUT(cv2.cvtColor(half, cv2.COLOR_RGB2YCrCb), NARROWER)
+    u, v = planes[height:].reshape(2, *half.shape[:2])
+    cv2.extractChannel(chroma, 2, u)
+    cv2.extractChannel(chroma, 1, v)
     return av.VideoFrame.from_ndarray(planes, "yuv420p")
 
 
@@ -139,7 +140,7 @@ def writing_video(
     container = None
     try:
         container = av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"})
-        options = {"crf": str(crf), "preset": PRESET}
+        options = {"crf": str(crf), "preset": PRESET, "x264-params": PARAMETERS}
         video = container.add_stream("libx264", rate=rate, options=options)
         video.height, video.width = (side + odd for side, odd in zip(size_hw, odd_sides(size_hw)))
         video.pix_fmt = "yuv420p"

@@ -23,7 +23,7 @@ from runtime.predict.choose import choose
 from runtime.predict.found import SEEDED
 from runtime.predict.predictor import Predictor
 from runtime.predict.scenes import ScenePredictor
-from runtime.scene.known_points import read_points
+from runtime.scene.known_points import points_of_rows, read_points
 from serve.batch.__main__ import main as batch
 
 EXIF_IFD, FOCAL_35_MM = 0x8769, 0xA405
@@ -255,6 +255,34 @@ def test_every_door_refuses_points_that_contradict_each_other(
         assert status == 400 and match in json.loads(answer)["detail"]
     with pytest.raises(ValueError, match="outside of the upright photo"):
         Predictor([tiny_artifact])(read_photo(photo), points=read_points(known))
+
+
+def test_points_come_in_json_in_a_form_and_in_an_archive(tiny_artifact, tiny_served, photo):
+    rgb = read_photo(photo)
+    plain = Predictor([tiny_artifact])(rgb).depth
+    rows = [[x, y, float(1 / (0.3 * plain[y, x] + 0.1))] for x, y in ((2, 3), (25, 12), (9, 18))]
+    archive = io.BytesIO()
+    np.savez(archive, image=rgb, points=np.array(rows))
+    json_body = {"image": base64.b64encode(photo.read_bytes()).decode(), "points": rows}
+    mark = "a-mark"
+    form = (
+        f'--{mark}\r\nContent-Disposition: form-data; name="points"\r\n\r\n{json.dumps(rows)}\r\n'
+        f'--{mark}\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
+        "Content-Type: image/jpeg\r\n\r\n"
+    ).encode() + photo.read_bytes()
+    form += f"\r\n--{mark}--\r\n".encode()
+    expected = Predictor([tiny_artifact])(rgb, points=points_of_rows(rows)).depth
+    for kind, body in (
+        ("application/json", json.dumps(json_body)),
+        ("application/x-npz", archive.getvalue()),
+        (f"multipart/form-data; boundary={mark}", form),
+    ):
+        headers = {"Content-Type": kind, "Accept": "application/x-npz"}
+        status, _, answer = ask(tiny_served.base, "POST", "/v1/depth", body, headers)
+        assert status == 200, answer
+        facts, depth = npz(answer)
+        assert facts["metres_by"]["used"] == 3
+        np.testing.assert_array_equal(depth, expected)
 
 
 OF_A_SCENE = ("kind", "unit", "model", "artifact", "weights", "licence", "warning")

@@ -204,13 +204,23 @@ def test_points_that_cannot_tell_scale_and_shift_are_refused():
     refused(ramp, "disparity", [[59, 0, 1.0], [55, 0, 90.0]], "of the photo would lie beyond inf")
 
 
-def test_as_many_wrong_points_as_right_ones_are_refused():
+@pytest.mark.parametrize(("count", "right", "expected"), [(20, 6, 10), (60, 8, 20), (21, 2, 7)])
+def test_points_of_which_too_few_agree_are_refused(count, right, expected):
     values = a_map()
-    points = some_points(values, "disparity", 40)
+    points = some_points(values, "disparity", count)
     draw = np.random.RandomState(5)
-    points.metres[:24] = 10 ** draw.uniform(-2, 3, 24)
-    with pytest.raises(InputError, match=r"only \d+ of 40 agree .* expected 20 or more"):
+    points.metres[right:] = 10 ** draw.uniform(-2, 3, count - right)
+    with pytest.raises(InputError, match=rf"only \d+ of {count} agree .* expected {expected} or"):
         fit_points(values, "disparity", points)
+
+
+def test_a_third_of_many_points_is_enough():
+    values = a_map()
+    points = some_points(values, "disparity", 600)
+    points.metres[220:] = 10 ** np.random.RandomState(5).uniform(-2, 3, 380)
+    fit = fit_points(values, "disparity", points)
+    np.testing.assert_allclose((fit.scale, fit.shift), (SCALE, SHIFT), rtol=1e-3)
+    assert 220 <= fit.used < 240
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ the same input gives the same bits.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ LEAST_SPREAD = 2e-3  # of the map's range, that the points must cover
 MOST_BEHIND = 0.75  # of the map, that may lie at or beyond infinity
 FAR = 10.0  # times the farthest point used: nothing is put farther away
 ALL_PAIRS, PAIRS = 45, 1000  # points of which every pair is tried; pairs drawn of more
+FEW = 20  # points of which half must agree, not a third
 SCORED = 10_000  # points that pairs are tried on
 AT_ONCE = 1 << 18  # points times pairs
 STEPS = 50
@@ -175,9 +177,13 @@ def _errors(x: np.ndarray, y: np.ndarray, scale: Any, shift: Any) -> np.ndarray:
 
 
 def _agreeing(errors: np.ndarray) -> np.ndarray:
-    """Which points agree; refused if too few do: bool (N,)."""
-    used = errors <= TOLERANCE
-    least = max(min(3, len(errors)), -(-len(errors) // 2))
+    """Which points agree; refused if too few do: bool (N,).
+
+    A line through few points has others near it by accident: half of them must agree, of many a
+    third.
+    """
+    used, count = errors <= TOLERANCE, len(errors)
+    least = max(min(3, count), math.ceil(count / 2) if count <= FEW else math.ceil(count / 3))
     if used.sum() < least:
         raise InputError(
             f"points: only {int(used.sum())} of {len(errors)} agree on one scale and shift within "
