@@ -15,7 +15,7 @@ import numpy as np
 from apps.fit_points import PointFiles
 from exports.cameras import CAMERAS
 from exports.files import SIDECAR, FileOptions
-from exports.photo_points import cloud_camera, refuse_relative
+from exports.photo_points import refuse_relative
 from exports.write import write_prediction
 from runtime.command_line import sentence
 from runtime.errors import InputError
@@ -33,7 +33,7 @@ from runtime.photo.decode import (
 from runtime.photo.find import find_photos, root_of
 from runtime.predict.pipeline import Loaded, run_pipeline
 from runtime.predict.predictor import Predictor
-from runtime.scene.focal import PhotoCamera, check_focal_px, fov_of
+from runtime.scene.focal import PhotoCamera, camera_of, check_focal_px, fov_of, square_camera
 from runtime.walk import LeftOut
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,8 @@ def run_folder(
         prepared = predictor.prepare(rgb, focal_px, photo_hw, points)
         camera = None
         if job.files and job.files.has_points:
-            camera = cloud_camera(photo_hw, lambda: focal_px_of(data), job.focal_px)
+            camera = square_camera(job.focal_px)
+            camera = camera_of(photo_hw, lambda: focal_px_of(data), camera)
             if not camera.known:
                 log.warning(
                     "%s: its focal length is not known: taken for %g pixels, so for %.0f degrees "

@@ -35,6 +35,7 @@ from exports.photo_points import (
     points_ply,
     refuse_relative,
 )
+from exports.points import CENTRES, PIXEL_GRIDS, UPSTREAM
 from runtime.command_line import UsageError, above_zero, positive, run_command, sentence, some_of
 from runtime.errors import ArtifactError, DepthError, DeviceError
 from runtime.files import check_output_folder, write_whole
@@ -120,7 +121,7 @@ def build_parser(upstream: bool = False) -> argparse.ArgumentParser:
     _add_model_options(parser)
     add_fit_options(parser)
     _add_camera_options(parser)
-    _add_point_options(parser)
+    _add_point_options(parser, upstream)
     return parser
 
 
@@ -167,7 +168,7 @@ def _add_camera_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_point_options(parser: argparse.ArgumentParser) -> None:
+def _add_point_options(parser: argparse.ArgumentParser, upstream: bool) -> None:
     group = parser.add_argument_group("points")
     group.add_argument(
         "--format",
@@ -184,10 +185,18 @@ def _add_point_options(parser: argparse.ArgumentParser) -> None:
         help="leave out pixels around which depth jumps by more than this share of it, as 0.05; "
         "default: all pixels",
     )
+    grid = UPSTREAM if upstream else CENTRES
+    group.add_argument(
+        "--pixel-grid",
+        choices=tuple(PIXEL_GRIDS),
+        default=grid,
+        help="where the camera's axis goes through, if no file of intrinsics says it: the photo's "
+        f"middle, or upstream's place half a pixel beside it; default {grid}",
+    )
     group.add_argument(
         "--float64",
         action="store_true",
-        help="upstream's very numbers: double precision, pixels without depth too",
+        help="upstream's file: double precision, pixels without depth too",
     )
     group.add_argument(
         "--max-pixels",
@@ -212,7 +221,7 @@ def run(args: argparse.Namespace) -> int:
     if fit is not None:
         fit.check(list(places))
     job = PointsJob(
-        PointOptions(args.stride, args.max_depth_jump, args.float64),
+        PointOptions(args.stride, args.max_depth_jump, args.pixel_grid, args.float64),
         args.format,
         (args.focal_length_x, args.focal_length_y),
         args.fov,

@@ -6,8 +6,8 @@ Source: ``metric_depth/depth_to_pointcloud.py`` of Depth Anything V2; the edge f
 """
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Optional
 
 import cv2
@@ -15,9 +15,10 @@ import numpy as np
 
 from exports.glb import POINTS, Geometry, encode_glb
 from exports.ply import encode_ply
+from exports.points import CENTRES, PIXEL_GRIDS, check_pixel_grid
 from runtime.errors import InputError
 from runtime.predict.found import Prediction
-from runtime.scene.focal import PhotoCamera, camera_of, fov_of
+from runtime.scene.focal import PhotoCamera, fov_of
 
 BAND_ROWS = 64  # of a photo, at a time
 COLOURS = ("red", "green", "blue")
@@ -34,6 +35,8 @@ class PointOptions:
         stride: every so many rows and columns.
         max_depth_jump: leaves out pixels around which depth differs by more than this share of it:
             edges, where it is neither the one thing's nor the other's. None: all are kept.
+        pixel_grid: ``centres``: the axis of a photo goes through its middle. ``upstream``: through
+            the middle of pixel (height / 2, width / 2), half a pixel off.
         as_upstream: float64 in PLY, and pixels without depth stay, at the camera.
     Raises:
         InputError: a value that cannot be.
@@ -41,11 +44,13 @@ class PointOptions:
 
     stride: int = 1
     max_depth_jump: Optional[float] = None
+    pixel_grid: str = CENTRES
     as_upstream: bool = False
 
     def __post_init__(self) -> None:
         if self.stride < 1:
             raise InputError(f"stride={self.stride}: give 1 or more")
+        check_pixel_grid(self.pixel_grid)
         if self.max_depth_jump is not None and not 0 < self.max_depth_jump < np.inf:
             raise InputError(f"max_depth_jump={self.max_depth_jump}: give a share above 0, as 0.05")
 
@@ -118,12 +123,18 @@ class PhotoPoints:
     def _points(self, rows: slice, kept: np.ndarray) -> np.ndarray:
         """Upstream's own steps and types, so that its very bits come out."""
         step = self.options.stride
-        axis = self.camera.axis((self.depth.shape[0], self.depth.shape[1]))
+        axis = self._axis()
         x = (np.arange(0, self.depth.shape[1], step) - axis[0]) / self.camera.focal_px[0]
         y = (np.arange(rows.start, rows.stop, step) - axis[1]) / self.camera.focal_px[1]
         z = self.depth[rows, ::step][kept]
         row, column = np.nonzero(kept)
         return np.stack((x[column] * z, y[row] * z, z.astype(np.float64)), axis=1)
+
+    def _axis(self) -> tuple[float, float]:
+        """The principal point, x and y; 0, 0 is the middle of the first pixel."""
+        height, width = self.depth.shape
+        middle = PIXEL_GRIDS[self.options.pixel_grid]
+        return self.camera.principal or (width / 2 - middle, height / 2 - middle)
 
     def facts(self) -> dict[str, Any]:
         """What the points are, as JSON values."""
@@ -135,7 +146,7 @@ class PhotoPoints:
             "focal_px": [fx, fy],
             "focal_from": self.camera.how,
             "field_of_view_deg": round(fov_of(fx, width), 3),
-            "principal_point": list(self.camera.axis((height, width))),
+            "principal_point": list(self._axis()),
             "pixel_grid": "0, 0 is the middle of the upright photo's first pixel",
             "photo": f"{width} x {height}",
             "points": self.count,
@@ -172,22 +183,6 @@ def refuse_relative(kind: str) -> None:
             f"points need metres, but this is {what}: a wall would come out bent, and things flat "
             "or stretched; use a metric model (vits-indoor, vits-outdoor), or give --fit-points"
         )
-
-
-def cloud_camera(
-    photo_hw: tuple[int, int],
-    exif: Callable[[], Optional[float]],
-    focal_px: Optional[float] = None,
-) -> PhotoCamera:
-    """The camera of a photo whose rays go through the middles of its pixels.
-
-    Args:
-        exif: asks the file for a focal length; only called if none is given.
-        focal_px: given, in pixels of the photo.
-    """
-    given = None if focal_px is None else PhotoCamera((focal_px, focal_px))
-    middle = (photo_hw[1] / 2 - 0.5, photo_hw[0] / 2 - 0.5)  # 0, 0 is the middle of a pixel
-    return replace(camera_of(photo_hw, exif, given), principal=middle)
 
 
 def point_facts(found: Prediction, points: PhotoPoints) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def read_back(data, kind):
 
 @pytest.mark.parametrize("name", CAMERAS)
 def test_points_are_upstreams_to_the_last_bit(name, golden):
-    options = PointOptions(as_upstream=True)
+    options = PointOptions(pixel_grid="upstream", as_upstream=True)
     points = PhotoPoints(golden["depth"], golden["image"], PhotoCamera(CAMERAS[name]), options)
     places, colours = gathered(points)
     assert places.dtype == np.float64
@@ -78,7 +78,10 @@ def test_points_are_upstreams_to_the_last_bit(name, golden):
 
 def test_upstreams_file_differs_in_its_comments_only(golden):
     found = prediction(golden["depth"])
-    camera, options = PhotoCamera(CAMERAS["default"]), PointOptions(as_upstream=True)
+    camera, options = (
+        PhotoCamera(CAMERAS["default"]),
+        PointOptions(pixel_grid="upstream", as_upstream=True),
+    )
     data = b"".join(points_ply(found, points_of(found, golden["image"], camera, options)))
     upstreams = (GOLDEN / "v2_pointcloud_default.ply").read_bytes()
 
@@ -94,7 +97,8 @@ def test_what_has_no_distance_is_no_point_of_ours(golden):
     assert depth[0, 0] == 0
     depth[2, 3], depth[4, 5] = np.nan, np.inf
     camera = PhotoCamera(CAMERAS["default"])
-    places, colours = gathered(PhotoPoints(depth, golden["image"], camera))
+    options = PointOptions(pixel_grid="upstream")
+    places, colours = gathered(PhotoPoints(depth, golden["image"], camera, options))
     there = np.isfinite(depth) & (depth > 0)
     assert there.sum() == depth.size - 3
     np.testing.assert_array_equal(places, golden["default__points"][there.ravel()])
@@ -194,18 +198,44 @@ def test_relative_depth_is_refused_with_the_reason(kind):
 
 
 @pytest.mark.parametrize(
-    "options", [{"stride": 0}, {"max_depth_jump": 0.0}, {"max_depth_jump": float("nan")}]
+    "options",
+    [
+        {"stride": 0},
+        {"max_depth_jump": 0.0},
+        {"max_depth_jump": float("nan")},
+        {"pixel_grid": "corners"},
+    ],
 )
 def test_options_that_cannot_be_are_refused(options):
-    with pytest.raises(InputError, match="give "):
+    with pytest.raises(InputError, match=r"give |use one of"):
         PointOptions(**options)
+
+
+def test_the_axis_goes_through_the_photos_middle_or_upstreams_place():
+    """A flat wall's points lie around the axis, and upstream's half a pixel beside it."""
+    wall, rgb = np.full((4, 6), 2, np.float32), np.zeros((4, 6, 3), np.uint8)
+    for pixel_grid, beside in (("centres", 0.0), ("upstream", -0.5)):
+        options = PointOptions(pixel_grid=pixel_grid)
+        places, _ = gathered(PhotoPoints(wall, rgb, PhotoCamera((10.0, 10.0)), options))
+        np.testing.assert_allclose(places.mean(0), [beside / 5, beside / 5, 2], atol=1e-12)
+    known = PhotoCamera((10.0, 10.0), (2.5, 1.5))  # it is the file that says where the axis is
+    points = [
+        PhotoPoints(wall, rgb, known, PointOptions(pixel_grid=g)) for g in ("centres", "upstream")
+    ]
+    np.testing.assert_array_equal(gathered(points[0])[0], gathered(points[1])[0])
+
+
+def test_upstreams_door_keeps_upstreams_grid():
+    required = ["--img-path", "a.png"]
+    assert app.build_parser().parse_args(required).pixel_grid == "centres"
+    assert app.build_parser(upstream=True).parse_args(required).pixel_grid == "upstream"
 
 
 def test_a_camera_is_given_then_seen_in_degrees_then_by_exif_then_upstreams():
     given = PhotoCamera((100.0, 110.0))
     assert camera_of((30, 40), lambda: 50.0, given, 60.0) is given
     wide = camera_of((30, 40), lambda: 50.0, None, 90.0)
-    assert wide.focal_px == pytest.approx((20, 20)) and wide.axis((30, 40)) == (20, 15)
+    assert wide.focal_px == pytest.approx((20, 20))
     assert camera_of((30, 40), lambda: 50.0).focal_px == (50.0, 50.0)
     guessed = camera_of((30, 40), lambda: None)
     assert guessed.focal_px == (470.4, 470.4) and not guessed.known
@@ -306,7 +336,7 @@ def test_the_command_writes_a_cloud_of_every_pixel_and_says_what_the_camera_woul
     vertices, colours, _ = read_back(Path("vis_pointcloud/a.ply").read_bytes(), "ply")
     z = found.depth.astype(np.float64)
     y, x = np.mgrid[0:20, 0:30]
-    expected = np.stack(((x - 15) / 470.4 * z, (y - 10) / 470.4 * z, z), axis=-1)
+    expected = np.stack(((x + 0.5 - 15) / 470.4 * z, (y + 0.5 - 10) / 470.4 * z, z), axis=-1)
     np.testing.assert_allclose(vertices, expected.reshape(-1, 3), rtol=1e-6, atol=1e-7)
     np.testing.assert_array_equal(colours, read_photo(photo).reshape(-1, 3))
     facts = json.loads(Path("vis_pointcloud/a.json").read_text())

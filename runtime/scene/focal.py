@@ -95,8 +95,8 @@ class PhotoCamera:
 
     Args:
         focal_px: along x and y, in pixels of the upright photo.
-        principal: x and y of the axis; 0, 0 is the middle of the first pixel. None: half the width
-            and half the height, as upstream has it.
+        principal: x and y of the axis; 0, 0 is the middle of the first pixel. None: the middle of
+            the photo.
         how: where the focal length comes from.
         known: False if nobody said it, and it is upstream's.
     Raises:
@@ -119,10 +119,6 @@ class PhotoCamera:
         """One focal length for both axes."""
         return sum(self.focal_px) / 2
 
-    def axis(self, photo_hw: tuple[int, int]) -> tuple[float, float]:
-        """The principal point in a photo of this size, x and y."""
-        return self.principal or (photo_hw[1] / 2, photo_hw[0] / 2)
-
 
 def focal_of_fov(fov_deg: float, width: int) -> float:
     """The focal length in pixels at which a photo of this width is this many degrees wide.
@@ -138,6 +134,11 @@ def focal_of_fov(fov_deg: float, width: int) -> float:
 def fov_of(focal_px: float, width: int) -> float:
     """How many degrees a photo is wide."""
     return math.degrees(2 * math.atan(width / 2 / focal_px))
+
+
+def square_camera(focal_px: Optional[float]) -> Optional[PhotoCamera]:
+    """The camera that one focal length says, or none."""
+    return None if focal_px is None else PhotoCamera((focal_px, focal_px))
 
 
 def camera_of(
