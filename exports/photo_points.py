@@ -17,6 +17,7 @@ from exports.glb import POINTS, Geometry, encode_glb
 from exports.ply import encode_ply
 from exports.points import CENTRES, PIXEL_GRIDS, check_pixel_grid
 from runtime.errors import InputError
+from runtime.photo.preprocess import resize_bytes
 from runtime.predict.found import Prediction
 from runtime.scene.focal import PhotoCamera, fov_of
 
@@ -164,10 +165,17 @@ def points_of(
 ) -> PhotoPoints:
     """The points of a prediction.
 
+    Args:
+        rgb: the photo; made as small as the map if that is on the network's grid.
+        camera: in pixels of the photo.
     Raises:
         InputError: its depth is not in metres.
     """
     refuse_relative(found.output.kind)
+    if found.grid == "model":
+        size_hw = (found.depth.shape[0], found.depth.shape[1])
+        camera = camera.resized((rgb.shape[0], rgb.shape[1]), size_hw)
+        rgb = resize_bytes(rgb, size_hw)
     return PhotoPoints(found.depth, rgb, camera, options)
 
 
@@ -178,10 +186,13 @@ def refuse_relative(kind: str) -> None:
         InputError: it is not in metres.
     """
     if kind != "depth_m":
-        what = "disparity, known up to scale and shift" if kind == "disparity" else "relative depth"
+        what, more = "relative depth", "give the focal length to da3metric-large, "
+        if kind == "disparity":
+            what, more = "disparity, known up to scale and shift", ""
         raise InputError(
             f"points need metres, but this is {what}: a wall would come out bent, and things flat "
-            "or stretched; use a metric model (vits-indoor, vits-outdoor), or give --fit-points"
+            f"or stretched; {more}use a metric model (vits-indoor, vits-outdoor), or give points "
+            "of known distance (--fit-points, points in a request)"
         )
 
 

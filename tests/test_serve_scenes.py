@@ -186,7 +186,7 @@ def test_what_a_request_costs_is_learned_on_every_call(count, model):
     model.warm_up()
     request = asked(count)
     handler = model.handler_of(request)
-    task = handler.prepare(request, lambda photo: photo)
+    task = handler.prepare(request, lambda photo: photo, "application/x-npz")
     lane = handler.lane(task)
     others = {key: model.costs[key] for key in KEYS if key != lane.key}
     model.costs.start(lane.key, 100.0)
@@ -222,6 +222,6 @@ def test_a_model_of_scenes_alone_takes_a_photo_as_a_scene_of_one(artifacts):
     model = Model([artifacts[2]])
     request = asked(1)
     handler = model.handler_of(request)
-    task = handler.prepare(request, lambda photo: photo)
+    task = handler.prepare(request, lambda photo: photo, "application/x-npz")
     (found,) = handler.lane(task).run([task])
     assert found.depth.shape == (1, *SIZE)

@@ -7,7 +7,7 @@ for another model. Points need a camera in any case: without one, upstream's.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 import numpy as np
@@ -118,6 +118,16 @@ class PhotoCamera:
     def mean_px(self) -> float:
         """One focal length for both axes."""
         return sum(self.focal_px) / 2
+
+    def resized(self, photo_hw: tuple[int, int], size_hw: tuple[int, int]) -> "PhotoCamera":
+        """The same in pixels of the photo resized to ``size_hw``."""
+        scale = (size_hw[1] / photo_hw[1], size_hw[0] / photo_hw[0])
+        principal = self.principal
+        if principal is not None:  # from the corner, not from the first pixel's middle
+            x, y = ((place + 0.5) * by - 0.5 for place, by in zip(principal, scale))
+            principal = (x, y)
+        focal_px = (self.focal_px[0] * scale[0], self.focal_px[1] * scale[1])
+        return replace(self, focal_px=focal_px, principal=principal)
 
 
 def focal_of_fov(fov_deg: float, width: int) -> float:

@@ -8,23 +8,35 @@ only a lane's ``run`` touches the device.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Optional, Protocol
 
 import numpy as np
 
+from exports.photo_points import refuse_relative
+from exports.selection import CloudOptions
 from runtime.errors import InputError
+from runtime.photo.decode import focal_px_of
 from runtime.predict.found import ScenePrediction
 from runtime.predict.predictor import Predictor, Prepared, nearest_bucket
 from runtime.predict.scenes import ScenePredictor
-from runtime.scene.focal import refuse_useless_focal
+from runtime.scene.focal import (
+    PhotoCamera,
+    camera_of,
+    focal_of,
+    refuse_useless_focal,
+    square_camera,
+)
 from runtime.scene.groups import group_views
 from runtime.scene.views import View
 from serve.http.batching import Lane
 from serve.http.costs import Costs
+from serve.http.problems import Problem
 from serve.http.request_body import DepthRequest, SentPhoto
 from serve.http.responses import (
+    CLOUDS,
     FOR_PHOTOS,
     FOR_SCENES,
+    POINTS,
     DepthResponse,
     encode_photo,
     encode_scene,
@@ -41,20 +53,21 @@ class Handler(Protocol):
     def warm_up(self) -> None:
         """Load every graph, run it, and time it."""
 
-    def check(self, asked: DepthRequest) -> None:
+    def check(self, asked: DepthRequest, media_type: str) -> None:
         """Refuse what can be refused without work.
 
         Raises:
             InputError: the model cannot use what was sent.
+            Problem: it cannot answer in this media type.
         """
 
-    def pixels(self, asked: DepthRequest) -> int:
-        """How many pixels of depth the response will hold."""
+    def values(self, asked: DepthRequest, media_type: str) -> int:
+        """How many pixels of depth, or points, the response will hold."""
 
     def cost_s(self, asked: DepthRequest) -> float:
         """Estimated device seconds."""
 
-    def prepare(self, asked: DepthRequest, decode: Decode) -> Any:
+    def prepare(self, asked: DepthRequest, decode: Decode, media_type: str) -> Any:
         """Photos as the graph takes them: a task for the lane."""
 
     def lane(self, task: Any) -> Lane:
@@ -64,6 +77,15 @@ class Handler(Protocol):
         self, asked: DepthRequest, task: Any, result: Any, media_type: str, more: dict[str, Any]
     ) -> DepthResponse:
         """What the lane gave for the task, as a response; ``more`` are facts to add."""
+
+
+@dataclass(frozen=True)
+class PhotoTask:
+    """A photo as its graph takes it; its pixels and camera if points are wanted."""
+
+    prepared: Prepared
+    rgb: Optional[np.ndarray] = None
+    camera: Optional[PhotoCamera] = None
 
 
 class PhotoHandler:
@@ -83,12 +105,16 @@ class PhotoHandler:
         for bucket, seconds in enumerate(self._predictor.warm_up(runs=2)):
             self._costs.start(_photo_key(bucket), seconds)
 
-    def check(self, asked: DepthRequest) -> None:
-        """Refuse a focal length that would change nothing."""
+    def check(self, asked: DepthRequest, media_type: str) -> None:
+        """Refuse a focal length that would change nothing, and points that would be bent."""
+        if media_type in POINTS:
+            if asked.points is None and not self._predictor.needs_focal:
+                _refuse_points(self._predictor.output.kind)
+            return
         self._predictor.refuse_useless_focal(asked.options.focal_px is not None)
         self._predictor.refuse_useless_focal(asked.intrinsics is not None, "intrinsics")
 
-    def pixels(self, asked: DepthRequest) -> int:
+    def values(self, asked: DepthRequest, media_type: str) -> int:
         """Of the photo, or of the network's input."""
         (size_hw,) = asked.sizes_hw
         if asked.options.size == "model":
@@ -100,23 +126,34 @@ class PhotoHandler:
         (size_hw,) = asked.sizes_hw
         return self._costs[_photo_key(self._predictor.bucket_of(size_hw))] / self._predictor.batch
 
-    def prepare(self, asked: DepthRequest, decode: Decode) -> Prepared:
+    def prepare(self, asked: DepthRequest, decode: Decode, media_type: str) -> PhotoTask:
         """The photo's tensor."""
         (photo,) = asked.photos
-        focal_px = self._predictor.focal_px(
-            asked.options.focal_px,
-            photo if isinstance(photo, bytes) else None,
-            None if asked.intrinsics is None else asked.intrinsics[0],
+        intrinsics = None if asked.intrinsics is None else asked.intrinsics[0]
+        data = photo if isinstance(photo, bytes) else None
+        focal_px = None
+        if self._predictor.needs_focal or media_type not in POINTS:
+            focal_px = self._predictor.focal_px(asked.options.focal_px, data, intrinsics)
+        if media_type not in POINTS:
+            return PhotoTask(self._predictor.prepare(decode(photo), focal_px, points=asked.points))
+        if focal_px is None and asked.points is None and self._predictor.needs_focal:
+            _refuse_points(self._predictor.output.kind)
+        rgb = decode(photo)
+        camera = camera_of(
+            asked.sizes_hw[0],
+            lambda: None if data is None else focal_px_of(data),
+            square_camera(focal_of(asked.options.focal_px, intrinsics, lambda: None)),
         )
-        return self._predictor.prepare(decode(photo), focal_px, points=asked.points)
+        prepared = self._predictor.prepare(rgb, focal_px, points=asked.points)
+        return PhotoTask(prepared, rgb, camera)
 
-    def lane(self, task: Prepared) -> Lane:
+    def lane(self, task: PhotoTask) -> Lane:
         """One lane a shape."""
-        key = _photo_key(task.bucket)
+        key = _photo_key(task.prepared.bucket)
 
-        def run(group: Sequence[Prepared]) -> Sequence[Any]:
+        def run(group: Sequence[PhotoTask]) -> Sequence[Any]:
             start = time.perf_counter()
-            found = self._predictor.infer(group)
+            found = self._predictor.infer([one.prepared for one in group])
             self._costs.learn(key, time.perf_counter() - start)
             return found
 
@@ -125,15 +162,22 @@ class PhotoHandler:
     def encode(
         self,
         asked: DepthRequest,
-        task: Prepared,
+        task: PhotoTask,
         result: tuple[np.ndarray, float],
         media_type: str,
         more: dict[str, Any],
     ) -> DepthResponse:
         """Depth on the pixels that were asked for, and what it is."""
         grid = "model" if asked.options.size == "model" else "photo"
-        prediction, _ = self._predictor.finish(task, *result, grid)
-        return encode_photo(prediction, media_type, asked.options, more)
+        prediction, _ = self._predictor.finish(task.prepared, *result, grid)
+        return encode_photo(prediction, media_type, asked.options, more, task.rgb, task.camera)
+
+
+def _refuse_points(kind: str) -> None:
+    try:
+        refuse_relative(kind)
+    except InputError as error:
+        raise Problem("not_acceptable", str(error)) from None
 
 
 def _photo_key(bucket: int) -> tuple[Any, ...]:
@@ -175,7 +219,7 @@ class SceneHandler:
                 scene.predict(views)
                 self._costs.start(_scene_key(scene, len(views)), time.perf_counter() - start)
 
-    def check(self, asked: DepthRequest) -> None:
+    def check(self, asked: DepthRequest, media_type: str) -> None:
         """Refuse a focal length: a scene finds its cameras, or is given both parts of them.
 
         And points: a scene has one scale.
@@ -184,8 +228,10 @@ class SceneHandler:
             raise InputError(f"points: not for scenes, as {self._model} takes them; leave them out")
         refuse_useless_focal(self._model, False, asked.options.focal_px is not None)
 
-    def pixels(self, asked: DepthRequest) -> int:
-        """Of all photos, or of all views."""
+    def values(self, asked: DepthRequest, media_type: str) -> int:
+        """Of all photos, or of all views; or as many points as there may be."""
+        if media_type in CLOUDS:
+            return CloudOptions().num_max_points
         if asked.options.size == "input":
             return sum(height * width for height, width in asked.sizes_hw)
         height, width = self._scene(asked).manifest.input.size_hw
@@ -196,7 +242,7 @@ class SceneHandler:
         scene, count = self._scene(asked), len(asked.photos)
         return _passes(scene, count) * self._costs[_scene_key(scene, count)]
 
-    def prepare(self, asked: DepthRequest, decode: Decode) -> SceneTask:
+    def prepare(self, asked: DepthRequest, decode: Decode, media_type: str) -> SceneTask:
         """Views of the photos; one photo is in memory at a time."""
         scene = self._scene(asked)
         return SceneTask(scene, tuple(scene.view(decode(photo)) for photo in asked.photos), asked)

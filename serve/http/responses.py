@@ -9,7 +9,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from werkzeug.datastructures import MIMEAccept
@@ -18,10 +18,14 @@ from exports.colour import paint
 from exports.depth16 import to_uint16
 from exports.files import colormap_facts
 from exports.npz import encode_npz
+from exports.photo_points import points_glb, points_of, points_ply
 from exports.png import encode_png
+from exports.scene import scene_of
+from exports.scene_files import asked_formats, scene_files
 from exports.tiff import encode_tiff
 from runtime.photo.postprocess import resize_to_photo
 from runtime.predict.found import Prediction, ScenePrediction
+from runtime.scene.focal import PhotoCamera
 from runtime.scene.views import View
 from serve.http.options import CUSTOM_ATTRIBUTES, Options, custom_attributes
 from serve.http.problems import Problem
@@ -29,8 +33,13 @@ from serve.http.request_body import JSON, NPY, NPZ
 from serve.http.settings import JSON_MB, MIB
 
 PNG, TIFF = "image/png", "image/tiff"
-FOR_PHOTOS = (NPZ, JSON, PNG, NPY, TIFF)  # the first is what a client gets that takes anything
-FOR_SCENES = (NPZ, JSON)
+PLY, GLB = "application/x-ply", "model/gltf-binary"
+POINTS = {PLY: points_ply, GLB: points_glb}  # of a photo, in metres
+CLOUDS = {PLY: "ply", GLB: "glb"}  # of a scene, by their names in ``exports.scene_files``
+POINT_BYTES = 16  # of three numbers and a colour
+# The first is what a client gets that takes anything
+FOR_PHOTOS = (NPZ, JSON, PNG, NPY, TIFF, PLY, GLB)
+FOR_SCENES = (NPZ, JSON, PLY, GLB)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,14 +67,28 @@ def choose_type(accept: MIMEAccept, offered: tuple[str, ...]) -> str:
 
 
 def encode_photo(
-    prediction: Prediction, media_type: str, options: Options, more: dict[str, Any]
+    prediction: Prediction,
+    media_type: str,
+    options: Options,
+    more: dict[str, Any],
+    rgb: Optional[np.ndarray] = None,
+    camera: Optional[PhotoCamera] = None,
 ) -> DepthResponse:
     """One photo's depth.
 
     Args:
         more: facts to add: request id, seconds.
+        rgb, camera: the photo, uint8 (H, W, 3), and what its points are shot through; for points.
+    Raises:
+        InputError: points of depth that is not in metres.
     """
     depth, facts = prediction.depth, {**prediction.facts(), **more}
+    if media_type in POINTS:
+        assert rgb is not None and camera is not None
+        points = points_of(prediction, rgb, camera)
+        facts["points"] = points.facts()
+        body = b"".join(POINTS[media_type](prediction, points))
+        return DepthResponse(body, media_type, facts, "none: points")
     if media_type == NPY:
         return DepthResponse(_npy(depth), NPY, facts)
     if media_type == NPZ:
@@ -96,11 +119,16 @@ def encode_scene(
 
     Depth is on the grid of the views, which share a size, and so are intrinsics; with
     ``size=input`` each photo has an array of its own, ``depth_0`` and so on, and intrinsics are in
-    pixels of the photos.
+    pixels of the photos. Points are those of the views, at most a million.
 
     Args:
         more: facts to add: request id, seconds.
     """
+    if media_type in CLOUDS:
+        asked = asked_formats(CLOUDS[media_type])
+        _, blocks = next(scene_files(scene_of(scene), asked))  # pictures may follow
+        body, facts = b"".join(blocks), {**scene.facts(), **more}
+        return DepthResponse(body, media_type, facts, "none: points")
     assert scene.extrinsics is not None and scene.intrinsics is not None
     facts = {**scene.facts(), **more}
     arrays: dict[str, np.ndarray] = {"extrinsics": scene.extrinsics}
@@ -122,17 +150,17 @@ def encode_scene(
     return DepthResponse(encode_npz(arrays, facts), NPZ, facts)
 
 
-def check_expected_size(pixels: int, media_type: str, limit_mb: float) -> None:
-    """Refuse early what would be refused in the end: maps of float32 that are too large.
+def check_expected_size(values: int, media_type: str, limit_mb: float) -> None:
+    """Refuse early what would be refused in the end: maps of float32 or points that are too many.
 
     Args:
-        pixels: of all maps together.
+        values: pixels of all maps together, or points.
     Raises:
         Problem: as ``check_size``.
     """
     if media_type == PNG:
         return  # compressed: known when it is done
-    expected = 4 * pixels
+    expected = (POINT_BYTES if media_type in POINTS else 4) * values
     if media_type == JSON:
         expected, limit_mb = expected * 4 // 3, min(limit_mb, JSON_MB)
     if expected > limit_mb * MIB:

@@ -117,8 +117,8 @@ class Service:
         settings, seconds = self.settings, {"read": time.monotonic() - g.start}
         handler = model.handler_of(asked)
         media_type = choose_type(request.accept_mimetypes, handler.media_types)
-        handler.check(asked)
-        check_expected_size(handler.pixels(asked), media_type, settings.max_answer_mb)
+        handler.check(asked, media_type)
+        check_expected_size(handler.values(asked, media_type), media_type, settings.max_answer_mb)
         with self.admission.accepted(handler.cost_s(asked), deadline - time.monotonic()):
             metrics.IN_FLIGHT.inc()
             try:
@@ -145,7 +145,7 @@ class Service:
         with self._on_host("decode", deadline, seconds):
             begun = time.thread_time()
             try:
-                task = handler.prepare(asked, self._decode)
+                task = handler.prepare(asked, self._decode, media_type)
                 check_work(begun, deadline)
             finally:
                 forget_arrays(asked.photos)
