@@ -13,8 +13,8 @@ from typing import Any
 from apps.video import FIXED, FRAME, Report, VideoJob
 from apps.video_sources import Source
 from exports.colour_range import BINS, FORGET_S, SHARES, SPEED
+from exports.frame_files import FRAME_SUFFIXES
 from exports.video import PRESET, odd_sides
-from exports.video_picture import FRAME_SUFFIXES
 from runtime.files import write_whole
 
 SIDECAR = ".json"

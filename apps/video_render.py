@@ -16,8 +16,9 @@ from typing import Any, Optional, TypeVar
 
 import numpy as np
 
+from exports.frame_files import frame_files
+from exports.v2_picture import Limits, v2_picture
 from exports.video import CRF, VideoWriter, to_yuv, writing_video
-from exports.video_picture import Limits, frame_files, frame_picture
 from runtime.files import write_whole
 from runtime.photo.frames import AnyFrames, Frame
 from runtime.photo.postprocess import resize_to_photo, value_range
@@ -34,7 +35,7 @@ class Look:
     """What each frame gets.
 
     Args:
-        pred_only, grayscale, colormap: as for ``exports.video_picture.frame_picture``.
+        pred_only, grayscale, colormap: as for ``exports.v2_picture.v2_picture``.
         formats: of ``exports.files.FORMATS``, as files.
     """
 
@@ -134,7 +135,7 @@ class _Painter:
             shown = self._found(item.depth * scale + shift, rgb)
         limits = item.limits or value_range(shown.depth)
         left = None if look.pred_only else rgb
-        picture = frame_picture(shown, limits, left, look.grayscale, look.colormap)
+        picture = v2_picture(shown, left, look.grayscale, look.colormap, limits)
         if look.formats:
             painted = picture[:, -rgb.shape[1] :]
             limits16 = item.limits16 or found.value_range
@@ -146,7 +147,7 @@ class _Painter:
         """Height and width of the pictures of such frames."""
         left = None if self._look.pred_only else np.zeros((*photo_hw, 3), np.uint8)
         blank = dataclasses.replace(self._template, depth=np.zeros(photo_hw, np.float32))
-        height, width = frame_picture(blank, (0.0, 1.0), left).shape[:2]
+        height, width = v2_picture(blank, left, limits=(0.0, 1.0)).shape[:2]
         return height, width
 
     def _found(self, depth: np.ndarray, rgb: np.ndarray) -> Prediction:

@@ -10,8 +10,9 @@ pytest.importorskip("av", reason="PyAV is not installed")
 
 from clips import make_clip, packets, picture, shown, times
 
+from exports.frame_files import frame_files
+from exports.v2_picture import levels, v2_picture
 from exports.video import can_copy, check_crf, to_yuv, writing_video
-from exports.video_picture import frame_files, frame_picture, levels_within
 from runtime.artifact.manifest import InputSpec, OutputSpec, WeightsSpec
 from runtime.errors import InputError
 from runtime.photo.frames import VideoFrames
@@ -46,18 +47,20 @@ def test_a_frame_in_its_own_range_is_upstreams_to_the_last_level(grayscale, alon
         depth = (draw.rand(37, 61) ** 3 * draw.rand() * 90 + draw.rand()).astype(np.float32)
         rgb = None if alone else draw.randint(0, 256, (37, 61, 3)).astype(np.uint8)
         one = found(depth)
-        got = frame_picture(one, one.value_range, rgb, grayscale)
+        got = v2_picture(one, rgb, grayscale, limits=one.value_range)
         np.testing.assert_array_equal(got, upstreams(depth, rgb, grayscale))
 
 
 def test_one_range_gives_one_value_one_colour_and_ends_at_its_limits():
     depth = np.array([[-5.0, 0.0, 5.0, 10.0, 99.0]], np.float32)
-    np.testing.assert_array_equal(levels_within(depth, (0, 10)), [[0, 0, 127, 255, 255]])
-    np.testing.assert_array_equal(levels_within(depth, (3, 3)), np.zeros((1, 5)))
+    np.testing.assert_array_equal(levels(depth, (0, 10)), [[0, 0, 127, 255, 255]])
+    np.testing.assert_array_equal(levels(depth, (3, 3)), np.zeros((1, 5)))
     one, two = found(depth), found(depth[:, 1:4].copy())
     for colormap in (None, "turbo", "gray"):
-        first = frame_picture(one, (0, 10), colormap=colormap)
-        np.testing.assert_array_equal(first[:, 1:4], frame_picture(two, (0, 10), colormap=colormap))
+        first = v2_picture(one, colormap=colormap, limits=(0, 10))
+        np.testing.assert_array_equal(
+            first[:, 1:4], v2_picture(two, colormap=colormap, limits=(0, 10))
+        )
         np.testing.assert_array_equal(first[:, 0], first[:, 1])
         np.testing.assert_array_equal(first[:, 3], first[:, 4])
 
@@ -65,8 +68,8 @@ def test_one_range_gives_one_value_one_colour_and_ends_at_its_limits():
 def test_random_weights_are_stamped_on_every_frame():
     depth = np.tile(np.linspace(0, 9, 200, dtype=np.float32), (100, 1))
     for rgb in (None, np.zeros((100, 200, 3), np.uint8)):
-        plain = frame_picture(found(depth), (0, 9), rgb)
-        stamped = frame_picture(found(depth, seeded=True), (0, 9), rgb)
+        plain = v2_picture(found(depth), rgb, limits=(0, 9))
+        stamped = v2_picture(found(depth, seeded=True), rgb, limits=(0, 9))
         assert (plain != stamped)[:, -200:].any() and (plain == stamped)[:, :-200].all()
 
 
