@@ -14,7 +14,6 @@ from compile.calibration import calibration_photos
 from compile.registry import ModelSpec, find_model
 from compile.targets import CHOICES, check_precision, target_module
 from compile.targets.options import NeuronOptions
-from depth_anything_3.config import NESTED
 from runtime.artifact.manifest import BY_CASTS, PRECISIONS
 from runtime.engines import DEVICES
 from runtime.errors import CheckpointError, InputError
@@ -72,15 +71,8 @@ def check_model(spec: ModelSpec, job: CompileJob) -> None:
     """Refuse what a model's graphs cannot take.
 
     Raises:
-        InputError: a model that is not compiled, or views, a batch, pixels or a precision that it
-            does not have.
+        InputError: views, a batch, pixels or a precision that it does not have.
     """
-    if spec.name in NESTED:
-        raise InputError(
-            f"{spec.name} is two networks and is not compiled: run it from Python, "
-            "`from depth_anything_3.api import DepthAnything3`, on a CPU or with CUDA; `python "
-            "-m compile audit` says what they need"
-        )
     if spec.family == "v3" and job.pixels != "normalised":
         raise InputError(
             f"pixels={job.pixels!r}: stages of Depth Anything 3 take normalised images"

@@ -18,12 +18,11 @@ from compile.checks import check_machine, check_settings
 from compile.fetch import fetch_checkpoint, local_checkpoint
 from compile.parity import check_parity, check_stages, eager
 from compile.registry import ModelSpec, find_model
-from compile.stages import Stage, stages_of, views_apart
+from compile.stages import Stage, any_view_network, stages_of
 from compile.targets import pick_target, target_module
 from compile.targets.journal import Journal
 from compile.targets.options import NeuronOptions
 from compile.targets.source import Built, GraphSource
-from depth_anything_3.model import DepthAnything3Net
 from runtime.artifact.folder import Artifact, commit, describe_files
 from runtime.artifact.manifest import InputSpec, Manifest, ParityReport, WeightsSpec
 from runtime.engines import load_engine
@@ -150,8 +149,9 @@ def _compile_one(loaded: Loaded, size_hw: tuple[int, int], views: int) -> Artifa
     journal = _journal_of(loaded, input_spec, views)
     with journal, partial_folder(job.output) as folder:
         built = _build_stages(job, stages, input_spec, folder, journal)
-        if views_apart(loaded.model):
-            tokens = loaded.model.backbone.pretrained.default_camera_tokens(1, views)[0]
+        any_view = any_view_network(loaded.model)
+        if any_view is not None:
+            tokens = any_view.backbone.pretrained.default_camera_tokens(1, views)[0]
             np.save(folder / CAMERA_TOKENS, tokens.detach().float().numpy())
         manifest = Manifest(
             model=spec.name,
@@ -257,7 +257,6 @@ def with_parity(manifest: Manifest, folder: Path, model: nn.Module, device: str)
         report = check_parity(engines[0], eager(model), manifest, reference, tolerance)
     else:
         stages = stages_of(model, manifest.input, manifest.output, manifest.views)
-        assert isinstance(model, DepthAnything3Net)
         report = check_stages(stages, engines, model, manifest, reference, tolerance)
     worst = max(case.max_rel_range for case in report.cases)
     log.info("parity: off by at most %.1e of the range, tolerance %.0e", worst, tolerance)

@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from compile.stages import Stage
+from compile.stages import Stage, any_view_network
 from depth_anything_3.model import DepthAnything3Net
+from depth_anything_3.nested import NestedDepthAnything3Net
 from runtime.artifact.manifest import InputSpec, Manifest, ParityCase, ParityReport
 from runtime.engines import Engine
 from runtime.errors import CompileError
 from runtime.photo.decode import read_photo
 from runtime.photo.preprocess import MEAN, STD, as_bytes, photo_to_tensor
-from runtime.predict.scenes import CAMERA_ENCODER
+from runtime.predict.scenes import CAMERA_ENCODER, METRIC
 from runtime.scene.query import SceneQuery
 
 PHOTO = Path(__file__).parent / "data" / "chelsea.jpg"  # CC0, see input_images/ORIGIN.md
@@ -140,7 +141,7 @@ def check_parity(
 def check_stages(
     stages: Sequence[Stage],
     engines: Sequence[Engine],
-    network: DepthAnything3Net,
+    model: nn.Module,
     manifest: Manifest,
     reference: str,
     tolerance: float,
@@ -149,13 +150,14 @@ def check_stages(
 
     Args:
         stages, engines: in the order in which they run.
-        network: the eager model.
+        model: the eager one.
         manifest: of the artifact.
         reference, tolerance: as for ``check_parity``.
     Raises:
         CompileError: past the tolerance.
     """
-    views = manifest.views
+    views, network = manifest.views, any_view_network(model)
+    assert network is not None
     spec = dataclasses.replace(manifest.input, batch=views)
     eager_stages = network.stages(1, views, spec.size_hw)
     tokens = eager_stages.camera_tokens.detach().numpy()
@@ -165,14 +167,19 @@ def check_stages(
         chained = dict(known)
         for stage, engine in zip(stages, engines):
             given = {tensor.name: known[tensor.name] for tensor in stage.inputs}
-            with torch.no_grad():
-                made = eager_stages(stage.name, given)
-            expected = {t.name: made[t.name].numpy() for t in stage.outputs}
+            if stage.name == METRIC:
+                assert isinstance(model, NestedDepthAnything3Net)
+                expected = eager(model.da3_metric)(images)
+            else:
+                with torch.no_grad():
+                    made = eager_stages(stage.name, given)
+                expected = {t.name: made[t.name].numpy() for t in stage.outputs}
             found = engine(given)
             for tensor in stage.outputs:
                 label = f"{name}: {stage.name} {tensor.name}"
                 cases.append(compare(label, found[tensor.name], expected[tensor.name]))
-            if stage.name != CAMERA_ENCODER:  # which needs cameras that the others do not
+            # One needs cameras that the others do not; of the other's maps the host makes metres
+            if stage.name not in (CAMERA_ENCODER, METRIC):
                 chained.update(engine({t.name: chained[t.name] for t in stage.inputs}))
                 known.update(expected)
         with torch.no_grad():

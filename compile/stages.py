@@ -5,6 +5,7 @@ A model and an input in; named stages, each with its tensors and with what makes
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Optional
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from compile.deploy_da3 import (
     SingleView,
 )
 from depth_anything_3.model import DepthAnything3Net
+from depth_anything_3.nested import NestedDepthAnything3Net
 from depth_anything_v2.dpt import DepthAnythingV2
 from layers.patch_embed import PATCH_SIZE
 from layers.vit import VITS
@@ -33,6 +35,7 @@ from runtime.predict.scenes import (
     DEPTH_HEAD,
     ENCODER_GLOBAL,
     ENCODER_LOCAL,
+    METRIC,
     RAY_HEAD,
     TAPS,
 )
@@ -66,7 +69,7 @@ def stages_of(
     """The stages of a model.
 
     Args:
-        model: ``DepthAnythingV2`` or ``DepthAnything3Net``, in eval mode.
+        model: ``DepthAnythingV2``, ``DepthAnything3Net`` or a nested one, in eval mode.
         spec: what the first graph takes.
         output: what the model puts out.
         views: of one scene, taken at once; any-view networks only.
@@ -84,25 +87,39 @@ def stages_of(
 
         depth = TensorSpec(output.kind, (spec.batch, *size_hw))
         return (Stage(name=output.kind, inputs=(image,), outputs=(depth,), make=make, splits=True),)
-    assert isinstance(model, DepthAnything3Net)
     if spec.mean != MEAN:
         raise InputError("pixels: stages of Depth Anything 3 take normalised images")
-    if model.spec.any_view:
-        if spec.batch != 1:
-            raise InputError(f"batch={spec.batch}: an any-view model takes --views of one scene")
-        return _any_view_stages(model, spec, views)
-    if views != 1:
-        raise InputError(f"views={views}: this model takes each photo for itself; use --batch")
-    grid_hw = (size_hw[0] // PATCH_SIZE, size_hw[1] // PATCH_SIZE)
-    maps = tuple(TensorSpec(name, (spec.batch, *size_hw)) for name in ("depth", "sky"))
+    any_view = any_view_network(model)
+    if any_view is None:
+        if views != 1:
+            raise InputError(f"views={views}: this model takes each photo for itself; use --batch")
+        return (_single_view_stage("depth", model, spec, spec.batch),)
+    if spec.batch != 1:
+        raise InputError(f"batch={spec.batch}: an any-view model takes --views of one scene")
+    stages = _any_view_stages(any_view, spec, views)
+    if isinstance(model, NestedDepthAnything3Net):
+        stages += (_single_view_stage(METRIC, model.da3_metric, spec, views),)
+    return stages
 
-    return (
-        Stage(
-            name="depth",
-            inputs=(image,),
-            outputs=maps,
-            make=_maker(SingleView, model, spec.batch, grid_hw),
-        ),
+
+def any_view_network(model: nn.Module) -> Optional[DepthAnything3Net]:
+    """What of a model looks at several views of a scene and is compiled in stages, if anything."""
+    if isinstance(model, NestedDepthAnything3Net):
+        return model.da3
+    if isinstance(model, DepthAnything3Net) and model.spec.any_view:
+        return model
+    return None
+
+
+def _single_view_stage(name: str, net: nn.Module, spec: InputSpec, images: int) -> Stage:
+    """A mono or metric network for this many images."""
+    assert isinstance(net, DepthAnything3Net)
+    (height, width) = spec.size_hw
+    return Stage(
+        name=name,
+        inputs=(TensorSpec(spec.name, (images, 3, height, width), spec.dtype),),
+        outputs=tuple(TensorSpec(one, (images, height, width)) for one in ("depth", "sky")),
+        make=_maker(SingleView, net, images, (height // PATCH_SIZE, width // PATCH_SIZE)),
     )
 
 
@@ -117,11 +134,6 @@ def _maker(
         return rewritten(module, rewrites)
 
     return make
-
-
-def views_apart(model: nn.Module) -> bool:
-    """True if the model looks at several views of a scene and is compiled in stages."""
-    return isinstance(model, DepthAnything3Net) and model.spec.any_view
 
 
 def _any_view_stages(net: DepthAnything3Net, spec: InputSpec, views: int) -> tuple[Stage, ...]:

@@ -29,9 +29,10 @@ SHAPES = {
     ("da3-small", 2, 1): False,
     ("da3mono-large", 2, 1): True,
     ("da3metric-large", 1, 2): False,
-    ("da3nested-giant-large", 1, 1): False,
+    ("da3nested-giant-large", 1, 3): True,
+    ("da3nested-giant-large", 2, 1): False,
 }
-SEVERAL_GRAPHS = {"da3-small"}
+SEVERAL_GRAPHS = {"da3-small", "da3nested-giant-large"}
 PIXELS = ("normalised", "rgb", "rgb8")
 EVERYTHING = list(itertools.product(TARGETS, ("auto", "cpu", "cuda"), PRECISIONS, SHAPES, PIXELS))
 

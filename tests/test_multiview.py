@@ -262,10 +262,6 @@ def test_every_stage_runs_whole_on_the_chip(model, views):
         ({"views": (2,), "model": "vits"}, "takes each photo for itself; use --batch"),
         ({"batch": 2}, "takes --views of one scene"),
         ({"views": (0,)}, "give numbers of 1 or more"),
-        (
-            {"model": "da3nested-giant-large"},
-            "is two networks and is not compiled: run it from Python",
-        ),
         ({"pixels": "rgb"}, "take normalised images"),
     ],
 )

@@ -1,6 +1,7 @@
 """One program of a scene: an eager network and an artifact are asked the same in the same order."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -17,7 +18,14 @@ from runtime.engines.staged import StagedEngine
 from runtime.errors import ArtifactError, InputError
 from runtime.predict import scenes
 from runtime.predict.found import ScenePrediction
-from runtime.predict.scenes import SceneEngine, ScenePredictor, align_to_given, run_scene
+from runtime.predict.predictor import Predictor
+from runtime.predict.scenes import (
+    SceneEngine,
+    SceneOutput,
+    ScenePredictor,
+    align_to_given,
+    run_scene,
+)
 from runtime.scene.cameras import inverse
 from runtime.scene.query import SceneQuery
 from runtime.scene.reference_view import STRATEGIES
@@ -69,23 +77,33 @@ def photos():
     return [(127 + 100 * w[..., None].repeat(3, -1)).astype(np.uint8) for w in waves]
 
 
-@pytest.fixture
-def metric(monkeypatch):
-    """The nested model's two networks, small: what it finds is in metres."""
-    monkeypatch.setitem(VITS, "vitl", VITS["vitt"])
-    monkeypatch.setitem(VITS, "vitg", VITS["vitt"])
+def build_small(patch: pytest.MonkeyPatch, name: str) -> DepthAnything3:
+    """The nested model, or its metric network, both small: what they find is in metres."""
+    patch.setitem(VITS, "vitl", VITS["vitt"])
+    patch.setitem(VITS, "vitg", VITS["vitt"])
     small = {"features": 32, "out_channels": (24, 48, 96, 192)}
     any_view = config.DA3Spec("vitg", config.ALTERNATING_TAPS, alternate_from=4, **small)
-    monkeypatch.setitem(config.NETWORKS, "da3-giant", any_view)
+    patch.setitem(config.NETWORKS, "da3-giant", any_view)
     plain = config.DA3Spec("vitl", (2, 5, 8, 11), **small)
-    monkeypatch.setitem(config.NETWORKS, "da3metric-large", plain)
+    patch.setitem(config.NETWORKS, "da3metric-large", plain)
+    model = DepthAnything3(name)
+    fill_seeded(model)
+    return model
 
-    def build(name: str) -> DepthAnything3:
-        model = DepthAnything3(name)
-        fill_seeded(model)
-        return model
 
-    return build
+@pytest.fixture
+def metric(monkeypatch):
+    return functools.partial(build_small, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory):
+    """The nested model, eager and compiled for one and two views."""
+    with pytest.MonkeyPatch.context() as patch:
+        model = build_small(patch, "da3nested-giant-large")
+        folder = tmp_path_factory.mktemp("nested")
+        job = CompileJob(model.model_name, "torchscript", (SIZE,), output=folder, seeded="always")
+        yield model, list(compile_model(dataclasses.replace(job, views=(1, 2))))
 
 
 class Recorded:
@@ -255,8 +273,46 @@ def test_an_eager_network_that_finds_metres_says_which_unit_comes_back(metric, p
     assert np.allclose(far.depth, 10 * given.depth, rtol=1e-3) and far.unit == "relative"
 
 
+def test_a_nested_model_is_one_artifact_whose_metres_the_host_finds(nested, photos):
+    model, (_, artifact) = nested
+    assert [stage.name for stage in artifact.manifest.stages][-1] == scenes.METRIC
+    assert artifact.manifest.output.kind == "depth_m"
+    cases = [case.input for case in artifact.manifest.parity.cases]
+    assert {"photo: metric depth", "photo: metric sky", "photo: whole depth"} <= set(cases)
+    eager = model.inference(photos[:2], process_res=42)
+    found = ScenePredictor([artifact])(photos[:2])
+    assert eager.scale_factor != pytest.approx(1, rel=0.1), "metres are another unit"
+    assert (found.unit, found.is_metric) == ("metre", 1)
+    assert found.scale_factor == pytest.approx(eager.scale_factor, rel=1e-4)
+    for name in ("depth", "conf", "extrinsics", "intrinsics"):
+        expected = getattr(eager, name)
+        np.testing.assert_allclose(getattr(found, name), expected, rtol=2e-4, atol=2e-4)
+    np.testing.assert_array_equal(found.sky, eager.sky)
+
+
+def test_views_that_fill_a_graph_take_no_part_in_the_metres():
+    depth = np.stack([np.full((8, 8), 2.0), np.full((8, 8), 2.0), np.full((8, 8), 50.0)])
+    conf, (extrinsics, intrinsics) = np.full(depth.shape, 2.0), known_cameras(3)
+    intrinsics[:, [0, 1], [0, 1]] = 300  # at which the metric network's numbers are metres
+    output = SceneOutput(depth, conf, extrinsics[:, :3], intrinsics, [0])
+    maps = {"depth": 3 * depth, "sky": np.zeros(depth.shape)}
+    maps["depth"][2] = 1
+    found = scenes._in_metres(output, maps, 2)
+    assert found.scale_factor == pytest.approx(3) and len(found.depth) == len(found.sky) == 2
+    np.testing.assert_allclose(found.depth, 6)
+    np.testing.assert_allclose(found.extrinsics[:, :, 3], 3 * extrinsics[:2, :3, 3])
+    assert scenes._in_metres(output, maps, None).scale_factor < 1, "all three otherwise"
+
+
+def test_a_photo_alone_through_a_nested_model_is_in_metres(nested, photos):
+    model, (artifact, _) = nested
+    eager = model.inference(photos[:1], process_res=42)
+    found = Predictor([artifact])(photos[0])
+    assert found.output.kind == "depth_m"
+    np.testing.assert_allclose(found.depth, eager.depth[0], rtol=2e-4, atol=2e-4)
+
+
 def test_an_artifact_that_finds_metres_says_which_unit_comes_back(artifacts, photos):
-    """No such model is compiled yet; the rule holds all the same."""
     manifest = dataclasses.replace(artifacts[VIEWS].manifest, output=OutputSpec("depth_m"))
     predictor = ScenePredictor([dataclasses.replace(artifacts[VIEWS], manifest=manifest)])
     cameras = known_cameras(VIEWS)

@@ -24,6 +24,7 @@ from runtime.scene.groups import group_views, join_groups, pick_views
 from runtime.scene.query import SceneQuery
 from runtime.scene.ray_pose import cameras_from_rays
 from runtime.scene.reference_view import MIN_VIEWS, choose_reference, references_first
+from runtime.scene.sky import SKY_MASK, metric_depth, to_metres
 from runtime.scene.views import View, fit_view, stack_views
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 # What the stages are called, in manifests too.
 ENCODER_LOCAL, ENCODER_GLOBAL, DEPTH_HEAD = "encoder_local", "encoder_global", "depth_head"
 RAY_HEAD, CAMERA_DECODER, CAMERA_ENCODER = "ray_head", "camera_decoder", "camera_encoder"
+METRIC = "metric"  # of nested models: their other network, which takes each view for itself
 SPLAT_HEAD = "splat_head"  # of eager networks only, as are the tokens of single blocks
 # What the first stage takes, and what the second one gives.
 IMAGE, CAMERA, TAPS = "image", "camera", ("tap_0", "tap_1", "tap_2", "tap_3")
@@ -84,6 +86,8 @@ class SceneOutput:
     ray_conf: Optional[Array] = None  # float32 (V, 8h, 8w)
     gaussians: Optional[Gaussians] = None
     layers: dict[int, Array] = field(default_factory=dict)  # see ``EncodedScenes``
+    sky: Optional[Array] = None  # float32 (V, H, W); of nested models
+    scale_factor: Optional[float] = None  # by which depth and translations became metres
 
 
 def run_scene(stages: Stages, images: Array, query: SceneQuery) -> SceneOutput:
@@ -188,23 +192,56 @@ class SceneEngine:
         self.artifact, self.views = artifact, artifact.manifest.views
         self._stages = StagedEngine(artifact, device, threads, load)
 
-    def __call__(self, images: np.ndarray, query: Optional[SceneQuery] = None) -> SceneOutput:
+    def __call__(
+        self, images: np.ndarray, query: Optional[SceneQuery] = None, count: Optional[int] = None
+    ) -> SceneOutput:
         """Run one pass: float32 (N, 3, H, W), N and the size as compiled; else as ``run_scene``.
 
+        A nested model's output is in metres.
+
+        Args:
+            count: how many of the views are photos; the others fill the graph up.
         Raises:
-            InputError: the query asks for what only an eager network gives.
+            InputError: the query asks for what only an eager network gives; or a nested model finds
+                no metres.
         """
         query = query or SceneQuery()
         if query.infer_gs or query.export_feat_layers:
             raise InputError(
                 "infer_gs, export_feat_layers: no artifact has them; use DepthAnything3 from Python"
             )
-        return run_scene(self._stages, images, query)
+        output = run_scene(self._stages, images, query)
+        if not any(stage.name == METRIC for stage in self.artifact.manifest.stages):
+            return output
+        return _in_metres(output, self._stages(METRIC, {IMAGE: images}), count)
 
     def single_photo(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """An ``Engine`` of its own, for artifacts of one view: a photo to its depth."""
-        output = self(inputs[self.artifact.manifest.input.name])
-        return {"depth": output.depth, "depth_conf": output.depth_conf}
+        manifest = self.artifact.manifest
+        output = self(inputs[manifest.input.name])
+        return {manifest.output.kind: output.depth, "depth_conf": output.depth_conf}
+
+
+def _in_metres(
+    output: SceneOutput, metric: dict[str, np.ndarray], count: Optional[int]
+) -> SceneOutput:
+    """The first ``count`` views of a scene in the metres that a metric network sees in them."""
+    depth, conf, extrinsics, intrinsics = (
+        array[:count]
+        for array in (output.depth, output.depth_conf, output.extrinsics, output.intrinsics)
+    )
+    sky = metric["sky"][:count]
+    metres = metric_depth(metric["depth"][:count], intrinsics)
+    scene = to_metres(depth, conf, extrinsics, metres, sky)
+    return replace(
+        output,
+        depth=scene.depth,
+        depth_conf=scene.confidence,
+        extrinsics=scene.extrinsics,
+        intrinsics=intrinsics,
+        sky=sky,
+        scale_factor=scene.scale,
+    )
 
 
 class ScenePredictor:
@@ -293,7 +330,8 @@ class ScenePredictor:
         if len(parts) == 1:
             return parts[0]
         linked = not query.has_cameras or not query.align_to_input_ext_scale
-        names = ("depth", "conf", "extrinsics", "intrinsics", "processed_images")
+        names = ["depth", "conf", "extrinsics", "intrinsics", "processed_images"]
+        names += ["sky"] if parts[0].sky is not None else []
         maps = [{name: getattr(part, name) for name in names} for part in parts]
         joined: Any = join_groups(maps, groups, linked)
         kinds = {part.kind for part in parts}
@@ -318,14 +356,16 @@ class ScenePredictor:
         count = len(group)
         filled = [*group, *[group[-1]] * (engine.views - count)]
         images = stack_views([views[index] for index in filled])
-        output = engine(images, query.of_views(filled).normalised())
+        output = engine(images, query.of_views(filled).normalised(), count)
         found = ScenePrediction(
             depth=output.depth[:count],
             kind=self.manifest.output.kind,
             conf=output.depth_conf[:count],
+            sky=None if output.sky is None else output.sky >= SKY_MASK,
             extrinsics=output.extrinsics[:count],
             intrinsics=output.intrinsics[:count],
             processed_images=np.stack([views[index].rgb for index in group]),
+            scale_factor=output.scale_factor,
             provenance=provenance_of(engine.artifact),
             input=engine.artifact.manifest.input,
         )
