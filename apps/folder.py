@@ -6,13 +6,14 @@ A bad photo becomes an outcome with an error, never an exception.
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 import numpy as np
 
 from apps.fit_points import PointFiles
+from apps.outcome import Outcome
 from exports.cameras import CAMERAS
 from exports.files import SIDECAR, FileOptions
 from exports.photo_points import refuse_relative
@@ -125,15 +126,6 @@ class FolderJob:
             InputError: its name is longer than a disk takes.
         """
         return below(self.output, self.name(photo))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one photo: files, or the error that stopped it."""
-
-    photo: Path
-    files: list[Path] = field(default_factory=list)
-    error: Optional[str] = None
 
 
 @dataclass(frozen=True)

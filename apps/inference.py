@@ -13,7 +13,8 @@ from typing import Optional
 
 from apps.compiled import ARTIFACTS, choose_or_compile
 from apps.fit_points import add_fit_options, point_files
-from apps.folder import FolderJob, Outcome, check_points, run_folder
+from apps.folder import FolderJob, check_points, run_folder
+from apps.outcome import Outcome
 from apps.scene_folder import run_scene_folder
 from compile.fetch import WITHOUT_WEIGHTS, local_checkpoint
 from compile.registry import DEMO, MODELS

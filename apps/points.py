@@ -5,6 +5,7 @@ only itself.
 """
 
 import argparse
+import functools
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,8 +15,8 @@ from typing import Optional
 
 from apps.estimators import Estimator, artifact_estimator
 from apps.fit_points import PointFiles, add_fit_options, point_files
-from apps.folder import Outcome
 from apps.inference import report
+from apps.outcome import Outcome, outcome_of
 from apps.run_v2 import places_of, sizes_of
 from apps.upstream_v2 import (
     AUTO,
@@ -36,8 +37,7 @@ from exports.photo_points import (
     refuse_relative,
 )
 from exports.points import CENTRES, PIXEL_GRIDS, UPSTREAM
-from runtime.command_line import UsageError, above_zero, positive, run_command, sentence, some_of
-from runtime.errors import ArtifactError, DepthError, DeviceError
+from runtime.command_line import UsageError, above_zero, positive, run_command, some_of
 from runtime.files import check_output_folder, write_whole
 from runtime.photo.decode import MAX_PIXELS, focal_px_of, read_file, read_photo
 from runtime.predict.found import Prediction
@@ -298,18 +298,11 @@ def run_points(
     """Estimate and write each photo's points; a bad photo becomes an outcome with an error.
 
     Raises:
-        ArtifactError, DeviceError: nothing can run any more; photos done so far stay.
+        ArtifactError, DeviceError, OSError: nothing can run any more, or the disk is full or gone;
+            photos done so far stay.
     """
     for photo, base in places.items():
-        try:
-            files = write_points(photo, base, estimator, job)
-        except (ArtifactError, DeviceError):
-            raise
-        except Exception as error:
-            log.debug("%s", photo, exc_info=not isinstance(error, DepthError))
-            yield Outcome(photo, error=sentence(error, str(photo)))
-        else:
-            yield Outcome(photo, files)
+        yield outcome_of(photo, functools.partial(write_points, photo, base, estimator, job))
 
 
 def write_points(photo: Path, base: Path, estimator: Estimator, job: PointsJob) -> list[Path]:

@@ -5,6 +5,7 @@ formats asked for. A bad photo costs only itself.
 """
 
 import argparse
+import functools
 import io
 import logging
 import sys
@@ -17,8 +18,8 @@ import numpy as np
 
 from apps.estimators import Estimator
 from apps.fit_points import PointFiles, add_fit_options, point_files
-from apps.folder import Outcome
 from apps.inference import report
+from apps.outcome import Outcome, outcome_of
 from apps.upstream_v2 import (
     Wanted,
     add_look_options,
@@ -32,8 +33,8 @@ from apps.upstream_v2 import (
 from exports.files import FileOptions, depth_files
 from exports.png import encode_png
 from exports.v2_picture import v2_picture, v2_picture_facts
-from runtime.command_line import run_command, sentence
-from runtime.errors import ArtifactError, DepthError, DeviceError, InputError
+from runtime.command_line import run_command
+from runtime.errors import InputError
 from runtime.files import check_output_folder, write_whole
 from runtime.photo.decode import photo_size, read_photo
 from runtime.photo.find import find_photos
@@ -191,21 +192,20 @@ def run_photos(
     Args:
         fit: where known points are, by which depth becomes metres.
     Raises:
-        ArtifactError, DeviceError: nothing can run any more; photos done so far stay.
+        ArtifactError, DeviceError, OSError: nothing can run any more, or the disk is full or gone;
+            photos done so far stay.
     """
     for photo, base in places.items():
-        try:
-            rgb = read_photo(photo)
-            points = None if fit is None else fit.of(photo)
-            found = estimator(rgb) if points is None else estimator(rgb).in_metres(points)
-            files = write_files(found, photo, rgb, base, look)
-        except (ArtifactError, DeviceError):
-            raise
-        except Exception as error:
-            log.debug("%s", photo, exc_info=not isinstance(error, DepthError))
-            yield Outcome(photo, error=sentence(error, str(photo)))
-        else:
-            yield Outcome(photo, files)
+        yield outcome_of(photo, functools.partial(_one, photo, base, estimator, look, fit))
+
+
+def _one(
+    photo: Path, base: Path, estimator: Estimator, look: Look, fit: Optional[PointFiles]
+) -> list[Path]:
+    rgb = read_photo(photo)
+    points = None if fit is None else fit.of(photo)
+    found = estimator(rgb) if points is None else estimator(rgb).in_metres(points)
+    return write_files(found, photo, rgb, base, look)
 
 
 def write_files(

@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any, Optional, cast
 
 from apps.estimators import Estimator
-from apps.folder import Outcome
+from apps.outcome import Outcome, failure
 from apps.upstream_v2 import add_look_options, add_model_options, find_estimator, wanted_model
 from apps.video import FIXED, FRAME, VIDEO, Stages, VideoJob, make_video
 from apps.video_facts import depth_key, earlier, result_key, sidecar_of, write_description
 from apps.video_render import Look
 from apps.video_sources import Source, find_sources, sizes_of
 from exports.video import CRF
-from runtime.command_line import UsageError, above_zero, run_command, sentence
-from runtime.errors import ArtifactError, DepthError, DeviceError
+from runtime.command_line import UsageError, above_zero, run_command
 from runtime.files import check_output_folder
 from runtime.optional import require
 
@@ -152,18 +151,16 @@ def run_videos(sources: Sequence[Source], estimator: Estimator, job: VideoJob) -
     """Make each video; a bad one becomes an outcome with an error.
 
     Raises:
-        ArtifactError, DeviceError: nothing can run any more; what is done stays.
+        ArtifactError, DeviceError, OSError: nothing can run any more, or the disk is full or gone;
+            what is done stays.
     """
     model = cast(Stages, estimator.predict)
     model_key = repr((estimator.label, estimator.weights, estimator.facts))
     for source in sources:
         try:
             yield run_one(source, model, model_key, job)
-        except (ArtifactError, DeviceError):
-            raise
         except Exception as error:
-            log.debug("%s", source.path, exc_info=not isinstance(error, DepthError))
-            yield Outcome(source.path, error=sentence(error, str(source.path)))
+            yield failure(source.path, error)
 
 
 def run_one(source: Source, model: Stages, model_key: str, job: VideoJob) -> Outcome:

@@ -4,21 +4,22 @@ Photos are read one by one and kept only as small views; a bad photo becomes an 
 error, and the scene is what the others show.
 """
 
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Optional
 
-from apps.folder import FolderJob, Outcome
+from apps.folder import FolderJob
+from apps.outcome import Outcome, failure, outcome_of
 from exports.cameras import CAMERAS, encode_cameras
 from exports.scene import ScenePhoto, scene_of
 from exports.scene_files import asked_formats
 from exports.write import write_prediction, write_scene
-from runtime.command_line import sentence
 from runtime.errors import InputError
-from runtime.files import is_gone, write_whole
+from runtime.files import write_whole
 from runtime.photo.decode import FULL, read_photo
-from runtime.predict.pipeline import note
+from runtime.predict.found import Prediction
 from runtime.predict.scenes import ScenePredictor
 from runtime.scene.focal import refuse_useless_focal
 from runtime.scene.reference_view import DEFAULT_STRATEGY
@@ -55,7 +56,7 @@ def run_scene_folder(
             views.append(predictor.view(read_photo(photo, job.max_pixels)))
             read.append(photo)
         except Exception as error:
-            yield _outcome(photo, error)
+            yield failure(photo, error)
     if not views:
         raise InputError(f"{job.source}: not one photo can be read")
     start = time.perf_counter()
@@ -68,18 +69,10 @@ def run_scene_folder(
         asked = asked_formats(job.scene_formats, SCENE_OPTIONS)
         write_scene(scene_of(scene, shown), job.output, asked)
     for index, (photo, view) in enumerate(zip(read, views)):
-        try:
-            rgb = read_photo(photo, job.max_pixels) if job.side_by_side else None
-            found = scene.photo(index, view.photo_hw)
-            files = write_prediction(found, job.base(photo), job.files, rgb, seconds)
-        except Exception as error:
-            if is_gone(error):
-                raise
-            yield _outcome(photo, error)
-        else:
-            yield Outcome(photo, files)
+        found = scene.photo(index, view.photo_hw)
+        yield outcome_of(photo, functools.partial(_write, photo, found, job, seconds))
 
 
-def _outcome(photo: Path, error: Exception) -> Outcome:
-    note(photo, error)
-    return Outcome(photo, error=sentence(error, str(photo)))
+def _write(photo: Path, found: Prediction, job: FolderJob, seconds: dict[str, float]) -> list[Path]:
+    rgb = read_photo(photo, job.max_pixels) if job.side_by_side else None
+    return write_prediction(found, job.base(photo), job.files, rgb, seconds)
