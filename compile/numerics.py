@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.fx._symbolic_trace import Tracer
 from torch.fx.graph_module import GraphModule
 from torch.fx.node import Node
 
@@ -30,6 +31,7 @@ from runtime.photo.preprocess import photo_to_tensor
 
 BF16, FP16 = torch.bfloat16, torch.float16
 PRODUCTS = (F.linear, torch.matmul)
+WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 # On the chip a transpose may go through the matrix engine, which rounds it.
 TRANSPOSES = ("transpose", "permute")
 
@@ -115,11 +117,17 @@ def rounded(x: torch.Tensor, dtype: Optional[torch.dtype]) -> torch.Tensor:
     return x if dtype is None else x.to(dtype).to(x.dtype)
 
 
+class LayerTracer(Tracer):
+    """Sees every layer with weights as one node, those of ours that are made of torch's too."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module is one node."""
+        return isinstance(m, WEIGHTED) or super().is_leaf_module(m, module_qualified_name)
+
+
 def traced(form: nn.Module) -> nn.Module:
     """A form as a graph that can be run node by node; one that is so already is itself."""
-    if isinstance(form, GraphModule):
-        return form
-    return fx.symbolic_trace(form)  # type: ignore[attr-defined,no-any-return]
+    return form if isinstance(form, GraphModule) else GraphModule(form, LayerTracer().trace(form))
 
 
 class CastEmulation(fx.Interpreter):
@@ -132,7 +140,7 @@ class CastEmulation(fx.Interpreter):
         module = copy.deepcopy(traced(form))
         with torch.no_grad():
             for layer in module.modules():
-                if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+                if isinstance(layer, WEIGHTED):
                     layer.weight.data = rounded(layer.weight.data, mode.products)
             if mode.rest is not None:
                 for tensor in (*module.parameters(), *module.buffers()):
@@ -157,7 +165,7 @@ class CastEmulation(fx.Interpreter):
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A linear layer or convolution takes rounded input; its weights are rounded already."""
-        if isinstance(self.fetch_attr(target), (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+        if isinstance(self.fetch_attr(target), WEIGHTED):
             args = (rounded(args[0], self.mode.products), *args[1:])
         return super().call_module(target, args, kwargs)
 

@@ -34,9 +34,11 @@ def cast(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def wrong_in_bfloat16(x: torch.Tensor) -> bool:
     """Whether this torch has two operators wrong for a tensor: torch 1.13 on CPUs, in bfloat16.
 
-    Transposed convolutions come out of another size, and resizing counts pixels in 8 bits.
+    Transposed convolutions come out of another size, and resizing counts pixels in 8 bits. What
+    torch.fx puts in a tensor's place has no type yet, and is taken for float32.
     """
-    return TORCH_1 and x.dtype == torch.bfloat16 and x.device.type == "cpu"
+    is_tensor = isinstance(x, torch.Tensor)
+    return TORCH_1 and is_tensor and x.dtype == torch.bfloat16 and x.device.type == "cpu"
 
 
 def in_type_of(weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx.passes.split_module import split_module
 
+from compile.numerics import traced as layers_of
+
 OF_MODULES = {
     nn.Linear: "aten::linear",
     nn.Conv2d: "aten::_convolution",
@@ -35,7 +37,8 @@ OF_FUNCTIONS = {
 def kind_of(node: fx.Node, modules: dict[str, nn.Module]) -> Optional[str]:
     """The operator that a node becomes; None if it computes nothing."""
     if node.op == "call_module":
-        return OF_MODULES.get(type(modules[str(node.target)]))
+        classes = type(modules[str(node.target)]).__mro__  # ours are made of torch's
+        return next((OF_MODULES[one] for one in classes if one in OF_MODULES), None)
     if node.op == "call_method":
         return f"aten::{node.target}"
     if node.op == "call_function":
@@ -61,7 +64,7 @@ def split(
         least: smaller parts stay on the CPU.
         alone_above: once a part has a larger share of all operators, it alone is compiled.
     """
-    traced = fx.symbolic_trace(form)
+    traced = layers_of(form)
     modules = dict(traced.named_modules())
     part_of: dict[str, int] = {}
     kinds: dict[int, list[str]] = {}

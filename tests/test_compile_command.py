@@ -169,7 +169,7 @@ def test_wrong_words_exit_2_and_say_what_is_right(arguments, text, capsys):
         (["--target", "neuron", "--precision", "bf16"], "target neuron has f32 only; --casts says"),
         (["--target", "openvino", "--casts", "matmult"], "casts: for target openvino"),
         (["--target", "torchscript", "--timeout", "9"], "timeout_s: for target torchscript"),
-        (["--target", "neuronx", "--pipeline-cores", "4"], "only casts and retries do something"),
+        (["--target", "neuronx", "--pipeline-cores", "4"], "only casts and retries and optlevel"),
         (["--target", "neuronx", "--casts", "matmult-exact-transpose"], "neuronx-cc knows all"),
         (["--target", "neuron", "--pipeline-cores", "65"], "1 to 64"),
         (["--model", "da3-small", "--batch", "2"], "takes --views of one scene"),

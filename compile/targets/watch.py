@@ -50,17 +50,35 @@ class Watch:
 
 
 def resident_mib(pid: int) -> float:
-    """Memory that the descendants of a process hold now, in MiB; pages they share count twice."""
-    pages = 0.0
+    """Memory that the programs which a process runs hold now, in MiB; shared pages count twice.
+
+    A child that is not yet another program is the process itself once more, and does not count.
+    """
+    own = _words(pid)
+    return sum(_held_mib(child) for child in _children(pid) if _words(child) != own)
+
+
+def _held_mib(pid: int) -> float:
+    """A process and its descendants."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):  # it has ended just now
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20 + sum(map(_held_mib, _children(pid)))
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
-            children = task.read_text().split()
+            found += map(int, task.read_text().split())
         except OSError:  # that thread has ended just now
             continue
-        for child in map(int, children):
-            try:
-                held = int(Path(f"/proc/{child}/statm").read_text().split()[1])
-            except (OSError, IndexError):  # that process has
-                continue
-            pages += held * os.sysconf("SC_PAGE_SIZE") / 2**20 + resident_mib(child)
-    return pages
+    return found
+
+
+def _words(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
