@@ -79,7 +79,8 @@ class DepthAnything3(nn.Module):
         self.model_name, self.dtype = model_name, dtype
         self.model: nn.Module
         if model_name in NESTED:
-            self.model = NestedDepthAnything3Net(*NESTED[model_name], max_views_in_memory)
+            any_view, metric = (NETWORKS[name] for name in NESTED[model_name])
+            self.model = NestedDepthAnything3Net(any_view, metric, max_views_in_memory)
         else:
             self.model = DepthAnything3Net(NETWORKS[model_name], max_views_in_memory)
         for network in self.modules():
@@ -262,19 +263,6 @@ class DepthAnything3(nn.Module):
         """Whether this model finds the cameras of its photos."""
         return self.model_name in NESTED or NETWORKS[self.model_name].any_view
 
-    def _checked(
-        self,
-        image: Union[Photo, Sequence[Photo]],
-        extrinsics: Optional[np.ndarray],
-        intrinsics: Optional[np.ndarray],
-        focal_px: Optional[float],
-    ) -> list[Photo]:
-        """The photos, one by one; what does not go with them is refused."""
-        given = _listed(image)
-        refuse_useless_focal(self.model_name, self.model_name == METRIC, focal_px is not None)
-        check_camera_counts(len(given), extrinsics, intrinsics)
-        return given
-
     def _predict(
         self, views: Sequence[View], query: SceneQuery
     ) -> tuple[ScenePrediction, SceneQuery]:
@@ -311,20 +299,6 @@ def _prediction(output: Output, views: Sequence[View]) -> ScenePrediction:
         aux={name: tokens[0].cpu().numpy() for name, tokens in output["aux"].items()},
         scale_factor=output.get("scale_factor"),
     )
-
-
-def _refuse_export(export_dir: Optional[Union[str, Path]], export_format: str) -> None:
-    """Say what writes files, since nothing here does.
-
-    Raises:
-        InputError: files are asked for.
-    """
-    if export_dir is not None:
-        raise InputError(
-            f"export_dir={str(export_dir)!r}, export_format={export_format!r}: this version writes "
-            "no files from here; leave export_dir out and save the prediction's arrays, or run "
-            "inference.py --views all"
-        )
 
 
 def _listed(image: Union[Photo, Sequence[Photo]]) -> list[Photo]:
