@@ -14,6 +14,7 @@ import depth_anything_3.api
 from depth_anything_3.specs import Prediction
 from exports.scene_files import SCENE_FORMATS
 from runtime.errors import InputError
+from runtime.scene.views import make_view
 
 LOAD = """
 from depth_anything_3.api import DepthAnything3
@@ -239,6 +240,8 @@ def place(tmp_path, monkeypatch):
     """A folder with the files that the snippets name, and the names that they take as given."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(depth_anything_3.api, "DepthAnything3", Answers)
+    small = lambda photo, res, method: make_view(photo, res // 6, method)  # noqa: E731
+    monkeypatch.setattr(depth_anything_3.api, "make_view", small)
     (tmp_path / "assets/examples/SOH").mkdir(parents=True)
     names = [f"image{at}.jpg" for at in (1, 2, 3)] + ["img1.jpg", "img2.jpg"]
     names += [f"assets/examples/SOH/{at}.png" for at in range(2)]
