@@ -28,8 +28,9 @@ def read_png(file: Path, steps_per_unit: float) -> np.ndarray:
     Raises:
         InputError: it cannot be read, is none, or is too large.
     """
+    data = read_whole(file, MAX_BYTES)
     try:
-        with Image.open(io.BytesIO(file.read_bytes()), formats=("PNG",)) as image:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             if not image.mode.startswith("I"):
                 raise InputError(f"{file}: {image.mode}, expected one channel of 16 bits")
             if image.width * image.height > MAX_PIXELS:
