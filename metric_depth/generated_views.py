@@ -50,6 +50,7 @@ def generated_scene(
         extrinsics=inverse(cameras),
         intrinsics=np.tile(lens, (views, 1, 1)),
         depth=list(rendered.depth_m.numpy()),
+        depth_from="the scene itself",
         max_depth=max_depth_m,
     )
 

@@ -13,6 +13,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
+from metric_depth.colmap_points import has_points, points_by_image, sparse_depth
 from metric_depth.depth_maps import read_colmap_map, read_npy, read_png, read_raw
 from metric_depth.samples import evenly
 from metric_depth.scene_samples import METRE, UNKNOWN_UNIT, SceneEntry, SceneSample
@@ -134,9 +135,10 @@ def open_scenes(
 
 
 def load_scene(folder: Path, layout: Layout, views: int) -> SceneSample:
-    """Read a scene: its photos with a known camera, and the depth of each if all have it.
+    """Read a scene: photos with a known camera, and the depth of each.
 
-    Photos that have depth come before those that have none.
+    Photos that have a depth map leave out those that have none. If none has, the points of a COLMAP
+    model are true depth; without them, cameras alone are judged.
 
     Raises:
         InputError: files are missing or damaged, sizes do not fit, or lenses are no pinholes.
@@ -153,19 +155,25 @@ def load_scene(folder: Path, layout: Layout, views: int) -> SceneSample:
     matched = match_cameras(read_cameras(cameras), shots)
     maps = {index: _depth_of(folder, names[index], layout) for index in matched.indices}
     usable = [at for at, index in enumerate(matched.indices) if maps[index] is not None]
-    usable = usable or list(range(len(matched.indices)))  # no depth: cameras alone are judged
+    usable = usable or list(range(len(matched.indices)))
     taken = evenly(usable, views)
     chosen = [matched.indices[at] for at in taken]
+    extrinsics, intrinsics = matched.extrinsics[taken], matched.intrinsics[taken]
     depth = [
         _depth(place, names[index], shots[index].size_hw)
         for index in chosen
         if (place := maps[index]) is not None
     ]
+    is_sparse = not depth and has_points(cameras)
+    if is_sparse:
+        shown = [shots[index] for index in chosen]
+        depth = _sparse(points_by_image(cameras), shown, intrinsics, extrinsics)
     return SceneSample(
         photos=[read_photo(files[index]) for index in chosen],
-        extrinsics=matched.extrinsics[taken],
-        intrinsics=matched.intrinsics[taken],
+        extrinsics=extrinsics,
+        intrinsics=intrinsics,
         depth=depth or None,
+        depth_from="COLMAP's points" if is_sparse else "depth maps",
         unit=layout.unit,
         threshold=layout.threshold,
     )
@@ -182,6 +190,26 @@ def _depth(place: tuple[Path, ReadDepth], name: str, photo_hw: "tuple[int, int]"
             f"{height} x {width}"
         )
     return depth
+
+
+def _sparse(
+    points: dict[str, np.ndarray],
+    shots: Sequence[Shot],
+    intrinsics: np.ndarray,
+    extrinsics: np.ndarray,
+) -> list[np.ndarray]:
+    """Maps of a model's points; a photo is found by its path, or by its file's name."""
+    short = {PurePosixPath(name).name: one for name, one in points.items()}
+    none = np.zeros((0, 3))
+    return [
+        sparse_depth(
+            points.get(shot.name, short.get(PurePosixPath(shot.name).name, none)),
+            lens,
+            pose,
+            shot.size_hw,
+        )
+        for shot, lens, pose in zip(shots, intrinsics, extrinsics)
+    ]
 
 
 def _depth_of(folder: Path, name: str, layout: Layout) -> Optional[tuple[Path, ReadDepth]]:

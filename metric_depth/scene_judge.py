@@ -34,6 +34,7 @@ class SceneOutcome:
     name: str
     views: int = 0
     unit: str = ""
+    depth_from: str = ""
     scores: Optional[SceneScores] = None
     seconds: float = 0.0
     picture: Optional[bytes] = None
@@ -86,7 +87,13 @@ def judge_scene(
         photos = [view.rgb for view in found.views]
         picture = jpeg(scene_strip(photos, truths, (scores.scale or 1.0) * found.scene.depth))
     return SceneOutcome(
-        entry.name, len(sample.photos), sample.unit, scores, seconds, picture=picture
+        name=entry.name,
+        views=len(sample.photos),
+        unit=sample.unit,
+        depth_from=sample.depth_from,
+        scores=scores,
+        seconds=seconds,
+        picture=picture,
     )
 
 
@@ -101,6 +108,7 @@ def summarise_scenes(outcomes: Sequence[SceneOutcome]) -> dict[str, Any]:
         "scores": mean_scores({**one.pose, **one.aligned} for one in scores),
         "unaligned": mean_scores(one.unaligned for one in scores),
         "units": sorted({outcome.unit for outcome in good}),
+        "depth_from": sorted({o.depth_from for o in good if o.scores and o.scores.aligned}),
         "seconds_per_scene": float(np.median([o.seconds for o in good])) if good else None,
     }
 
@@ -112,6 +120,7 @@ def sample_facts(outcome: SceneOutcome) -> dict[str, Any]:
         "name": outcome.name,
         "views": outcome.views,
         "unit": outcome.unit,
+        "depth_from": outcome.depth_from if outcome.scores.aligned else None,
         **dataclasses.asdict(outcome.scores),
         "seconds": round(outcome.seconds, 4),
     }

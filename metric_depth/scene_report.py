@@ -92,7 +92,8 @@ def _shown(run: Mapping[str, Any]) -> dict[str, Any]:
     known = "told the true cameras" if run["given_cameras"] else "cameras not told"
     line = (
         f"{run['scenes']} scenes of {run['photos']} photos scored, {len(run['failed'])} failed; "
-        f"{known}; {run['estimator'].get('how', '')}; unit: {', '.join(run.get('units', []))}."
+        f"{known}; {run['estimator'].get('how', '')}; unit: {', '.join(run.get('units', []))}; "
+        f"true depth: {', '.join(run.get('depth_from', [])) or 'none'}."
     )
     return {
         "dataset": run["dataset"],

@@ -28,6 +28,7 @@ class SceneSample:
         extrinsics: float64 (N, 4, 4), world-to-camera; intrinsics: (N, 3, 3), pixels of the photos.
         depth: N float32 (h, w) along the optical axis, over the whole photo, at any resolution;
             +inf is sky, NaN is not known. None: only cameras are known.
+        depth_from: who measured it.
         unit: of cameras and depth.
         max_depth: what is farther does not count.
         threshold: up to which a point is right, in that unit; None: see ``THRESHOLD_SHARE``.
@@ -39,6 +40,7 @@ class SceneSample:
     extrinsics: np.ndarray
     intrinsics: np.ndarray
     depth: Optional[Sequence[np.ndarray]] = None
+    depth_from: str = "depth maps"
     unit: str = METRE
     max_depth: float = math.inf
     threshold: Optional[float] = None

@@ -12,11 +12,12 @@ from test_scene_scores import HW, exact, sample, views_of
 from tiny_scene import make_scene_artifact
 
 from metric_depth import evaluate
+from metric_depth.colmap_points import has_points, points_by_image, sparse_depth
 from metric_depth.datasets import parse_name
 from metric_depth.depth_maps import read_colmap_map, read_npy, read_png, read_raw
 from metric_depth.scene_estimators import Found, SceneEstimator, check_finds_cameras
 from metric_depth.scene_folders import LAYOUTS, open_scenes
-from metric_depth.scene_judge import judge_scenes, summarise_scenes
+from metric_depth.scene_judge import judge_scenes, sample_facts, summarise_scenes
 from metric_depth.scene_report import SCENE_COLUMNS, read_scene_runs, scene_table
 from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import InputError
@@ -387,3 +388,93 @@ def test_models_that_find_cameras_are_named():
     check_finds_cameras(MODELS["da3-small"])
     with pytest.raises(InputError, match="da3mono-large finds no cameras"):
         check_finds_cameras(MODELS["da3mono-large"])
+
+
+# --- COLMAP's points
+
+
+def save_points(model, count=400, seen_by=5):
+    """Points in front of the cameras, each seen by the first ``seen_by`` that can."""
+    random = np.random.RandomState(0)
+    first = inverse(TRUTH.extrinsics)[0]
+    local = random.uniform((-1, -0.7, 3), (1, 0.7, 5), (count, 3))
+    points = local @ first[:3, :3].T + first[:3, 3]
+    lines = []
+    for number, point in enumerate(points):
+        track = "".join(f" {at + 1} {number}" for at in range(seen_by))
+        place = " ".join(repr(float(one)) for one in point)
+        lines.append(f"{number + 1} {place} 9 9 9 0.5{track}\n")
+    (model / "points3D.txt").write_text("# points\n" + "".join(lines))
+    return points
+
+
+def observed(model, count):
+    """Give every image the observations that its points name, as COLMAP itself demands."""
+    lines = (model / "images.txt").read_text().splitlines()
+    seen = " ".join(f"{at}.5 1.5 {at + 1}" for at in range(count))
+    for at in range(1, len(lines), 2):
+        lines[at] = seen
+    (model / "images.txt").write_text("\n".join(lines) + "\n")
+
+
+def test_points_of_a_text_and_a_binary_model_are_the_same(tmp_path):
+    pycolmap = pytest.importorskip("pycolmap", reason="pycolmap is not here: extra dev")
+    text, binary = tmp_path / "text", tmp_path / "binary"
+    save_colmap(text)
+    points = save_points(text, 30)
+    observed(text, 30)
+    binary.mkdir()
+    pycolmap.Reconstruction(str(text)).write_binary(str(binary))
+    assert has_points(text) and has_points(binary) and not has_points(tmp_path)
+    for model in (text, binary):
+        found = points_by_image(model)
+        assert sorted(found) == NAMES
+        for name in NAMES:
+            np.testing.assert_allclose(
+                found[name][np.lexsort(found[name].T)], points[np.lexsort(points.T)]
+            )
+
+
+def test_points_that_two_images_see_do_not_count(tmp_path):
+    save_colmap(tmp_path)
+    save_points(tmp_path, 10, seen_by=2)
+    assert all(len(points) == 0 for points in points_by_image(tmp_path).values())
+
+
+def test_a_map_has_the_nearest_point_of_each_cell():
+    lens = np.array([[100.0, 0, 50], [0, 100, 30], [0, 0, 1]])
+    points = [[0.005, 0.005, 1], [0.02, 0.02, 4], [0, 0, -1], [9, 0, 1], [-0.49, -0.29, 1]]
+    depth = sparse_depth(np.array(points), lens, np.eye(4), (60, 100))
+    assert depth.shape == (60, 100) and depth[30, 50] == 1 and depth[1, 1] == 1
+    assert np.isfinite(depth).sum() == 2
+    small = sparse_depth(np.array(points), lens, np.eye(4), (60, 100), longer_side=10)
+    assert small.shape == (6, 10) and small[3, 5] == 1 and small[0, 0] == 1
+    assert np.isnan(sparse_depth(np.zeros((0, 3)), lens, np.eye(4), (60, 100))).all()
+
+
+def test_a_project_without_maps_is_judged_by_its_points(tmp_path):
+    save_photos(tmp_path / "images")
+    save_colmap(tmp_path / "sparse" / "0")
+    points = save_points(tmp_path / "sparse" / "0")
+    found = load("colmap", tmp_path)
+    assert found.depth_from == "COLMAP's points"
+    for pose, depth in zip(TRUTH.extrinsics, found.depth):
+        far = (points @ pose[:3, :3].T + pose[:3, 3])[:, 2].astype(np.float32)
+        assert np.isin(depth[np.isfinite(depth)], far).all() and np.isfinite(depth).sum() > 20
+
+    def knows(scene):
+        return replace(scene, depth=np.where(np.isnan(found.depth), 7, found.depth) * 2)
+
+    (outcome,) = judge_scenes(estimator(knows), open_scenes("colmap", tmp_path, "x", None, None))
+    assert outcome.scores.aligned["abs_rel"] == pytest.approx(1)  # cameras are right, depth is not
+    assert sample_facts(outcome)["depth_from"] == "COLMAP's points"
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".txt"])
+def test_damaged_points_are_refused(suffix, tmp_path):
+    save_colmap(tmp_path)
+    for content in (b"\x05", b"\x05" + bytes(20), b"1 2 x\n", b"1 0 0 1 9 9 9 0 99 1 99 2 98 3\n"):
+        (tmp_path / "images.bin").write_bytes(b"\x01" + bytes(7) + content)
+        (tmp_path / f"points3D{suffix}").write_bytes(content)
+        with pytest.raises(InputError, match="a damaged COLMAP model"):
+            points_by_image(tmp_path)
