@@ -473,7 +473,7 @@ def test_a_project_without_maps_is_judged_by_its_points(tmp_path):
 @pytest.mark.parametrize("suffix", [".bin", ".txt"])
 def test_damaged_points_are_refused(suffix, tmp_path):
     save_colmap(tmp_path)
-    for content in (b"\x05", b"\x05" + bytes(20), b"1 2 x\n", b"1 0 0 1 9 9 9 0 99 1 99 2 98 3\n"):
+    for content in (b"\x05", b"\x05" + bytes(20), b"1 2 x\n", b"1 0 0 1 9 9 9 0 97 1 98 2 99 3\n"):
         (tmp_path / "images.bin").write_bytes(b"\x01" + bytes(7) + content)
         (tmp_path / f"points3D{suffix}").write_bytes(content)
         with pytest.raises(InputError, match="a damaged COLMAP model"):
