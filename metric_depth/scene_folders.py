@@ -167,7 +167,8 @@ def load_scene(folder: Path, layout: Layout, views: int) -> SceneSample:
     is_sparse = not depth and has_points(cameras)
     if is_sparse:
         shown = [shots[index] for index in chosen]
-        depth = _sparse(points_by_image(cameras), shown, intrinsics, extrinsics)
+        sparse = _sparse(points_by_image(cameras), shown, intrinsics, extrinsics)
+        depth = sparse if any(np.isfinite(one).any() for one in sparse) else []
     return SceneSample(
         photos=[read_photo(files[index]) for index in chosen],
         extrinsics=extrinsics,

@@ -470,6 +470,13 @@ def test_a_project_without_maps_is_judged_by_its_points(tmp_path):
     assert sample_facts(outcome)["depth_from"] == "COLMAP's points"
 
 
+def test_points_that_do_not_count_leave_cameras_to_be_judged(tmp_path):
+    save_photos(tmp_path / "images")
+    save_colmap(tmp_path / "sparse" / "0")
+    save_points(tmp_path / "sparse" / "0", seen_by=2)
+    assert load("colmap", tmp_path).depth is None
+
+
 @pytest.mark.parametrize("suffix", [".bin", ".txt"])
 def test_damaged_points_are_refused(suffix, tmp_path):
     save_colmap(tmp_path)
