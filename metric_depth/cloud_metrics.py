@@ -60,19 +60,17 @@ def thinned(points: np.ndarray, cell: float) -> np.ndarray:
     """One point for each cube of this side, the mean of those in it: (N, 3) -> (M, 3).
 
     Every surface then counts by its size, however near a camera stood.
-
-    Raises:
-        InputError: points so far apart, and cells so small, that they cannot be numbered.
     """
     if not len(points):
         return points
     places = np.floor((points - points.min(0)) / cell)
     sides = places.max(0) + 1
-    if np.prod(sides) >= 2.0**62:
-        raise InputError(f"a cloud of {sides.max():.3g} cells a side: some points are far away")
-    x, y, z = places.astype(np.int64).T
-    numbers = (x * int(sides[1]) + y) * int(sides[2]) + z
-    _, inverse, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    if np.prod(sides) < 2.0**62:
+        x, y, z = places.astype(np.int64).T
+        numbers, axis = (x * int(sides[1]) + y) * int(sides[2]) + z, None
+    else:  # a point is nowhere near the others; slower
+        numbers, axis = places, 0
+    _, inverse, counts = np.unique(numbers, return_inverse=True, return_counts=True, axis=axis)
     inverse = inverse.ravel()  # numpy 2.0 kept the shape
     sums = [np.bincount(inverse, weights=points[:, axis]) for axis in range(3)]
     return np.stack(sums, axis=1) / counts[:, None]

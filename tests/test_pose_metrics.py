@@ -226,8 +226,10 @@ def test_thinned_clouds_have_the_mean_of_each_cube():
     )
     assert len(thinned(grid(), 100.0)) == 1 and len(thinned(grid(), 0.5)) == 64
     assert thinned(np.zeros((0, 3)), 1.0).shape == (0, 3)
-    with pytest.raises(InputError, match="some points are far away"):
-        thinned(np.array([[0, 0, 0], [1e9, 1e9, 1e9]]), 1e-3)
+    far = np.concatenate((grid(4), [[1e9, 1e9, 1e9]]))  # too many cubes to number
+    assert len(thinned(far, 1e-3)) == 17 and len(thinned(far, 10.0)) == 2
+    close = thinned(np.concatenate((grid(4), grid(4), far[-1:])), 1e-3)
+    np.testing.assert_allclose(close[np.lexsort(close.T)], far[np.lexsort(far.T)])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from PIL import Image
 from test_scene_scores import HW, exact, sample, views_of
 from tiny_scene import make_scene_artifact
 
+from depth_anything_3.utils.export import export
 from metric_depth import evaluate
 from metric_depth.colmap_points import has_points, points_by_image, sparse_depth
 from metric_depth.datasets import parse_name
@@ -21,6 +22,8 @@ from metric_depth.scene_judge import judge_scenes, sample_facts, summarise_scene
 from metric_depth.scene_report import SCENE_COLUMNS, read_scene_runs, scene_table
 from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import InputError
+from runtime.photo.decode import read_photo
+from runtime.predict.scenes import ScenePredictor
 from runtime.scene.cameras import inverse, quaternion_from_rotation
 
 TRUTH = sample(5)
@@ -323,6 +326,28 @@ def test_artifacts_are_judged_on_scenes_to_json_table_and_page(room, tmp_path, c
     assert found["given_cameras"] and found["photos"] == 3
     assert "auc_30" not in found["scores"] and found["scores"]["f1"] is not None
     assert "told the true cameras" in (output / "index.html").read_text()
+
+
+def test_what_a_model_exports_is_its_own_truth(tmp_path):
+    """Cameras and depth go out as files, come back as truth, and the same model scores 1."""
+    artifact = make_scene_artifact(tmp_path / "artifacts", 5)
+    save_photos(tmp_path / "mine" / "images")
+    files = [tmp_path / "mine" / "images" / name for name in NAMES]
+    scene = ScenePredictor([artifact])([read_photo(file) for file in files])
+    names = {"image_paths": [str(file) for file in files]}
+    export(scene, "colmap", tmp_path / "mine" / "sparse" / "0", colmap=names)
+    for name, depth in zip(NAMES, scene.depth):
+        file = tmp_path / "mine" / "depth" / Path(name).with_suffix(".npy")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, depth)
+    status, output = run(
+        tmp_path, "--artifact", artifact.path, "--dataset", f"colmap:{tmp_path / 'mine'}"
+    )
+    (found,) = read_scene_runs(output)
+    assert status == 0
+    assert [found["scores"][f"auc_{angle}"] for angle in (3, 5, 15, 30)] == [1] * 4
+    for scores in (found["scores"], found["unaligned"]):
+        assert scores["f1"] == 1 and scores["abs_rel"] == pytest.approx(0, abs=1e-5)
 
 
 def test_an_eager_model_is_judged_on_scenes(room, tmp_path):

@@ -123,6 +123,15 @@ def test_ten_views_are_aligned_past_a_camera_that_is_nowhere():
     assert scores.scale == pytest.approx(1 / 3, rel=1e-5)
 
 
+def test_one_pixel_that_is_nowhere_costs_a_point_and_not_the_scene():
+    truth = sample()
+    found = exact(truth)
+    found.depth[1, 5, 5] = 1e12
+    scores = score_scene(found, views_of(truth), truth)
+    assert scores.pose["auc_3"] == 1 and 0.99 < scores.aligned["precision"] < 1
+    assert scores.aligned["accuracy"] > 1e6
+
+
 @pytest.mark.parametrize("views, spread", [(1, 1.0), (3, 0.0)])
 def test_cameras_in_one_place_are_aligned_by_depth(views, spread):
     truth = sample(views, spread=spread)
