@@ -370,6 +370,18 @@ def test_a_bad_scene_counts_and_is_named(room, tmp_path, capsys):
     assert "3.png" in (output / "index.html").read_text()
 
 
+def test_names_of_scenes_are_shown_as_text(room, tmp_path):
+    hostile = '<img src=x onerror="alert(1)">{{ 7 * 7 }}'
+    room.rename(tmp_path / hostile)
+    save_colmap(tmp_path / "b<script>" / "sparse")  # no photos: fails
+    artifact = make_scene_artifact(tmp_path / "artifacts", 5)
+    status, output = run(tmp_path, "--artifact", artifact.path, "--dataset", f"colmap:{tmp_path}")
+    page = (output / "index.html").read_text()
+    assert status == 1 and hostile not in page and "<script" not in page and "b&lt;script" in page
+    assert "&lt;img src=x onerror=&#34;alert(1)&#34;&gt;{{ 7 * 7 }}" in page
+    assert [one["name"] for one in read_scene_runs(output)[0]["samples"]] == [hostile]
+
+
 @pytest.mark.parametrize(
     "arguments, says, status",
     [
