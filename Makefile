@@ -33,6 +33,7 @@ help: ## list the targets
 needs = $(1:%=.venv/has-%)
 said  = $(if $(filter $(1) %=$(1),$(ARGS)),$(1))
 TESTS := serve batch int8 ray video dev
+SCENES := views views:% colmap:% eth3d:% scannetpp:%
 check:                                  $(call needs,serve lint)
 test test-all fuzz:                     $(call needs,$(TESTS))
 serve:                                  $(call needs,serve)
@@ -40,6 +41,7 @@ video:                                  $(call needs,video)
 batch:                                  $(call needs,batch $(call said,ray))
 package deploy invoke update undeploy:  $(call needs,aws)
 compile:                                $(call needs,$(call said,int8))
+evaluate:                               $(call needs,$(if $(filter $(SCENES),$(ARGS)),evaluate))
 bench:                                  $(call needs,bench $(call said,int8) \
                                             $(if $(filter load soak,$(ARGS)),serve) \
                                             $(if $(filter batch fleet inputs kills,$(ARGS)),batch) \

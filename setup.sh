@@ -136,7 +136,7 @@ add_extra() {
         set -- "$1" --requirement pyproject.toml --extra "$1"
     else
         case $1 in
-        serve | aws | exr | html) set -- "$1" --requirement pyproject.toml --extra "$1" ;;
+        serve | aws | exr | html | evaluate) set -- "$1" --requirement pyproject.toml --extra "$1" ;;
         dev) set -- "$1" pytest pytest-xdist hypothesis ;;
         *) set -- "$1" ;;
         esac

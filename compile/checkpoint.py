@@ -41,12 +41,18 @@ def network_of(model: nn.Module) -> nn.Module:
 
 
 def load_model(spec: ModelSpec, checkpoint: Optional[Path]) -> tuple[nn.Module, WeightsSpec]:
+    """As ``load_eager``, without what is around Depth Anything 3's network."""
+    model, weights = load_eager(spec, checkpoint)
+    return network_of(model), weights
+
+
+def load_eager(spec: ModelSpec, checkpoint: Optional[Path]) -> tuple[nn.Module, WeightsSpec]:
     """Build a model and give it weights.
 
     Args:
         checkpoint: a file; None takes reproducible random weights instead.
     Returns:
-        the float32 network in eval mode, and what its weights are.
+        the float32 model in eval mode, and what its weights are.
     Raises:
         CheckpointError: the file cannot be read, or does not fit.
     """
@@ -54,12 +60,12 @@ def load_model(spec: ModelSpec, checkpoint: Optional[Path]) -> tuple[nn.Module, 
         model = build_model(spec)
         fill_seeded(model)
         weights = WeightsSpec("seeded", _state_digest(model), "none: random numbers")
-        return network_of(model), weights
+        return model, weights
     log.info("weights: %s, licence %s", checkpoint, spec.licence)
     model = build_model(spec)
     load_checkpoint(model, checkpoint, spec.name, known_looks())
     weights = WeightsSpec("checkpoint", sha256_of(checkpoint), spec.licence, checkpoint.name)
-    return network_of(model), weights
+    return model, weights
 
 
 def known_looks() -> dict[str, Look]:

@@ -79,7 +79,8 @@ class DepthAnything3(nn.Module):
         self.model_name, self.dtype = model_name, dtype
         self.model: nn.Module
         if model_name in NESTED:
-            self.model = NestedDepthAnything3Net(*NESTED[model_name], max_views_in_memory)
+            any_view, metric = (NETWORKS[name] for name in NESTED[model_name])
+            self.model = NestedDepthAnything3Net(any_view, metric, max_views_in_memory)
         else:
             self.model = DepthAnything3Net(NETWORKS[model_name], max_views_in_memory)
         for network in self.modules():

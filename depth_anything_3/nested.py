@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from depth_anything_3.config import NETWORKS
+from depth_anything_3.config import DA3Spec
 from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
 from depth_anything_3.traced import is_traced
 from runtime.errors import InputError
@@ -22,11 +22,11 @@ class NestedDepthAnything3Net(nn.Module):
     """Two networks in one checkpoint."""
 
     def __init__(
-        self, any_view: str, metric: str, max_views_in_memory: int = VIEWS_IN_MEMORY
+        self, any_view: DA3Spec, metric: DA3Spec, max_views_in_memory: int = VIEWS_IN_MEMORY
     ) -> None:
         super().__init__()
-        self.da3 = DepthAnything3Net(NETWORKS[any_view], max_views_in_memory)
-        self.da3_metric = DepthAnything3Net(NETWORKS[metric], max_views_in_memory)
+        self.da3 = DepthAnything3Net(any_view, max_views_in_memory)
+        self.da3_metric = DepthAnything3Net(metric, max_views_in_memory)
 
     def forward(self, images: torch.Tensor, query: Optional[SceneQuery] = None) -> Output:
         """Estimate depth in metres; arguments as for ``DepthAnything3Net``.

@@ -3,6 +3,7 @@
 Upstream's arguments in; files of a prediction out. Needs no torch.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from runtime.errors import InputError
 from runtime.predict.found import ScenePrediction
 from runtime.scene.views import View
 
+log = logging.getLogger(__name__)
+
+GS_VIDEO = "gs_video"
 CLOUDS = tuple(name for name, row in SCENE_FORMATS.items() if "cameras" in row.needs)
 
 
@@ -96,16 +100,16 @@ def export_request(
         export_kwargs: a format -> its options; they come before the plain arguments, and are not
             changed.
         plain: ``conf_thresh_percentile`` and ``num_max_points`` of clouds, ``show_cameras`` of glb,
-            ``feat_vis_fps``; ``render_exts``, ``render_ixts`` and ``render_hw`` are refused: there
-            is no gs_video.
+            ``feat_vis_fps``; ``render_exts``, ``render_ixts`` and ``render_hw`` are of gs_video
+            alone and do nothing without it, as its options in ``export_kwargs``.
     Raises:
         InputError: unknown formats or options.
     """
-    unused = [name for name in plain if name.startswith("render_") and plain[name] is not None]
-    if unused:
-        raise InputError(f"{', '.join(unused)}: cameras of gs_video, which is not there; leave out")
     if export_dir is None:
         return None
+    unused = [name for name in plain if name.startswith("render_") and plain[name] is not None]
+    if unused:
+        log.warning("%s: cameras of gs_video, which is not asked for", ", ".join(unused))
     cloud = {name: plain[name] for name in ("conf_thresh_percentile", "num_max_points")}
     options: dict[str, dict[str, Any]] = {
         "glb": {**cloud, "show_cameras": plain["show_cameras"]},
@@ -114,6 +118,8 @@ def export_request(
         "colmap": {"conf_thresh_percentile": plain["conf_thresh_percentile"]},
     }
     own = {name: dict(some) for name, some in (export_kwargs or {}).items()}
+    if GS_VIDEO not in export_format.split("-"):
+        own.pop(GS_VIDEO, None)
     if "glb" in own and "ply" not in own:  # the same points
         own["ply"] = {key: value for key, value in own["glb"].items() if key in cloud}
     own.update({name: {**some, **own.get(name, {})} for name, some in options.items()})

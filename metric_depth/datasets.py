@@ -8,7 +8,6 @@ that cannot be used raises ``InputError`` when it is loaded, not when the datase
 
 import functools
 import importlib.util
-import io
 import logging
 import zipfile
 from dataclasses import dataclass
@@ -16,18 +15,21 @@ from pathlib import Path
 from typing import Optional
 
 import numpy as np
-from PIL import Image
 
 from metric_depth.da2k import read_annotations, read_sample
-from metric_depth.samples import PAIRS_ABOUT, Entry, Sample, with_depth
+from metric_depth.depth_maps import read_png
+from metric_depth.samples import PAIRS_ABOUT, Entry, Sample, evenly, with_depth
+from metric_depth.scene_folders import LAYOUTS, SCENE_KINDS
 from runtime.errors import InputError
-from runtime.photo.decode import MAX_PIXELS, read_photo
+from runtime.photo.decode import read_photo
 from runtime.photo.find import SUFFIXES
 
 log = logging.getLogger(__name__)
 
-DATASETS = ("generated", "motorcycle", "da2k", "nyu", "kitti")
-FOLDER_KINDS = ("da2k", "nyu", "kitti")
+PHOTO_KINDS = ("generated", "motorcycle", "da2k", "nyu", "kitti")
+DATASETS = (*PHOTO_KINDS, *SCENE_KINDS)
+FOLDER_KINDS = ("da2k", "nyu", "kitti", *LAYOUTS)
+GENERATED_KINDS = ("generated", "views")
 
 GENERATED_COUNT = 64
 GENERATED_SIZES_HW = ((378, 504), (504, 378), (420, 420))
@@ -76,8 +78,13 @@ class DatasetName:
             )
         if self.kind in FOLDER_KINDS and self.folder is None:
             raise InputError(f"dataset {self.kind} needs its folder: give {self.kind}:FOLDER")
-        if self.kind == "generated" and self.folder is not None:
-            raise InputError("dataset generated has no folder: it is made as it is needed")
+        if self.kind in GENERATED_KINDS and self.folder is not None:
+            raise InputError(f"dataset {self.kind} has no folder: it is made as it is needed")
+
+    @property
+    def has_scenes(self) -> bool:
+        """Whether it holds scenes of several photos, not photos."""
+        return self.kind in SCENE_KINDS
 
     @property
     def title(self) -> str:
@@ -98,7 +105,7 @@ def parse_name(text: str) -> DatasetName:
 
 
 def open_dataset(name: DatasetName, count: Optional[int] = None) -> Dataset:
-    """List a dataset's samples.
+    """List the samples of a dataset of photos.
 
     Args:
         count: how many samples; a folder's are taken evenly spaced over the list, by name. None
@@ -113,13 +120,6 @@ def open_dataset(name: DatasetName, count: Optional[int] = None) -> Dataset:
         raise InputError(f"{name.folder}: no such folder, expected one in {name.kind}'s layout")
     about, entries = openers[name.kind](name.folder)
     return Dataset(name.title, about, evenly(entries, count))
-
-
-def evenly(entries: list[Entry], count: Optional[int]) -> list[Entry]:
-    """``count`` entries, evenly spaced from the first on; all where there are no more."""
-    if count is None or count >= len(entries):
-        return entries
-    return [entries[index * len(entries) // count] for index in range(count)]
 
 
 def _generated(count: int) -> Dataset:
@@ -235,7 +235,7 @@ def _nyu_sample(photo: Path, truth: Path, name: str) -> Sample:
     rgb = read_photo(photo)
     if rgb.shape[:2] != NYU_HW:
         raise InputError(f"{photo}: {rgb.shape[:2]}, expected NYU's {NYU_HW}, as its crop is")
-    return with_depth(name, rgb, _depth_png(truth, 1000.0), NYU_MAX_M, NYU_CROP)
+    return with_depth(name, rgb, read_png(truth, 1000.0), NYU_MAX_M, NYU_CROP)
 
 
 def _kitti(folder: Optional[Path]) -> tuple[str, list[Entry]]:
@@ -284,7 +284,7 @@ def _kitti(folder: Optional[Path]) -> tuple[str, list[Entry]]:
 def _kitti_sample(photo: Path, truth: Path, name: str) -> Sample:
     rgb = read_photo(photo)
     return with_depth(
-        name, rgb, _depth_png(truth, 256.0), KITTI_MAX_M, garg_crop((rgb.shape[0], rgb.shape[1]))
+        name, rgb, read_png(truth, 256.0), KITTI_MAX_M, garg_crop((rgb.shape[0], rgb.shape[1]))
     )
 
 
@@ -294,20 +294,3 @@ def garg_crop(size_hw: tuple[int, int]) -> tuple[slice, slice]:
         slice(int(GARG_ROWS[0] * size_hw[0]), int(GARG_ROWS[1] * size_hw[0])),
         slice(int(GARG_COLUMNS[0] * size_hw[1]), int(GARG_COLUMNS[1] * size_hw[1])),
     )
-
-
-def _depth_png(file: Path, steps_per_m: float) -> np.ndarray:
-    """A 16-bit grey PNG as metres: float32 (H, W), NaN where it holds 0."""
-    try:
-        with Image.open(io.BytesIO(file.read_bytes()), formats=("PNG",)) as image:
-            if not image.mode.startswith("I"):
-                raise InputError(f"{file}: {image.mode}, expected one channel of 16 bits")
-            if image.width * image.height > MAX_PIXELS:
-                raise InputError(f"{file}: {image.width} x {image.height}, limit {MAX_PIXELS:,}")
-            stored = np.asarray(image).astype(np.float32)
-    except InputError:
-        raise
-    except Exception as error:  # decoders fed with damaged bytes raise whatever they trip over
-        raise InputError(f"{file}: cannot be read as a PNG ({error})") from None
-    stored[stored == 0] = np.nan
-    return stored / np.float32(steps_per_m)

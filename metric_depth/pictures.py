@@ -3,6 +3,9 @@
 Arrays in, uint8 (H, W, 3) RGB out; no disk.
 """
 
+from collections.abc import Sequence
+from typing import Optional
+
 import cv2
 import numpy as np
 
@@ -13,6 +16,7 @@ from runtime.artifact.manifest import OutputSpec
 
 PANEL = 320  # pixels of a panel's longer side
 GAP = 4
+COLUMNS = 6  # views of a scene that are shown
 MARKED = 10  # pairs drawn on a photo; more of them hide it
 UNKNOWN = (128, 128, 128)
 RIGHT, WRONG, OUTLINE = (60, 220, 120), (255, 70, 60), (20, 20, 20)
@@ -102,3 +106,38 @@ def _truth_panel(truth: np.ndarray, unknown: np.ndarray, limits: tuple[float, fl
     painted = paint(nearest, limits)
     painted[nearest < 0] = UNKNOWN
     return cv2.resize(painted, _panel_wh(truth), interpolation=cv2.INTER_NEAREST)
+
+
+def scene_strip(
+    photos: Sequence[np.ndarray], truths: Optional[Sequence[np.ndarray]], depth: np.ndarray
+) -> np.ndarray:
+    """Photos, true depth where it is known, and found depth: a column a view, ``COLUMNS`` at most.
+
+    Args:
+        photos: N uint8 (h, w, 3).
+        truths: N float (h, w), NaN where not known.
+        depth: float (N, h, w), found, in the truth's unit.
+    """
+    rows = [np.concatenate([_thumb(photo) for photo in photos[:COLUMNS]], axis=1)]
+    found = [1 / np.maximum(one, 1e-9) for one in depth[:COLUMNS]]
+    limits = color_limits(np.stack(found))
+    if truths is not None:
+        shown = [np.where(np.isnan(one), 0, 1 / one) for one in truths[:COLUMNS]]
+        known = np.concatenate([one[one > 0] for one in shown])
+        limits = color_limits(known) if len(known) else limits
+        painted = []
+        for one in shown:
+            panel = paint(one, limits)
+            panel[one == 0] = UNKNOWN
+            painted.append(_thumb(panel))
+        rows.append(np.concatenate(painted, axis=1))
+    rows.append(np.concatenate([_thumb(paint(one, limits)) for one in found], axis=1))
+    return np.concatenate(rows, axis=0)
+
+
+def _thumb(pixels: np.ndarray) -> np.ndarray:
+    """A small panel with a bar at its right and below."""
+    width, height = _panel_wh(pixels)
+    small = cv2.resize(pixels, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    colour = (UNKNOWN[0],) * 3
+    return cv2.copyMakeBorder(small, 0, GAP, 0, GAP, cv2.BORDER_CONSTANT, value=colour)

@@ -7,7 +7,7 @@ look and its escaping are those of ``exports.pages``.
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -81,25 +81,35 @@ def _stem(run: Mapping[str, Any]) -> str:
     return f"{plain_name(run['label'])}-{plain_name(run['dataset'])}"
 
 
-def write_page(folder: Path) -> Path:
-    """Write the page over every run in a folder, older ones too; returns the file."""
+def write_page(folder: Path, scenes: Optional[Mapping[str, Any]] = None) -> Path:
+    """Write the page over every run in a folder, older ones too; returns the file.
+
+    Args:
+        scenes: of ``scene_report.shown_scenes``.
+    """
     file = folder / PAGE
-    write_whole(file, page(read_runs(folder)).encode("utf-8", "backslashreplace"))
+    write_whole(file, page(read_runs(folder), scenes).encode("utf-8", "backslashreplace"))
     return file
 
 
 def read_runs(folder: Path) -> list[dict[str, Any]]:
     """The runs in a folder, by dataset and model; other JSON is left alone."""
-    runs = []
+    runs = [
+        run for run in read_json(folder) if run.keys() >= REQUIRED and run["evaluation"] == SCHEMA
+    ]
+    return sorted(runs, key=lambda run: (run["dataset"], run["label"]))
+
+
+def read_json(folder: Path) -> Iterator[dict[str, Any]]:
+    """What the JSON files of a folder hold, those of other forms left out."""
     for file in sorted(folder.glob("*.json")):
         try:
             run = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             log.warning("%s is not on the page: %s", file, error)
             continue
-        if isinstance(run, dict) and run.keys() >= REQUIRED and run["evaluation"] == SCHEMA:
-            runs.append(run)
-    return sorted(runs, key=lambda run: (run["dataset"], run["label"]))
+        if isinstance(run, dict):
+            yield run
 
 
 def table(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -111,6 +121,11 @@ def table(runs: Sequence[Mapping[str, Any]]) -> str:
         scores = [number(run["scores"].get(name)) for name in COLUMNS]
         counts = [str(run["photos"]), str(run["pairs"]["total"])]
         rows.append([run["label"], run["dataset"], *counts, *scores])
+    return text_table(rows)
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of one length as lines: two columns to the left, all others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -136,13 +151,19 @@ FIT = (
 )
 
 
-def page(runs: Sequence[Mapping[str, Any]]) -> str:
+NO_SCENES: dict[str, Any] = {"runs": [], "scores": [], "how": ""}
+
+
+def page(runs: Sequence[Mapping[str, Any]], scenes: Optional[Mapping[str, Any]] = None) -> str:
     """The HTML page: a table of all runs, what the scores are, and each run's pictures."""
     scores = [
         {"heading": heading, "better": way, "about": what}
         for heading, way, what in COLUMNS.values()
     ]
-    return render("evaluation.html.j2", scores=scores, fit=FIT, runs=[_shown(run) for run in runs])
+    shown = [_shown(run) for run in runs]
+    return render(
+        "evaluation.html.j2", scores=scores, fit=FIT, runs=shown, scenes=scenes or NO_SCENES
+    )
 
 
 def _shown(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,7 +177,7 @@ def _shown(run: Mapping[str, Any]) -> dict[str, Any]:
         "seeded": run["weights"].get("source") == "seeded",
         "lines": _lines(run),
         "failed": run["failed"],
-        "facts": _facts(run),
+        "facts": run_facts(run),
         "figures": [_figure(item) for item in run["samples"] if item.get("picture")],
     }
 
@@ -181,7 +202,7 @@ def _lines(run: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _facts(run: Mapping[str, Any]) -> dict[str, Any]:
+def run_facts(run: Mapping[str, Any]) -> dict[str, Any]:
     """Where a run comes from."""
     weights = run["weights"]
     return {

@@ -5,9 +5,9 @@ Arrays in, arrays out; the same pairs for the same depth on every machine. No di
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,9 @@ MIN_DEPTH_M = 1e-3
 PAIRS = 200
 PAIR_RATIO = 1.15
 PAIRS_ABOUT = f"{PAIRS} random pairs a photo, depths apart by a ratio of {PAIR_RATIO} or more"
+
+
+Some = TypeVar("Some")
 
 
 def no_pairs() -> np.ndarray:
@@ -49,6 +52,13 @@ class Entry:
 
     name: str
     load: Callable[[], Sample]
+
+
+def evenly(entries: Sequence[Some], count: Optional[int]) -> list[Some]:
+    """``count`` entries, evenly spaced from the first on; all where there are no more."""
+    if count is None or count >= len(entries):
+        return list(entries)
+    return [entries[index * len(entries) // count] for index in range(count)]
 
 
 def draw_pairs(

@@ -18,12 +18,19 @@ from metric_depth.datasets import (
     DATASETS,
     GENERATED_SIZES_HW,
     DatasetName,
-    evenly,
     garg_crop,
     open_dataset,
     parse_name,
 )
-from metric_depth.samples import PAIR_RATIO, PAIRS, Entry, Sample, draw_pairs, with_depth
+from metric_depth.samples import (
+    PAIR_RATIO,
+    PAIRS,
+    Entry,
+    Sample,
+    draw_pairs,
+    evenly,
+    with_depth,
+)
 from runtime.errors import InputError
 
 HELD_OUT_SEED = 2**31

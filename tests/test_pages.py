@@ -38,7 +38,7 @@ def test_a_charts_texts_are_text():
 
 def test_a_value_that_is_missing_is_an_error_and_no_empty_page():
     with pytest.raises(Exception, match="'runs' is undefined"):
-        render("evaluation.html.j2", scores=[], fit="")
+        render("evaluation.html.j2", scores=[], fit="", scenes={"runs": []})
 
 
 @pytest.mark.parametrize("name", ["batch.html.j2", "evaluation.html.j2"])
@@ -46,7 +46,7 @@ def test_every_page_has_the_one_look_and_admits_no_script(name):
     source, _, _ = environment().loader.get_source(environment(), name)
     assert source.startswith('{% extends "base.html.j2" %}')
     assert "style=" not in source and "<style" not in source and "safe" not in source
-    page = render("evaluation.html.j2", scores=[], fit="", runs=[])
+    page = render("evaluation.html.j2", scores=[], fit="", runs=[], scenes={"runs": []})
     assert "default-src 'none'; style-src 'unsafe-inline'" in page
     assert "prefers-color-scheme: dark" in page
 

@@ -154,7 +154,7 @@ def test_colmap_is_in_pixels_of_photos_that_were_cropped(method, paths, tmp_path
         ("da3-small", 2, {"export_format": "feat_vis"}, "export_feat_layers"),
         ("da3mono-large", 2, {"export_format": "glb"}, "one photo at a time"),
         ("da3-small", 2, {"export_kwargs": {"glb": {"x": 1}}}, "no option x"),
-        ("da3-small", 2, {"render_hw": (2, 2)}, "render_hw"),
+        ("da3-small", 2, {"export_format": "gs_vide"}, "Unsupported export format: 'gs_vide'"),
         ("da3-small", 2, {"focal_px": 100}, "does not depend on it"),
         ("da3mono-large", 1, {"focal_px": 100, "export_format": "npz"}, "does not depend on it"),
     ],

@@ -171,6 +171,8 @@ def test_an_environment_for_neuron_keeps_its_pins_and_takes_only_what_lives_with
     [
         ("inference", set()),
         ("evaluate", set()),
+        ("evaluate ARGS='--dataset generated views'", {"evaluate"}),
+        ("evaluate ARGS='--dataset colmap:room'", {"evaluate"}),
         ("compile", set()),
         ("compile ARGS=--precision=int8", {"int8"}),
         ("serve", {"serve"}),

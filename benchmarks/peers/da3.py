@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import torch
 from answer import answer
+from safetensors.torch import load_file
+
 from depth_anything_3.cfg import create_object, load_config
 from depth_anything_3.registry import MODEL_REGISTRY
-from safetensors.torch import load_file
 
 
 def main(name: str, weights: str, image: str, depth: str) -> None:
