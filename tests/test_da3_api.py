@@ -475,6 +475,8 @@ def test_wrong_images_are_refused(small, shape, message):
 
 
 def test_float16_on_a_cpu_is_refused_with_what_to_use():
+    if not torch.__version__.startswith("1."):
+        pytest.skip("this torch has float16 on CPUs")
     model = DepthAnything3("da3-small", dtype="float16")
     with pytest.raises(InputError, match="use bfloat16 or float32 on a CPU"):
         model(torch.zeros(1, 1, 3, 28, 28))

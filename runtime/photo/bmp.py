@@ -5,6 +5,7 @@ Bytes in, RGB uint8 (H, W, 3) out. Alpha is dropped.
 
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -179,8 +180,15 @@ def _runs(data: bytes, header: BmpHeader) -> np.ndarray:
     file = np.empty(start + runs, np.uint8)
     file[:start] = np.frombuffer(head, np.uint8)
     file[start:] = np.frombuffer(data, np.uint8)[header.start :]
-    cv2.setLogLevel(0)  # what is damaged is said by an error, not by OpenCV on stderr
+    # What is damaged is said by an error, not by OpenCV on stderr
+    _silence()
     rgb = cv2.imdecode(file, cv2.IMREAD_COLOR)
     if rgb is None or rgb.shape[:2] != header.size_hw:
         raise ValueError("its runs are damaged, or end early")
     return cv2.cvtColor(rgb, cv2.COLOR_BGR2RGB, dst=rgb)
+
+
+def _silence() -> None:
+    opencv: Any = cv2
+    logging = opencv if hasattr(opencv, "setLogLevel") else opencv.utils.logging  # OpenCV 5
+    logging.setLogLevel(0)
