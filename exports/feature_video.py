@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exports.video import Converter, writing_video
+from exports.video import to_yuv, writing_video
 
 FINEST = 1001  # denominator of a rate
 BLOCK_BYTES = 1 << 20
@@ -24,12 +24,12 @@ def encode_video(pages: Iterable[np.ndarray], fps: float) -> Iterator[bytes]:
     """
     rate = Fraction(fps).limit_denominator(FINEST)
     with tempfile.TemporaryDirectory() as folder:
-        file, convert, pages = Path(folder, "pages.mp4"), Converter(), iter(pages)
+        file, pages = Path(folder, "pages.mp4"), iter(pages)
         first = next(pages)
         size_hw = (first.shape[0], first.shape[1])
         with writing_video(file, size_hw, 1 / rate, rate) as writer:
-            writer.picture(convert(first), 0, 1)
+            writer.picture(to_yuv(first), 0, 1)
             for at, page in enumerate(pages, start=1):
-                writer.picture(convert(page), at, 1)
+                writer.picture(to_yuv(page), at, 1)
         with file.open("rb") as written:
             yield from iter(lambda: written.read(BLOCK_BYTES), b"")

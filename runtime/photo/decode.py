@@ -107,6 +107,18 @@ def photo_size(source: Union[str, Path, bytes]) -> tuple[int, int]:
         return _header(data).upright_hw
 
 
+def orientation_of(source: Union[str, Path, bytes]) -> int:
+    """How EXIF turns a photo, 1 to 8; 1: not at all.
+
+    Raises:
+        as ``photo_size``.
+    """
+    data, name = _bytes_of(source)
+    with _told(name):
+        orientation = _header(data).exif.orientation
+    return orientation if orientation in TURNS else 1
+
+
 def check_sides(height: int, width: int, name: str = "") -> None:
     """Refuse a photo that is longer than ``MAX_SIDE``, whatever it holds.
 
