@@ -135,5 +135,5 @@ def with_sizes(scene: ScenePhotos) -> ScenePhotos:
 def unknown(path: Path) -> InputError:
     """What is said of an input that is of no kind."""
     there = "no such file or folder" if not path.exists() else "of no kind that da3 takes"
-    kinds = "\n".join(f"  {kind:7} {about}" for kind, about in KINDS.items())
-    return InputError(f"{path}: {there}; it takes\n{kinds}")
+    kinds = ", ".join(f"{kind} ({about})" for kind, about in KINDS.items())
+    return InputError(f"{path}: {there}; it takes {kinds}")

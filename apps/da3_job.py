@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from apps.da3_progress import Progress
 from apps.export_folder import MARKER, Export, check_export_folder, writing_export
 from apps.scene_models import PROCESS_RES, SceneModel, find_scene_model, takes_intrinsics_alone
 from depth_anything_3.scene_exports import ExportRequest, export_request
-from exports.scene_files import SCENE_FORMATS, Asked, asked_formats
+from exports.scene_files import SCENE_FORMATS, Asked
 from runtime.command_line import UsageError, sentence
 from runtime.errors import InputError, LimitError
 from runtime.photo.decode import focal_px_of, orientation_of, read_photo
@@ -75,7 +75,7 @@ class Given:
 def run_job(args: argparse.Namespace) -> int:
     """Do a command; returns the exit status."""
     now, progress = datetime.datetime.now(), Progress(args.quiet)
-    asked = asked_formats(args.export_format, export_options(args))
+    asked = _asked(args)
     kind = _kind(args)
     given = _read(kind, args, asked)
     for said in given.scene.failed:
@@ -97,6 +97,19 @@ def run_job(args: argparse.Namespace) -> int:
             print(export.folder / name)
     log.info("%s: done -> %s/", args.input, export.folder)
     return 1 if failed or given.scene.failed else 0
+
+
+def _asked(args: argparse.Namespace) -> Asked:
+    """The formats and their options.
+
+    Raises:
+        UsageError: there are none of such names, or with such values.
+    """
+    try:
+        request = _request((Path("photo"),), ("photo",), Path(), args)
+    except InputError as error:
+        raise UsageError(str(error)) from None
+    return request.asked
 
 
 def _kind(args: argparse.Namespace) -> str:
@@ -183,7 +196,7 @@ def _checked(model: SceneModel, given: Given, args: argparse.Namespace, asked: A
         log.info("%s: takes focal lengths for metres, and no poses", model.name)
         given = replace(given, query=replace(given.query, extrinsics=None, intrinsics=None))
     model.check(given.query)
-    request = _request(given.scene, Path(), args)
+    request = _request(given.scene.photos, given.scene.names, Path(), args)
     cameras = model.finds_cameras or given.query.has_cameras
     query = given.query
     request.check(len(given.scene.photos), cameras, query.infer_gs, bool(query.export_feat_layers))
@@ -195,10 +208,15 @@ def _checked(model: SceneModel, given: Given, args: argparse.Namespace, asked: A
 
 
 def _request(
-    scene: ScenePhotos, folder: Path, args: argparse.Namespace, told: Any = None
+    photos: Sequence[Path],
+    names: Sequence[str],
+    folder: Path,
+    args: argparse.Namespace,
+    told: Callable[[Path], None] = lambda file: None,
 ) -> ExportRequest:
+    """What is written, checked; photos are called by these names in it."""
     request = export_request(
-        scene.photos,
+        photos,
         folder,
         args.export_format,
         export_options(args),
@@ -208,8 +226,7 @@ def _request(
         feat_vis_fps=args.feat_vis_fps,
     )
     assert request is not None
-    request = replace(request, names=scene.names)
-    return request if told is None else replace(request, told=told)
+    return replace(request, names=tuple(names), told=told)
 
 
 def _check_memory(model: SceneModel, given: Given, args: argparse.Namespace) -> None:
@@ -298,8 +315,8 @@ def _infer(
                 wrote.append(stages.enter_context(progress.stage("writing", "file")))
             wrote[0]()
 
-        request = _request(given.scene, export.scratch, args, told)
-        photos = given.scene.photos
+        photos, names = given.scene.photos, given.scene.names
+        request = _request(photos, names, export.scratch, args, told)
         model.infer(views, photos, given.query, given.intrinsics, args.focal_px, request, step)
     return broken
 

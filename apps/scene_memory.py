@@ -18,7 +18,7 @@ from layers.vit import VITS
 
 PROGRAM_BYTES = 330 << 20  # Python, torch and what they import
 FLOAT = 4
-TOKEN_FLOATS = 24  # held for each channel of a token: taps, and what a block makes on its way
+TOKEN_FLOATS = 20  # held for each channel of a token: taps, and what a block makes on its way
 HEAD_FLOATS = 3.2  # for each of the head's channels and pixel of a view that is being decoded
 PIXEL_BYTES = 60  # of a view that stay: pixels, normalised ones, depth, confidence, rays
 SPLAT_BYTES = 400  # of one splat, which each pixel becomes

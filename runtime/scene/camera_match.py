@@ -5,6 +5,7 @@ camera out, in pixels of that photo. By name, by time or by order, as the file a
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from runtime.scene.known_cameras import CameraFile, KnownCamera, intrinsics_matr
 
 SAME_TIME_S = 0.02  # apart at most, as the tools of TUM's benchmark have it
 QUARTER_TURNS = (5, 6, 7, 8)  # of EXIF, which swap height and width
+TIME = re.compile(r"\d+\.\d+")  # as a name; whole numbers count photos
 SHOWN = 3
 
 
@@ -98,7 +100,7 @@ def _found(file: CameraFile, shots: Sequence[Shot]) -> list[Optional[KnownCamera
     times = [_time_of(shot) for shot in shots]
     if all(camera.time_s is not None for camera in file.cameras) and None not in times:
         found = _by_time(file, [time for time in times if time is not None])
-        if any(camera is not None for camera in found):
+        if any(camera is not None for camera in found) or len(file.cameras) != len(shots):
             return found
     return _by_order(file, shots)
 
@@ -124,7 +126,7 @@ def _by_name(file: CameraFile, shots: Sequence[Shot]) -> list[Optional[KnownCame
 
 
 def _by_time(file: CameraFile, times: Sequence[float]) -> list[Optional[KnownCamera]]:
-    """The nearest in time, if it is near; both begin at 0 if they count from elsewhere."""
+    """The nearest in time, if it is near."""
     stamps = np.array([camera.time_s for camera in file.cameras], np.float64)
     order = np.argsort(stamps, kind="stable")
     result: list[Optional[KnownCamera]] = []
@@ -189,10 +191,8 @@ def _intrinsics(
 def _time_of(shot: Shot) -> Optional[float]:
     if shot.time_s is not None:
         return shot.time_s
-    try:
-        return float(_stem(shot.name))
-    except ValueError:
-        return None
+    stem = _stem(shot.name)
+    return float(stem) if TIME.fullmatch(stem) else None
 
 
 def _number(name: str) -> Optional[int]:
