@@ -7,6 +7,7 @@ there.
 
 import contextlib
 import datetime
+import itertools
 import json
 import logging
 import os
@@ -39,8 +40,8 @@ log = logging.getLogger(__name__)
 def new_folder(now: datetime.datetime) -> Path:
     """The folder of a run that names none: ``outputs/outputs_20260131235959``, or with ``_2``."""
     first = OUTPUTS / now.strftime("outputs_%Y%m%d%H%M%S")
-    others = (first.with_name(f"{first.name}_{number}") for number in range(2, 1_000_000))
-    return next(path for path in (first, *others) if not os.path.lexists(path))
+    others = (first.with_name(f"{first.name}_{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([first], others) if not os.path.lexists(path))
 
 
 def check_export_folder(folder: Path, inputs: Iterable[Path], cleanup: bool) -> None:

@@ -16,9 +16,10 @@ from compile.registry import find_model
 from depth_anything_3.config import METRIC, NAMES, NESTED, NETWORKS
 from depth_anything_3.pretrained import OWNER, find_pretrained
 from depth_anything_3.scene_exports import ExportRequest
-from runtime.artifact.folder import find_artifacts
+from runtime.artifact.folder import MANIFEST, find_artifacts
 from runtime.engines import load_engine
-from runtime.errors import InputError
+from runtime.errors import CheckpointError, InputError
+from runtime.hub import WEIGHTS
 from runtime.predict.choose import SCENE, choose
 from runtime.predict.found import Provenance, ScenePrediction
 from runtime.predict.scenes import ScenePredictor
@@ -118,6 +119,11 @@ def find_scene_model(
         if known is None:
             raise InputError(f"--seeded-weights: {source} is no model's name, as da3-small")
         return EagerScene(known, None, device, process_res, process_res_method)
+    if folder.is_dir() and not (folder / WEIGHTS).is_file():
+        raise CheckpointError(
+            f"{folder}: neither {WEIGHTS} nor an artifact's {MANIFEST} there; give a folder with "
+            f"one of them, or a model's name, as {NAMES[0]}"
+        )
     taken = known if known is not None and not folder.exists() else source
     found = find_pretrained(taken)
     return EagerScene(found.model_name, found.file, device, process_res, process_res_method)

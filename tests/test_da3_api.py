@@ -493,5 +493,3 @@ def test_upstreams_options_of_files_do_nothing_until_files_are_asked_for(small, 
     plain = small.inference(photos[:1], process_res=98)
     found = small.inference(photos[:1], export_dir=None, export_kwargs={}, **asked)
     np.testing.assert_array_equal(found.depth, plain.depth)
-    with pytest.raises(InputError, match=r"export_dir='out'.*writes no files from here"):
-        small.inference(photos[:1], export_dir="out", export_format="glb")

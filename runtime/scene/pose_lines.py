@@ -24,17 +24,15 @@ def of_lines(text: str, file: Path) -> CameraFile:
     Raises:
         InputError: lines of other numbers than 8 or 12.
     """
-    rows = []
-    for line in text.splitlines():
-        words = line.replace(",", " ").split()
-        if words and not words[0].startswith("#"):
-            rows.append(numbers(words, str(file)))
-    columns = {len(row) for row in rows}
+    lines = [line.replace(",", " ").split() for line in text.splitlines()]
+    lines = [words for words in lines if words and not words[0].startswith("#")]
+    columns = {len(words) for words in lines}
     if len(columns) != 1 or not columns <= set(COLUMNS):
         raise InputError(
             f"{file}: no cameras that are known here; expected cameras.json, transforms.json, a "
             "COLMAP model's folder, TUM (time tx ty tz qx qy qz qw) or KITTI (12 numbers a line)"
         )
+    rows = [numbers(words, str(file)) for words in lines]
     kind = COLUMNS[columns.pop()]
     read = _tum if kind == TUM else _kitti
     cameras = [read(row, f"{file}: line of pose {at}") for at, row in enumerate(rows, start=1)]
