@@ -300,6 +300,7 @@ def _infer(
 ) -> bool:
     """Read, infer and write into the scratch folder; returns whether anything was broken."""
     model.load(given.scene.sizes_hw)
+    _announce(model)
     broken = False
     if given.plan is not None:
         given, broken = _extracted(given, args, export, progress)
@@ -319,6 +320,15 @@ def _infer(
         request = _request(photos, names, export.scratch, args, told)
         model.infer(views, photos, given.query, given.intrinsics, args.focal_px, request, step)
     return broken
+
+
+def _announce(model: SceneModel) -> None:
+    """Say whose weights these are, and loudly if they are nobody's."""
+    provenance = model.provenance()
+    if provenance is not None and provenance.warning is None:
+        log.info("%s: weights' licence %s", model.name, provenance.licence)
+    elif provenance is not None:
+        log.warning("%s: RANDOM WEIGHTS: all that is written means nothing", model.name)
 
 
 def _extracted(

@@ -21,7 +21,7 @@ from runtime.engines import load_engine
 from runtime.errors import CheckpointError, InputError
 from runtime.hub import WEIGHTS
 from runtime.predict.choose import SCENE, choose
-from runtime.predict.found import Provenance, ScenePrediction
+from runtime.predict.found import Provenance, ScenePrediction, provenance_of
 from runtime.predict.scenes import ScenePredictor
 from runtime.scene.query import SceneQuery
 from runtime.scene.views import METHODS, View, make_view, same_size
@@ -63,6 +63,9 @@ class SceneModel(Protocol):
         Raises:
             CheckpointError, ArtifactError: they cannot be used.
         """
+
+    def provenance(self) -> Optional[Provenance]:
+        """Whose numbers it gives; after ``load``. None if nobody knows."""
 
     def view(self, photo: np.ndarray) -> View:
         """A photo, uint8 (H, W, 3), as ``infer`` takes it; after ``load``."""
@@ -187,6 +190,11 @@ class EagerScene:
             model = _seeded(self.name)
         self._model = model.to(self._where())
 
+    def provenance(self) -> Optional[Provenance]:
+        """As ``SceneModel.provenance``."""
+        found: Optional[Provenance] = self._model.provenance
+        return found
+
     def steps(self) -> Optional[int]:
         """The blocks of its encoders."""
         return len(self._blocks())
@@ -273,6 +281,10 @@ class ArtifactScene:
         """As ``SceneModel.load``; of several sizes the one nearest to the photos."""
         chosen = of_size(self._chosen, (width / height for height, width in sizes_hw))
         self._predictor = ScenePredictor(chosen.artifacts, self._device, load=self._loaded)
+
+    def provenance(self) -> Optional[Provenance]:
+        """As ``SceneModel.provenance``."""
+        return provenance_of(self._chosen.artifacts[0])
 
     def steps(self) -> Optional[int]:
         """None: one for each stage of each group."""

@@ -504,7 +504,7 @@ def test_readme_commands_on_da3_small(here, da3):
     for _ in range(2):
         status, out, err = da3("auto", "room", *words, model="da3-small")
         assert status == 0, err
-        assert "network: 12 steps" in err and "reading: 3 views" in err
+        assert "RANDOM WEIGHTS" in err and "network: 12 steps" in err and "reading: 3 views" in err
     facts = json.loads(Path("workspace/my scene/scene.json").read_text())
     assert facts["warning"].startswith("made with random weights") and facts["model"] == "da3-small"
     assert "workspace/my scene/feat_vis/feat_layer_3/000002.jpg" in out
