@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import datetime
 import logging
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ from exports.scene_files import SCENE_FORMATS, Asked
 from runtime.command_line import UsageError, sentence
 from runtime.errors import InputError, LimitError
 from runtime.photo.decode import focal_px_of, orientation_of, read_photo
+from runtime.predict.choose import needs_consent
 from runtime.scene.camera_files import read_cameras
 from runtime.scene.camera_match import Shot, match_cameras
 from runtime.scene.focal import refuse_useless_focal
@@ -58,12 +60,14 @@ class Given:
         scene: its photos; of a video, those that there will be.
         query: what is asked, with known cameras; ``intrinsics`` may be known alone.
         plan: of a video.
+        used_focal: whether ``--focal-px`` told a camera.
     """
 
     scene: ScenePhotos
     query: SceneQuery
     intrinsics: Optional[np.ndarray] = None
     plan: Optional[da3_video.VideoPlan] = None
+    used_focal: bool = False
 
     def some(self, indices: Sequence[int]) -> "Given":
         """Only these photos."""
@@ -88,6 +92,8 @@ def run_job(args: argparse.Namespace) -> int:
     if args.export_dir is not None:
         read = [args.input, *([args.cameras] if args.cameras else [])]
         check_export_folder(args.export_dir, read, args.auto_cleanup)
+    model.load(given.scene.sizes_hw)
+    _announce(model)
     with writing_export(args.export_dir, now) as export:
         failed = _infer(model, given, args, export, progress)
         files = sorted(path for path in export.scratch.rglob("*") if path.is_file())
@@ -154,8 +160,10 @@ def _read(kind: str, args: argparse.Namespace, asked: Asked) -> Given:
 def _with_cameras(given: Given, file: CameraFile, args: argparse.Namespace) -> Given:
     """Only the photos whose cameras are known, with them."""
     scene, plan = given.scene, given.plan
+    asked: list[int] = []
 
     def focal_px(index: int) -> Optional[float]:
+        asked.append(index)
         if args.focal_px is not None or plan is not None:
             return args.focal_px  # type: ignore[no-any-return]
         return focal_px_of(scene.photos[index])
@@ -187,7 +195,7 @@ def _with_cameras(given: Given, file: CameraFile, args: argparse.Namespace) -> G
         else replace(plan, places=tuple(plan.places[index] for index in matched.indices))
     )
     scene = scene.some(matched.indices) if plan is None else plan.scene()
-    return Given(scene, query, matched.intrinsics, plan)
+    return Given(scene, query, matched.intrinsics, plan, bool(asked))
 
 
 def _checked(model: SceneModel, given: Given, args: argparse.Namespace, asked: Asked) -> Given:
@@ -196,13 +204,18 @@ def _checked(model: SceneModel, given: Given, args: argparse.Namespace, asked: A
         log.info("%s: takes focal lengths for metres, and no poses", model.name)
         given = replace(given, query=replace(given.query, extrinsics=None, intrinsics=None))
     model.check(given.query)
+    if os.environ.get("COMMERCIAL_ONLY") == "1" and needs_consent(model.licence):
+        raise InputError(
+            f"{model.name}: its weights' licence is {model.licence}, and COMMERCIAL_ONLY=1; use "
+            "da3-small, da3-base, da3mono-large or da3metric-large"
+        )
     request = _request(given.scene.photos, given.scene.names, Path(), args)
     cameras = model.finds_cameras or given.query.has_cameras
     query = given.query
     request.check(len(given.scene.photos), cameras, query.infer_gs, bool(query.export_feat_layers))
-    for_poses = given.intrinsics is not None and args.cameras is not None
     for_cloud = request.has_clouds and not model.finds_cameras
-    by_focal = takes_intrinsics_alone(model) or for_cloud or for_poses
+    alone = given.intrinsics is None and (takes_intrinsics_alone(model) or for_cloud)
+    by_focal = alone or given.used_focal
     refuse_useless_focal(model.name, by_focal, args.focal_px is not None, "--focal-px")
     return given
 
@@ -299,8 +312,6 @@ def _infer(
     progress: Progress,
 ) -> bool:
     """Read, infer and write into the scratch folder; returns whether anything was broken."""
-    model.load(given.scene.sizes_hw)
-    _announce(model)
     broken = False
     if given.plan is not None:
         given, broken = _extracted(given, args, export, progress)

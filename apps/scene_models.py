@@ -7,7 +7,7 @@ before: what a model cannot do is refused first.
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Optional, Protocol
+from typing import Any, Optional, Protocol, Union
 
 import numpy as np
 
@@ -43,6 +43,10 @@ class SceneModel(Protocol):
 
     name: str
     finds_cameras: bool
+
+    @property
+    def licence(self) -> str:
+        """Of its weights."""
 
     def check(self, query: SceneQuery) -> None:
         """Refuse a question that it has no answer to; no weights are read.
@@ -93,7 +97,7 @@ def find_scene_model(
     process_res_method: Optional[str] = None,
     seeded: bool = False,
 ) -> SceneModel:
-    """The model that a name or a folder means; weights are found or fetched, but not read.
+    """The model that a name or a folder means; weights are found, but not read.
 
     Args:
         source: a model's name, a name on the Hub, a folder or file of weights, or a folder of
@@ -127,8 +131,9 @@ def find_scene_model(
             f"{folder}: neither {WEIGHTS} nor an artifact's {MANIFEST} there; give a folder with "
             f"one of them, or a model's name, as {NAMES[0]}"
         )
-    taken = known if known is not None and not folder.exists() else source
-    found = find_pretrained(taken)
+    if known is not None and not folder.exists():  # what must be fetched is fetched last
+        return EagerScene(known, known, device, process_res, process_res_method)
+    found = find_pretrained(source)
     return EagerScene(found.model_name, found.file, device, process_res, process_res_method)
 
 
@@ -136,14 +141,14 @@ class EagerScene:
     """One of Depth Anything 3's models in PyTorch.
 
     Args:
-        weights: a file; None: random ones.
+        weights: a file, or the model's name for its official ones; None: random ones.
         device, process_res, process_res_method: as for ``find_scene_model``.
     """
 
     def __init__(
         self,
         name: str,
-        weights: Optional[Path],
+        weights: Union[Path, str, None],
         device: str,
         process_res: Optional[int],
         process_res_method: Optional[str],
@@ -153,6 +158,11 @@ class EagerScene:
         self._res = PROCESS_RES if process_res is None else process_res
         self._method = process_res_method or PROCESS_METHOD
         self._model: Any = None
+
+    @property
+    def licence(self) -> str:
+        """As ``SceneModel.licence``."""
+        return find_model(self.name).licence if self._weights is not None else ""
 
     def check(self, query: SceneQuery) -> None:
         """As ``SceneModel.check``; and a device that is not here."""
@@ -185,7 +195,8 @@ class EagerScene:
         from depth_anything_3.api import DepthAnything3
 
         if self._weights is not None:
-            model = DepthAnything3.from_pretrained(self._weights, self.name)
+            found = find_pretrained(self._weights, self.name)
+            model = DepthAnything3.from_pretrained(found.file, self.name)
         else:
             model = _seeded(self.name)
         self._model = model.to(self._where())
@@ -255,6 +266,11 @@ class ArtifactScene:
         self.name = self._chosen.model
         self._step: Step = lambda: None
         self._predictor: Any = None
+
+    @property
+    def licence(self) -> str:
+        """As ``SceneModel.licence``."""
+        return self._chosen.artifacts[0].manifest.weights.licence
 
     def check(self, query: SceneQuery) -> None:
         """As ``SceneModel.check``."""

@@ -288,6 +288,13 @@ def test_what_a_model_cannot_do_is_refused_before_its_weights_are_read(
     assert sorted(path.name for path in here.iterdir()) == ["cameras.json", "room"]
 
 
+def test_weights_that_are_not_for_sale_are_refused_if_asked(here, da3, monkeypatch):
+    monkeypatch.setenv("COMMERCIAL_ONLY", "1")
+    status, _, err = da3("images", "room", model=None)
+    assert status == 1 and "CC-BY-NC-4.0" in err and "da3-small" in err
+    assert da3("images", "room", "--export-format", "npz")[0] == 0
+
+
 # --- known cameras
 
 
@@ -337,6 +344,8 @@ def test_cameras_of_a_file_are_taken_on_every_command(here, da3):
     np.testing.assert_allclose(arrays("out")["extrinsics"], world_to_camera()[1:2, :3], atol=1e-5)
     status, _, err = da3("images", "room", "--cameras", "poses.txt", *args)
     assert status == 1 and "give --focal-px" in err
+    wrong = ("images", "room", "--cameras", "cameras.json", "--focal-px", "150")
+    assert "does not depend on it" in da3(*wrong, *args)[2]  # the file says it already
     status, _, err = da3("images", "room", "--cameras", "out/exports", *args)
     assert status == 1 and "without a COLMAP model" in err
 
