@@ -318,7 +318,9 @@ def _infer(
     views, kept = _views(model, given.scene, progress)
     broken, given = broken or len(kept) < len(given.scene.photos), given.some(kept)
     with contextlib.ExitStack() as stages:
-        step = stages.enter_context(progress.stage("network", "step", model.steps()))
+        step = stages.enter_context(
+            progress.stage("network", "step", model.steps(given.query, len(views)))
+        )
         wrote: list[Callable[[], object]] = []
 
         def told(file: Path) -> None:

@@ -16,10 +16,11 @@ from depth_anything_3.config import NESTED, NETWORKS
 from depth_anything_3.model import VIEWS_IN_MEMORY
 from layers.vit import VITS
 
-PROGRAM_BYTES = 330 << 20  # Python, torch and what they import
+PROGRAM_BYTES = 340 << 20  # Python, torch and what they import
 FLOAT = 4
+LOADING = 1.1  # of the weights' bytes, while they are set
 TOKEN_FLOATS = 20  # held for each channel of a token: taps, and what a block makes on its way
-HEAD_FLOATS = 3.2  # for each of the head's channels and pixel of a view that is being decoded
+HEAD_FLOATS, CHANNEL_FLOATS = 140, 1  # of a pixel that is decoded; and of each of its channels
 PIXEL_BYTES = 60  # of a view that stay: pixels, normalised ones, depth, confidence, rays
 SPLAT_BYTES = 400  # of one splat, which each pixel becomes
 PATCH = 14
@@ -34,9 +35,10 @@ def estimated_bytes(name: str, views: int, size_hw: tuple[int, int], splats: boo
     spec = NETWORKS[NESTED[name][0] if name in NESTED else name]
     pixels = size_hw[0] * size_hw[1]
     tokens = pixels / PATCH**2
-    total = PROGRAM_BYTES + find_model(name).parameters_m * 1e6 * FLOAT
+    total = PROGRAM_BYTES + find_model(name).parameters_m * 1e6 * FLOAT * LOADING
     total += views * tokens * VITS[spec.encoder].dim * TOKEN_FLOATS * FLOAT
-    total += min(views, VIEWS_IN_MEMORY) * pixels * spec.features * HEAD_FLOATS * FLOAT
+    decoded = min(views, VIEWS_IN_MEMORY) * pixels
+    total += decoded * (HEAD_FLOATS + CHANNEL_FLOATS * spec.features) * FLOAT
     total += views * pixels * (PIXEL_BYTES + (SPLAT_BYTES if splats else 0))
     return int(total)
 

@@ -4,6 +4,7 @@ What ``--model-dir`` says in; views in, a scene and its files out. Weights are r
 before: what a model cannot do is refused first.
 """
 
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,12 +21,13 @@ from runtime.artifact.folder import MANIFEST, find_artifacts
 from runtime.engines import load_engine
 from runtime.errors import CheckpointError, InputError
 from runtime.hub import WEIGHTS
-from runtime.predict.choose import SCENE, choose
+from runtime.predict.choose import SCENE, choose, read_artifacts, takes_scenes
 from runtime.predict.found import Provenance, ScenePrediction, provenance_of
 from runtime.predict.scenes import ScenePredictor
 from runtime.scene.query import SceneQuery
 from runtime.scene.views import METHODS, View, make_view, same_size
 
+CAMERAS, DECODED = "cam_enc", ".head.scratch.output_conv2"  # names in every network
 PROCESS_RES, PROCESS_METHOD = 504, METHODS[0]  # upstream's
 
 Size = tuple[int, int]
@@ -74,7 +76,7 @@ class SceneModel(Protocol):
     def view(self, photo: np.ndarray) -> View:
         """A photo, uint8 (H, W, 3), as ``infer`` takes it; after ``load``."""
 
-    def steps(self) -> Optional[int]:
+    def steps(self, query: SceneQuery, views: int) -> Optional[int]:
         """How often ``infer`` calls ``step``; None if it is not known."""
 
     def infer(
@@ -206,9 +208,12 @@ class EagerScene:
         found: Optional[Provenance] = self._model.provenance
         return found
 
-    def steps(self) -> Optional[int]:
-        """The blocks of its encoders."""
-        return len(self._blocks())
+    def steps(self, query: SceneQuery, views: int) -> Optional[int]:
+        """The blocks of its encoders, and each few views that its heads decode."""
+        from depth_anything_3.model import VIEWS_IN_MEMORY
+
+        blocks, heads = self._parts(query)
+        return len(blocks) + len(heads) * -(-views // VIEWS_IN_MEMORY)
 
     def infer(
         self,
@@ -221,7 +226,8 @@ class EagerScene:
         step: Step,
     ) -> ScenePrediction:
         """As ``SceneModel.infer``."""
-        hooks = [block.register_forward_hook(lambda *_: step()) for block in self._blocks()]
+        parts = itertools.chain(*self._parts(query))
+        hooks = [part.register_forward_hook(lambda *_: step()) for part in parts]
         try:
             return self._model.infer_views(  # type: ignore[no-any-return]
                 same_size(views), photos, query, intrinsics, focal_px, request
@@ -230,10 +236,15 @@ class EagerScene:
             for hook in hooks:
                 hook.remove()
 
-    def _blocks(self) -> list[Any]:
+    def _parts(self, query: SceneQuery) -> tuple[list[Any], list[Any]]:
+        """The modules by which a run's progress is told: blocks, and the last ones of heads."""
         from layers.block import Block
 
-        return [module for module in self._model.modules() if isinstance(module, Block)]
+        named = list(self._model.named_modules())
+        known = query.has_cameras
+        blocks = [m for name, m in named if isinstance(m, Block) and (known or CAMERAS not in name)]
+        heads = [m for name, m in named if name.endswith(DECODED)]
+        return blocks, heads
 
     def _where(self) -> Any:
         import torch
@@ -262,7 +273,8 @@ class ArtifactScene:
     def __init__(self, folder: Path, device: str) -> None:
         if device not in ("auto", "cpu", "cuda"):
             raise InputError(f"--device {device}: artifacts run on auto, cpu or cuda")
-        self._chosen, self._device = choose([folder], "", SCENE), device
+        model = _model_of(folder)
+        self._chosen, self._device = choose([folder], model, SCENE), device
         self.name = self._chosen.model
         self._step: Step = lambda: None
         self._predictor: Any = None
@@ -302,7 +314,7 @@ class ArtifactScene:
         """As ``SceneModel.provenance``."""
         return provenance_of(self._chosen.artifacts[0])
 
-    def steps(self) -> Optional[int]:
+    def steps(self, query: SceneQuery, views: int) -> Optional[int]:
         """None: one for each stage of each group."""
         return None
 
@@ -331,6 +343,17 @@ class ArtifactScene:
             return outputs
 
         return run
+
+
+def _model_of(folder: Path) -> str:
+    """The one model of a folder's artifacts that takes scenes; "" if there is none."""
+    takers = [one for one in read_artifacts([folder])[0] if takes_scenes(one)]
+    names = sorted({one.manifest.model for one in takers})
+    if len(names) > 1:
+        raise InputError(
+            f"{folder}: artifacts of {', '.join(names)}; name one of them, as {takers[0].path}"
+        )
+    return names[0] if names else ""
 
 
 def takes_intrinsics_alone(model: SceneModel) -> bool:
