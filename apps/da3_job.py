@@ -31,7 +31,13 @@ from apps.da3_inputs import (
 )
 from apps.da3_options import export_options
 from apps.da3_progress import Progress
-from apps.export_folder import MARKER, Export, check_export_folder, writing_export
+from apps.export_folder import (
+    MARKER,
+    Export,
+    check_export_folder,
+    new_folder,
+    writing_export,
+)
 from apps.scene_models import PROCESS_RES, SceneModel, find_scene_model, takes_intrinsics_alone
 from depth_anything_3.scene_exports import ExportRequest, export_request
 from exports.scene_files import SCENE_FORMATS, Asked
@@ -89,9 +95,8 @@ def run_job(args: argparse.Namespace) -> int:
     )
     given = _checked(model, given, args, asked)
     _check_memory(model, given, args)
-    if args.export_dir is not None:
-        read = [args.input, *([args.cameras] if args.cameras else [])]
-        check_export_folder(args.export_dir, read, args.auto_cleanup)
+    read = [args.input, *([args.cameras] if args.cameras else [])]
+    check_export_folder(args.export_dir or new_folder(now), read, args.auto_cleanup)
     model.load(given.scene.sizes_hw)
     _announce(model)
     with writing_export(args.export_dir, now) as export:

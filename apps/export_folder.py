@@ -7,6 +7,7 @@ there.
 
 import contextlib
 import datetime
+import errno
 import itertools
 import json
 import logging
@@ -32,6 +33,7 @@ from runtime.names import below
 MARKER = ".da3-export"
 MARKER_BYTES = 64 << 20
 OUTPUTS = Path("outputs")  # of runs that name no folder
+PINNED = (errno.EBUSY, errno.EXDEV, errno.EPERM, errno.EACCES)  # a folder that is mounted
 KEPT = ".kept"  # at the end of the name of somebody's file whose place an export takes
 
 log = logging.getLogger(__name__)
@@ -131,10 +133,7 @@ def writing_export(folder: Optional[Path], now: datetime.datetime) -> Iterator[E
         made = _mark(fresh)
         if not target.exists():
             fresh.rename(target)
-        elif swaps:
-            _carry(target, fresh, made_in(target) or ())
-            replace_folder(fresh, target)
-        else:
+        elif not (swaps and _swapped(fresh, target)):
             _replace_one_by_one(fresh, target, made)
 
 
@@ -168,6 +167,18 @@ def _can_be_swapped(folder: Path) -> bool:
     here = Path.cwd().resolve()
     inside = folder in (here, *here.parents)
     return not (inside or os.path.ismount(folder)) and os.access(folder.parent, os.W_OK | os.X_OK)
+
+
+def _swapped(fresh: Path, target: Path) -> bool:
+    """Put the new folder in the old one's place; False if the old one cannot be moved."""
+    _carry(target, fresh, made_in(target) or ())
+    try:
+        replace_folder(fresh, target)
+    except OSError as error:
+        if error.errno not in PINNED:
+            raise
+        return False
+    return True
 
 
 def _carry(old: Path, fresh: Path, made: Collection[str]) -> None:
@@ -217,11 +228,21 @@ def _replace_one_by_one(fresh: Path, target: Path, made: Sequence[str]) -> None:
     for name in made:
         if name != MARKER:
             below(target, name).parent.mkdir(parents=True, exist_ok=True)
-            below(fresh, name).replace(below(target, name))
+            _move(below(fresh, name), below(target, name))
     for name in before - set(made):
         with contextlib.suppress(OSError):
             below(target, name).unlink()
-    below(fresh, MARKER).replace(below(target, MARKER))
+    _move(below(fresh, MARKER), below(target, MARKER))
     for folder in sorted({below(target, name).parent for name in before}, reverse=True):
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def _move(file: Path, target: Path) -> None:
+    try:
+        file.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with file.open("rb") as data:
+            write_whole(target, iter(lambda: data.read(1 << 20), b""))

@@ -1,6 +1,7 @@
 """The folder of an export: the old one or the new one, whole, and nobody's own files are lost."""
 
 import datetime
+import errno
 import json
 import multiprocessing
 import os
@@ -96,6 +97,23 @@ def test_only_what_an_earlier_run_made_goes(stays, tmp_path, monkeypatch):
     assert (folder.stat().st_ino == before) == stays
     assert made_in(folder) == {"scene.json", "depth_vis/0000.jpg", MARKER}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_cannot_be_moved_is_filled_file_by_file(tmp_path, monkeypatch):
+    """As one that is mounted from the same disk: only the attempt shows it."""
+
+    def busy(fresh, target):
+        raise OSError(errno.EBUSY, "Device or resource busy", str(target))
+
+    export(tmp_path / "out", "scene.glb", "old.npz", text="old")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    monkeypatch.setattr(export_folder, "replace_folder", busy)
+    export(tmp_path / "out", "scene.glb", "depth_vis/0000.jpg")
+    assert held(tmp_path) == {
+        "out/scene.glb": "new scene.glb",
+        "out/depth_vis/0000.jpg": "new depth_vis/0000.jpg",
+        "out/notes.txt": "mine",
+    }
 
 
 def test_an_empty_folder_is_used_and_a_link_to_one_stays_a_link(tmp_path):
