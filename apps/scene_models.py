@@ -23,7 +23,7 @@ from runtime.errors import CheckpointError, InputError
 from runtime.hub import WEIGHTS
 from runtime.predict.choose import SCENE, choose, read_artifacts, takes_scenes
 from runtime.predict.found import Provenance, ScenePrediction, provenance_of
-from runtime.predict.scenes import ScenePredictor
+from runtime.predict.scenes import CAMERA_ENCODER, RAY_HEAD, ScenePredictor
 from runtime.scene.query import SceneQuery
 from runtime.scene.views import METHODS, View, make_view, same_size
 
@@ -291,6 +291,10 @@ class ArtifactScene:
             raise InputError(
                 f"{', '.join(wrong)}: no artifact has them; name weights instead of an artifact"
             )
+        needed = {RAY_HEAD: query.use_ray_pose, CAMERA_ENCODER: query.has_cameras}
+        for artifact in self._chosen.artifacts:
+            for stage in (stage for stage, is_needed in needed.items() if is_needed):
+                artifact.manifest.stage(stage)  # or it says which there are
 
     def needed_bytes(self, count: int, sizes_hw: Sequence[Size], splats: bool) -> Optional[int]:
         """None: groups of views go through one after the other."""

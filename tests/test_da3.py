@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import signal
 import struct
 import subprocess
@@ -24,6 +25,7 @@ from known_scene import (
     write_colmap_binary,
     write_colmap_text,
     write_kitti,
+    write_transforms,
 )
 from PIL import Image
 from tiny_scene import make_scene_artifact
@@ -168,6 +170,52 @@ def test_defaults_are_upstreams(monkeypatch):
     assert build_parser().parse_args(["image", "x"]).model_dir == "models/mine"
 
 
+def documented():
+    """The commands of the page, and those of upstream's README and CLI page without a backend."""
+    page = (ROOT / "docs" / "da3.md").read_text(encoding="utf-8")
+    block = [line.strip() for line in page.split("\n\n")[1].splitlines()]
+    yield from (line.partition("  #")[0].strip() for line in block)
+    yield (
+        "da3 auto assets/examples/SOH --export-format glb --model-dir depth-anything/DA3-SMALL "
+        "--export-dir workspace/gallery/TEST_CLI/SOH"
+    )
+    yield (
+        "da3 video assets/examples/robot_unitree.mp4 --fps 15 --export-dir workspace/gallery/robo "
+        "--export-format glb-depth_vis --feat-vis-fps 15 --auto-cleanup --no-use-backend"
+    )
+    yield (
+        'da3 images room --image-extensions "png,jpg,webp" --export-dir output '
+        "--conf-thresh-percentile 30.0 --num-max-points 2000000 --no-show-cameras --no-use-ray-pose"
+    )
+    yield (
+        "da3 colmap project --sparse-subdir 0 --align-to-input-ext-scale --device cpu "
+        "--ref-view-strategy middle --export-format mini_npz-glb"
+    )
+
+
+@pytest.mark.parametrize("command", list(documented()))
+def test_documented_commands_run_word_for_word(
+    command, here, da3, artifact, save_photo, monkeypatch
+):
+    pytest.importorskip("av", reason="PyAV is not installed")
+    for name in ("da3-small", "depth-anything/DA3-SMALL"):  # a folder of this name comes first
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).symlink_to(artifact.path)
+    monkeypatch.setenv("DA3_MODEL_DIR", str(artifact.path))
+    for name in NAMES:
+        for folder in ("assets/examples/SOH", "project/images"):
+            save_photo(here / folder / name, *SIZE_HW)
+    save_photo(here / "photo.jpg")
+    write_colmap_binary(here / "project" / "sparse" / "0")
+    write_transforms(here / "transforms.json")
+    make_clip(here / "walk.mp4", times(40))
+    make_clip(here / "assets/examples/robot_unitree.mp4", times(10))
+    program, *words = shlex.split(command)
+    status, out, err = da3(*words, model=None)
+    assert program == "da3" and status == 0 and out, err
+    assert all((here / path).is_file() for path in out)
+
+
 def test_an_unknown_command_says_which_there_are(da3):
     status, _, err = da3("gallery", model=None)
     assert status == 2 and all(name in err for name in ("auto", "images", "colmap", "video"))
@@ -227,6 +275,7 @@ def refusals():
     yield "no points", ["images", "room", "--num-max-points", "0"], 2, "use 1 or more"
     yield "features of an artifact", ["images", "room", "--export-feat", "2"], 1, "no artifact has"
     yield "splats of an artifact", ["images", "room", "--export-format", "gs_ply"], 1, "infer_gs"
+    yield "rays of this artifact", ["images", "room", "--use-ray-pose"], 1, "no stage 'ray_head'"
     yield "no layers", ["images", "room", "--export-feat", "x"], 2, "give block numbers"
     yield "an artifact's size", ["images", "room", "--process-res", "280"], 1, "for one size"
     yield "an unknown strategy", ["images", "room", "--ref-view-strategy", "empty"], 2, "invalid"
