@@ -78,6 +78,8 @@ def one_photo(path: Path) -> ScenePhotos:
     """
     if not path.is_file():
         raise UsageError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}, not a photo")
+    if is_video(path.name):
+        raise UsageError(f"{path}: a video, not a photo; use `da3 video`")
     return ScenePhotos(IMAGE, path, (path,), (path.name,), (photo_size(path),))
 
 

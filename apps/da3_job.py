@@ -97,6 +97,7 @@ def run_job(args: argparse.Namespace) -> int:
     _check_memory(model, given, args)
     read = [args.input, *([args.cameras] if args.cameras else [])]
     check_export_folder(args.export_dir or new_folder(now), read, args.auto_cleanup)
+    log.info("%s: loading", model.name)
     model.load(given.scene.sizes_hw)
     _announce(model)
     with writing_export(args.export_dir, now) as export:

@@ -15,6 +15,7 @@ from exports.png import png_bytes
 from runtime.command_line import UsageError
 from runtime.errors import InputError
 from runtime.files import write_whole
+from runtime.photo.find import is_photo
 from runtime.photo.frame_times import FrameTimes, frame_times, sampled, spread
 from runtime.photo.frames import VideoFrames, video_size
 
@@ -55,6 +56,8 @@ def plan_video(path: Path, fps: float, max_frames: Optional[int]) -> VideoPlan:
     """
     if not path.is_file():
         raise UsageError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}, not a video")
+    if is_photo(path.name):
+        raise UsageError(f"{path}: a photo, not a video; use `da3 image`")
     times = frame_times(path)
     if fps > times.rate:
         log.warning(

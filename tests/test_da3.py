@@ -262,6 +262,8 @@ def refusals():
     yield "a file that is not there", ["image", "nope.png"], 2, "no such file"
     yield "a folder for a photo", ["image", "room"], 2, "a folder, not a photo"
     yield "a video that is not there", ["video", "nope.mp4"], 2, "no such file, not a video"
+    yield "a photo for a video", ["video", "room/000000.png"], 2, "use `da3 image`"
+    yield "a video for a photo", ["image", "clip.mp4"], 2, "use `da3 video`"
     yield "no photo", ["images", "empty"], 2, "no photo directly in it"
     yield "no project", ["colmap", "room"], 2, "expected a COLMAP project"
     yield "an unknown input", ["auto", "notes.txt"], 1, "it takes image .a photo., images"
@@ -296,6 +298,7 @@ def refusals():
 def test_what_cannot_be_done_is_refused_before_anything_is_written(words, status, said, here, da3):
     (here / "empty").mkdir()
     (here / "notes.txt").write_text("notes\n")
+    (here / "clip.mp4").write_text("no video")
     (here / "mine").mkdir()
     (here / "mine" / "thesis.tex").write_text("mine")
     assert da3("images", "room", "--export-dir", "old")[0] == 0
@@ -498,6 +501,19 @@ def test_frames_are_turned_upright_and_kept_only_if_wanted(here, da3):
     assert da3("auto", "clip.mp4", *args, "--no-keep-frames")[0] == 0
     assert files_in("out") == [MARKER, "exports/mini_npz/results.npz", "scene.json", "source.json"]
     assert [sorted(row) for row in frames_of("out")["frames"]] == [["index", "time_s"]] * 2
+
+
+def test_half_a_video_is_the_scene_of_its_half_and_fails(here, da3):
+    pytest.importorskip("av", reason="PyAV is not installed")
+    file = make_clip(here / "clip.mkv", times(90))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    args = ("--export-dir", "out", "--export-format", "mini_npz", "--fps", "10")
+    status, _, err = da3("video", "clip.mkv", *args)
+    rows = frames_of("out")["frames"]
+    assert status == 1 and "failed: clip.mkv: ends" in err
+    assert [row["index"] for row in rows] == list(range(0, 3 * len(rows), 3)) and 5 < len(rows) < 30
+    assert len([name for name in files_in("out") if name.startswith("input")]) == len(rows)
+    assert arrays("out")["depth"].shape[0] == len(rows)
 
 
 def test_uneven_times_are_sampled_by_time(here, da3):
