@@ -1,7 +1,7 @@
 # The menu. `make` alone prints it; CI calls the same targets.
 .DEFAULT_GOAL := help
 .PHONY: help setup checkpoints compile plan inference test test-all fuzz check bench evaluate train-demo serve clean
-.PHONY: video batch package deploy invoke update undeploy
+.PHONY: da3 video batch package deploy invoke update undeploy
 .NOTPARALLEL: # two installs would meet in .venv
 
 MODEL  ?= vits
@@ -36,7 +36,7 @@ TESTS := serve batch int8 ray video dev
 check:                                  $(call needs,serve lint)
 test test-all fuzz:                     $(call needs,$(TESTS))
 serve:                                  $(call needs,serve)
-video:                                  $(call needs,video)
+da3 video:                              $(call needs,video)
 batch:                                  $(call needs,batch $(call said,ray))
 package deploy invoke update undeploy:  $(call needs,aws)
 compile:                                $(call needs,$(call said,int8))
@@ -97,6 +97,9 @@ serve: .venv/has-base ## the HTTP service on artifacts/, port 8080; compiles the
 
 video: .venv/has-base ## videos to videos of their depth: MODEL= ARGS="--video-path clip.mp4"
 	@$(PY) run_video.py $(NAMED) $(ARGS)
+
+da3: .venv/has-base ## Depth Anything 3's command for scenes: ARGS="auto room/ --model-dir da3-small"
+	@$(PY) -m apps.da3 $(ARGS)
 
 batch: .venv/has-base ## depth for many photos, restartable: ARGS="--input photos/ --output depth/"
 	@$(PY) -m serve.batch run $(if $(NAMED),--model $(MODEL)) $(ARGS)

@@ -1,6 +1,7 @@
 """Cameras that are known: each format the right way round, and told apart from what is none."""
 
 import json
+import random
 import struct
 
 import numpy as np
@@ -270,3 +271,48 @@ def test_damaged_colmap_models_are_refused(tmp_path):
         read_cameras(folder)
     with pytest.raises(InputError, match="a folder without a COLMAP model"):
         read_cameras(tmp_path)
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_damaged_files_are_refused_or_give_cameras(form, tmp_path):
+    """Bytes changed, lost and put in at random: no other error than ours, nothing that is none."""
+    place = WRITERS[form](tmp_path)
+    files = sorted(place.iterdir()) if place.is_dir() else [place]
+    whole = {file: file.read_bytes() for file in files}
+    rng, taken = random.Random(0), 0
+    for _ in range(100):
+        file = rng.choice(files)
+        data, at = bytearray(whole[file]), rng.randrange(len(whole[file]))
+        change = rng.choice(
+            [b"", b"9", b"-", b"e9", b"0", b"\0", b"\xff", b"NaN", b" ", b"9" * 400]
+        )
+        data[at : at + rng.randrange(9)] = change
+        file.write_bytes(data)
+        try:
+            matched = match_cameras(read_cameras(place), SHOTS, lambda index: 100.0)
+        except InputError:
+            pass
+        else:
+            taken += 1
+            assert np.isfinite(matched.extrinsics).all() and np.isfinite(matched.intrinsics).all()
+        file.write_bytes(whole[file])
+    assert taken < 100
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"w": 0.5},
+        {"w": -160},
+        {"fl_x": 0},
+        {"fl_x": -3},
+        {"fl_y": 10**400},
+        {"cx": float("nan")},
+        {"w": 10**30},
+        {"h": True},
+        {"fl_x": "150"},
+    ],
+)
+def test_numbers_that_are_none_of_a_camera_are_refused(more, tmp_path):
+    with pytest.raises(InputError, match=r"expected a number|a camera of|are no intrinsics"):
+        read_cameras(write_transforms(tmp_path / "t.json", **more))
