@@ -18,7 +18,7 @@ CORES  := -n auto --maxprocesses 8 --dist worksteal
 NAMED  := $(if $(filter command line environment,$(origin MODEL)),--model $(MODEL))
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
 	@echo
 	@echo '  variables: MODEL=vits TARGET=auto SIZES="518x518 518x686" BATCH=1 ARGS="--side-by-side" PYTHON=python3.9'
 
@@ -98,8 +98,8 @@ serve: .venv/has-base ## the HTTP service on artifacts/, port 8080; compiles the
 video: .venv/has-base ## videos to videos of their depth: MODEL= ARGS="--video-path clip.mp4"
 	@$(PY) run_video.py $(NAMED) $(ARGS)
 
-da3: .venv/has-base ## Depth Anything 3's command for scenes: ARGS="auto room/ --model-dir da3-small"
-	@$(PY) -m apps.da3 $(ARGS)
+da3: .venv/has-base ## Depth Anything 3's command for scenes: MODEL=da3-small ARGS="auto room/"
+	@$(PY) -m apps.da3 $(ARGS) $(if $(NAMED),--model-dir $(MODEL))
 
 batch: .venv/has-base ## depth for many photos, restartable: ARGS="--input photos/ --output depth/"
 	@$(PY) -m serve.batch run $(if $(NAMED),--model $(MODEL)) $(ARGS)
