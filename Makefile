@@ -1,7 +1,7 @@
 # The menu. `make` alone prints it; CI calls the same targets.
 .DEFAULT_GOAL := help
 .PHONY: help setup checkpoints compile plan inference test test-all fuzz check bench evaluate train-demo serve clean
-.PHONY: video batch package deploy invoke update undeploy
+.PHONY: da3 video batch package deploy invoke update undeploy
 .NOTPARALLEL: # two installs would meet in .venv
 
 MODEL  ?= vits
@@ -18,7 +18,7 @@ CORES  := -n auto --maxprocesses 8 --dist worksteal
 NAMED  := $(if $(filter command line environment,$(origin MODEL)),--model $(MODEL))
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
 	@echo
 	@echo '  variables: MODEL=vits TARGET=auto SIZES="518x518 518x686" BATCH=1 ARGS="--side-by-side" PYTHON=python3.9'
 
@@ -37,7 +37,7 @@ SCENES := views views:% colmap:% eth3d:% scannetpp:%
 check:                                  $(call needs,serve lint)
 test test-all fuzz:                     $(call needs,$(TESTS))
 serve:                                  $(call needs,serve)
-video:                                  $(call needs,video)
+da3 video:                              $(call needs,video)
 batch:                                  $(call needs,batch $(call said,ray))
 package deploy invoke update undeploy:  $(call needs,aws)
 compile:                                $(call needs,$(call said,int8))
@@ -99,6 +99,9 @@ serve: .venv/has-base ## the HTTP service on artifacts/, port 8080; compiles the
 
 video: .venv/has-base ## videos to videos of their depth: MODEL= ARGS="--video-path clip.mp4"
 	@$(PY) run_video.py $(NAMED) $(ARGS)
+
+da3: .venv/has-base ## Depth Anything 3's command for scenes: MODEL=da3-small ARGS="auto room/"
+	@$(PY) -m apps.da3 $(ARGS) $(if $(NAMED),--model-dir $(MODEL))
 
 batch: .venv/has-base ## depth for many photos, restartable: ARGS="--input photos/ --output depth/"
 	@$(PY) -m serve.batch run $(if $(NAMED),--model $(MODEL)) $(ARGS)

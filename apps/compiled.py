@@ -8,7 +8,7 @@ import logging
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -60,7 +60,7 @@ def choose_or_compile(
     checkpoint = local_checkpoint(spec)
     stale = chosen is not None and _is_stale(chosen.artifacts[0], checkpoint)
     if chosen is not None and not stale:
-        return _of_size(chosen, photos) if use == SCENE else chosen
+        return of_size(chosen, map(aspect_of, photos)) if use == SCENE else chosen
     if stale:
         log.info("%s: its weights have come or changed since: compiling it again", model)
     else:
@@ -71,7 +71,7 @@ def choose_or_compile(
     chosen = _choice(model, use, views, size_hw, sha256)
     if chosen is None:
         raise ArtifactError(f"no artifact of {model} can run here; see `python -m compile --help`")
-    return _of_size(chosen, photos) if use == SCENE else chosen
+    return of_size(chosen, map(aspect_of, photos)) if use == SCENE else chosen
 
 
 def needed_sizes(spec: ModelSpec, photos: Sequence[Path], use: str) -> list[Size]:
@@ -152,12 +152,16 @@ def _is_stale(artifact: Artifact, checkpoint: Optional[Path]) -> bool:
     return sha256_of(checkpoint) != weights.sha256
 
 
-def _of_size(chosen: Choice, photos: Sequence[Path]) -> Choice:
-    """Those of one size: of the shape that is nearest to that of most photos."""
+def of_size(chosen: Choice, aspects: Iterable[float]) -> Choice:
+    """Those of one size: of the shape that is nearest to that of most photos.
+
+    Args:
+        aspects: width over height of each photo, as of ``aspect_of``.
+    """
     sizes = sorted({one.manifest.input.size_hw for one in chosen.artifacts})
     if len(sizes) == 1:
         return chosen
-    size_hw = sizes[nearest_bucket(_shape(statistics.median(map(aspect_of, photos))), sizes)]
+    size_hw = sizes[nearest_bucket(_shape(statistics.median(aspects)), sizes)]
     same = tuple(one for one in chosen.artifacts if one.manifest.input.size_hw == size_hw)
     return Choice(same, chosen.left_out)
 

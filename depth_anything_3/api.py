@@ -20,7 +20,7 @@ from depth_anything_3.config import LICENCES, METRIC, NAMES, NESTED, NETWORKS
 from depth_anything_3.model import VIEWS_IN_MEMORY, DepthAnything3Net, Output
 from depth_anything_3.nested import NestedDepthAnything3Net
 from depth_anything_3.pretrained import find_pretrained, looks_of_models, sort_options
-from depth_anything_3.scene_exports import export_request
+from depth_anything_3.scene_exports import ExportRequest, export_request
 from depth_anything_3.stages import to_numpy
 from layers.checkpoint import load_checkpoint
 from layers.precision import check_precision
@@ -237,11 +237,33 @@ class DepthAnything3(nn.Module):
             ref_view_strategy=ref_view_strategy,
         )
         views = _views(given, process_res, process_res_method)
+        return self.infer_views(views, given, query, intrinsics, focal_px, request)
+
+    def infer_views(
+        self,
+        views: Sequence[View],
+        photos: Sequence[Photo],
+        query: SceneQuery,
+        intrinsics: Optional[np.ndarray] = None,
+        focal_px: Optional[float] = None,
+        request: Optional[ExportRequest] = None,
+    ) -> ScenePrediction:
+        """``inference`` of views, for callers that do not keep the photos in memory.
+
+        Args:
+            views: all of one size; photos: what each is of, which tells its focal length.
+            query: its cameras, and ``intrinsics`` (N, 3, 3), which may come alone for
+                da3metric-large, in pixels of the photos.
+            focal_px: as for ``inference``.
+            request: what is written, checked already; None: nothing.
+        """
+        alone = self.model_name == METRIC and not query.has_cameras
+        for_cloud = request is not None and request.has_clouds and not self.finds_cameras
         prediction, query = self._predict(views, query)
         focal = None
         if alone or for_cloud:
             in_views = view_intrinsics(views, intrinsics)
-            focal = _focal_of_views(views, given, in_views, focal_px)
+            focal = _focal_of_views(views, photos, in_views, focal_px)
         prediction = _in_metres(prediction, focal) if alone else align_to_given(prediction, query)
         if request is not None:
             said = focal_px is not None or intrinsics is not None

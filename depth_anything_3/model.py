@@ -41,6 +41,28 @@ class Backbone(nn.Module):
         self.pretrained = (AnyViewTransformer if spec.any_view else PlainTransformer)(spec)
 
 
+def check_query(spec: DA3Spec, query: SceneQuery) -> None:
+    """Refuse a question that a network has no answer to.
+
+    Raises:
+        InputError: it names what is asked.
+    """
+    layers, depth = query.export_feat_layers, VITS[spec.encoder].depth
+    if any(layer >= depth for layer in layers):
+        raise InputError(f"export_feat_layers={list(layers)}: blocks are 0 to {depth - 1}")
+    if not spec.any_view:
+        asked = {
+            "extrinsics": query.has_cameras,
+            "infer_gs": query.infer_gs,
+            "use_ray_pose": query.use_ray_pose,
+        }
+        wrong = [name for name, given in asked.items() if given]
+        if wrong:
+            raise InputError(f"{', '.join(wrong)}: this model takes each view for itself")
+    if query.infer_gs and not spec.gaussians:
+        raise InputError("infer_gs=True: only da3-giant and da3nested-giant-large find splats")
+
+
 class DepthAnything3Net(nn.Module):
     """One of the six single networks.
 
@@ -206,20 +228,7 @@ class DepthAnything3Net(nn.Module):
             raise InputError(
                 f"images are {shape[3]}x{shape[4]}, expected multiples of {PATCH_SIZE}"
             )
-        layers, depth = query.export_feat_layers, VITS[self.spec.encoder].depth
-        if any(layer >= depth for layer in layers):
-            raise InputError(f"export_feat_layers={list(layers)}: blocks are 0 to {depth - 1}")
-        if not self.spec.any_view:
-            asked = {
-                "extrinsics": query.has_cameras,
-                "infer_gs": query.infer_gs,
-                "use_ray_pose": query.use_ray_pose,
-            }
-            wrong = [name for name, given in asked.items() if given]
-            if wrong:
-                raise InputError(f"{', '.join(wrong)}: this model takes each view for itself")
-        if query.infer_gs and not self.spec.gaussians:
-            raise InputError("infer_gs=True: only da3-giant and da3nested-giant-large find splats")
+        check_query(self.spec, query)
         batch, views = shape[:2]
         expected = [(batch, views), (views,)] if batch == 1 else [(batch, views)]
         if query.extrinsics is not None and query.extrinsics.shape[:-2] not in expected:

@@ -4,7 +4,7 @@ Upstream's arguments in; files of a prediction out. Needs no torch.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -33,11 +33,13 @@ class ExportRequest:
         folder: of the files.
         asked: formats and their options.
         names: of the photos, if they have any.
+        told: called with each file before it is written.
     """
 
     folder: Path
     asked: Asked
     names: Optional[tuple[str, ...]] = None
+    told: Callable[[Path], None] = lambda file: None
 
     @property
     def has_clouds(self) -> bool:
@@ -81,7 +83,7 @@ class ExportRequest:
         if self.names is not None:
             photos = [ScenePhoto.of_view(name, view) for name, view in zip(self.names, views)]
         scene = scene_of(found, photos, intrinsics, GIVEN if given else EXIF)
-        return write_scene(scene, self.folder, self.asked)
+        return write_scene(scene, self.folder, self.asked, self.told)
 
 
 def export_request(

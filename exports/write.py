@@ -1,6 +1,6 @@
 """Files of a prediction on disk, each there whole or not at all."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Optional
 
@@ -41,12 +41,15 @@ def write_prediction(
     return written
 
 
-def write_scene(scene: Scene, folder: Path, asked: Asked) -> list[Path]:
+def write_scene(
+    scene: Scene, folder: Path, asked: Asked, told: Callable[[Path], None] = lambda file: None
+) -> list[Path]:
     """Write what ``scene_files`` makes; every file is there when this returns.
 
     Args:
         folder: made if it is not there; other files in it stay.
         asked: of ``asked_formats``.
+        told: called with each file before it is written.
     Returns:
         the files written, the description last.
     Raises:
@@ -56,5 +59,6 @@ def write_scene(scene: Scene, folder: Path, asked: Asked) -> list[Path]:
     written = []
     for name, blocks in scene_files(scene, asked):
         written.append(folder / name)
+        told(written[-1])
         write_whole(written[-1], blocks)
     return written

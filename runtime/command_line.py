@@ -5,6 +5,7 @@ stopped by Ctrl-C, 143 by SIGTERM. Results go to stdout, all else to stderr. Sta
 """
 
 import argparse
+import io
 import logging
 import math
 import os
@@ -46,6 +47,8 @@ def run_command(
     args = parser.parse_args(argv)
     logging.basicConfig(level=_log_level(), format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are bytes, of any encoding
+        sys.stdout.reconfigure(errors="surrogateescape")
     before = _unwind_on_sigterm()
     try:
         return work(args) or DONE

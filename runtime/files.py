@@ -6,6 +6,7 @@ Files are read whole, too, within a limit; ``sha256_of`` tells one's content fro
 """
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import os
@@ -25,6 +26,7 @@ STALE_S = 86400.0  # nothing takes a day to be written
 # What a disk says that takes nothing any more, whatever is written
 GONE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENXIO, errno.ENODEV}
 GONE |= {errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2
 _HOST = socket.gethostname().replace("/", "-").replace("@", "-")[:64]
 
 
@@ -80,11 +82,16 @@ def partial_folder(root: Path) -> Iterator[Path]:
 def replace_folder(fresh: Path, target: Path) -> None:
     """Put a finished folder in the place of another, which is removed.
 
+    On Linux both change places in one step: whenever the process is killed, one of them is there.
+
     Raises:
         OSError: the disk refuses; the old folder is then back in its place.
     """
     with partial_folder(target.parent) as aside:
         older = target.exists()
+        if older and _exchanged(fresh, target):
+            fresh.rename(aside / "old")
+            return
         if older:
             target.rename(aside / "old")
         try:
@@ -93,6 +100,16 @@ def replace_folder(fresh: Path, target: Path) -> None:
             if older:
                 (aside / "old").rename(target)
             raise
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Have two folders change places in one step; False if this system or disk cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, TypeError, AttributeError):  # not Linux, or an old one
+        return False
+    names = (os.fsencode(one), os.fsencode(other))
+    return bool(rename(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE) == 0)
 
 
 def check_output_folder(folder: Path) -> None:

@@ -113,6 +113,18 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
     assert ended.stderr == ""
 
 
+NAMING = """
+import argparse, sys
+from runtime.command_line import run_command
+sys.exit(run_command(argparse.ArgumentParser(), lambda args: print("a\\udcfc.png"), []))
+"""
+
+
+def test_names_that_are_no_text_are_printed_as_the_bytes_they_are():
+    ended = subprocess.run([sys.executable, "-c", NAMING], capture_output=True, cwd=ROOT)
+    assert (ended.returncode, ended.stdout) == (0, b"a\xfc.png\n"), ended.stderr
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", ""])
 def test_positive_refuses(text):
     with pytest.raises(argparse.ArgumentTypeError, match="at least 1"):

@@ -7,7 +7,7 @@ told afterwards. Nothing that a file names is opened: no playlist, no address.
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -63,6 +63,7 @@ class VideoFrames:
     Args:
         fps: at most so many frames a second are taken, each with its own time; None: all.
         sound: also its packets.
+        takes: of each frame by its place, from 0, and its time in ticks: whether it is taken.
     Raises:
         InputError: no such file, no video, or a photo.
         LimitError: frames larger than a photo may be.
@@ -75,12 +76,18 @@ class VideoFrames:
         above the one before; left_out: because of ``fps``; last_sound: packets after it.
     """
 
-    def __init__(self, path: Path, fps: Optional[Fraction] = None, sound: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        fps: Optional[Fraction] = None,
+        sound: bool = True,
+        takes: Optional[Callable[[int, int], bool]] = None,
+    ) -> None:
         self._av = require("av", "video")
-        self.path, self._fps = path, fps
-        self._container = _open(self._av, path)
+        self.path, self._fps, self._takes = path, fps, takes
+        self._container = open_video(self._av, path)
         try:
-            self._video = _picture_stream(self._container, path)
+            self._video = picture_stream(self._container, path)
             self.streams = tuple(self._container.streams.audio) if sound else ()
             self._set_up()
         except BaseException:
@@ -125,7 +132,7 @@ class VideoFrames:
     def __iter__(self) -> Iterator[Frame]:
         index, slot, size = 0, -1, None
         first: Optional[int] = None
-        for picture in self._pictures():
+        for place, picture in enumerate(self._pictures()):
             pts = self._time_of(picture)
             duration = self._durations.pop(picture.pts, 0)
             first = pts if first is None else first
@@ -135,6 +142,8 @@ class VideoFrames:
                     self.left_out += 1
                     continue
                 slot = now
+            if self._takes is not None and not self._takes(place, pts):
+                continue
             size = size or (picture.width, picture.height)
             rgb = self._upright(picture, size)
             sound, self._sound = tuple(self._sound), []
@@ -350,7 +359,7 @@ def _display_matrix(picture: Any) -> Optional[tuple[int, ...]]:
     return None
 
 
-def _open(av: Any, path: Path) -> Any:
+def open_video(av: Any, path: Path) -> Any:
     """Open a file as what it is; other files and addresses that it names stay closed."""
     if path.is_dir():
         raise InputError(f"{path}: a folder, expected a video")
@@ -373,7 +382,7 @@ def _open(av: Any, path: Path) -> Any:
     return container
 
 
-def _picture_stream(container: Any, path: Path) -> Any:
+def picture_stream(container: Any, path: Path) -> Any:
     """The stream of frames; a cover of an audio file is none."""
     for stream in container.streams.video:
         if "attached_pic" not in str(stream.disposition).lower():

@@ -38,7 +38,7 @@ class Model(NamedTuple):
     can_be_pinhole: bool = True
 
 
-MODELS = (  # in the order of their numbers in binary files
+CAMERA_MODELS = (  # in the order of their numbers in binary files
     Model("SIMPLE_PINHOLE", 1, 0),
     Model("PINHOLE", 2, 0),
     Model("SIMPLE_RADIAL", 1, 1),
@@ -52,7 +52,7 @@ MODELS = (  # in the order of their numbers in binary files
     Model("THIN_PRISM_FISHEYE", 2, 8, False),
     Model("RAD_TAN_THIN_PRISM_FISHEYE", 2, 12, False),
 )
-BY_NAME = {model.name: model for model in MODELS}
+BY_NAME = {model.name: model for model in CAMERA_MODELS}
 
 
 class Lens(NamedTuple):
@@ -167,12 +167,12 @@ def _binary(file: Path) -> Iterator[tuple[int, Lens]]:
         (count,) = _unpack(opened, "<Q")
         for _ in range(count):
             number, kind, width, height = _unpack(opened, "<IiQQ")
-            if not 0 <= kind < len(MODELS):
+            if not 0 <= kind < len(CAMERA_MODELS):
                 raise InputError(
                     f"{file}: camera model {kind} is not known here; `colmap image_undistorter` "
                     "makes pinholes of it"
                 )
-            model = MODELS[kind]
+            model = CAMERA_MODELS[kind]
             params = list(_unpack(opened, f"<{model.focals + 2 + model.others}d"))
             yield number, _lens(file, model, width, height, params)
 

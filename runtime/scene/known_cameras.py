@@ -13,8 +13,10 @@ import numpy as np
 
 from runtime.errors import InputError
 from runtime.files import read_whole
+from runtime.scene.focal import MAX_FOCAL_PX
 
 MAX_BYTES = 256 << 20
+MAX_SIDE = 1 << 20  # pixels; pictures have less
 RIGID = 1e-2  # by which a rotation's products may be off those of a rotation
 
 
@@ -30,6 +32,8 @@ class KnownCamera:
         size_hw: of the picture that they are of; None: the photo's own, whatever it is.
         distortion: what makes it no pinhole; "": it is one.
         upright: whether the picture is as EXIF turns it, not as its pixels are stored.
+    Raises:
+        InputError: a size or a focal length that is none.
     """
 
     world_to_camera: np.ndarray
@@ -39,6 +43,18 @@ class KnownCamera:
     size_hw: Optional[tuple[int, int]] = None
     distortion: str = ""
     upright: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size_hw is not None and not all(0 < side <= MAX_SIDE for side in self.size_hw):
+            raise InputError(
+                f"{self.name}: a camera of {self.size_hw[1]} x {self.size_hw[0]} pixels"
+            )
+        k = self.intrinsics
+        if k is None:
+            return
+        focal = k.shape == (3, 3) and np.isfinite(k).all() and k[2].tolist() == [0, 0, 1]
+        if not focal or not (0 < k[0, 0] <= MAX_FOCAL_PX and 0 < k[1, 1] <= MAX_FOCAL_PX):
+            raise InputError(f"{self.name}: {k.tolist()} are no intrinsics")
 
 
 @dataclass(frozen=True)
@@ -69,7 +85,7 @@ def rigid(matrix: Any, about: str) -> np.ndarray:
     """
     try:
         pose = np.asarray(matrix, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pose = np.zeros(0)
     if pose.shape not in ((3, 4), (4, 4)) or not np.isfinite(pose).all():
         raise InputError(f"{about}: no pose of 3 x 4 or 4 x 4 numbers")

@@ -51,12 +51,8 @@ def _camera(facts: Mapping[str, Any], frame: Mapping[str, Any], file: Path) -> K
         value = frame.get(key, facts.get(key))
         if value is None:
             return None
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not math.isfinite(value)
-        ):
-            raise InputError(f"{about}: {key} is {value!r}, expected a number")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:
+            raise InputError(f"{about}: {key} is {str(value)[:40]}, expected a number")
         return float(value)
 
     width, height = number("w"), number("h")

@@ -1,0 +1,54 @@
+"""``da3``, Depth Anything 3's command: photos, videos and COLMAP projects to scenes as files.
+
+Everything is checked before anything is touched or inferred; then the network runs once, and all
+files appear at once.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Optional
+
+from apps.da3_options import build_parser
+from runtime.command_line import LOG_LEVEL, UsageError, run_command
+
+LEVEL_VARIABLE = "DA3_LOG_LEVEL"
+LEVELS = {"ERROR": logging.ERROR, "WARN": logging.WARNING, "INFO": logging.INFO}
+LEVELS["DEBUG"] = logging.DEBUG
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command line; returns the exit status."""
+    words = sys.argv[1:] if argv is None else list(argv)
+
+    def work(args: argparse.Namespace) -> int:
+        args.words = words
+        return run(args)
+
+    return run_command(build_parser(), work, words, "stopped; nothing has been written")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do a command. What it needs is imported here, not for ``--help``."""
+    _set_level(args.quiet)
+    if args.use_backend:
+        raise UsageError("--use-backend: there is no da3 backend in this version; leave it out")
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # as upstream
+    from apps.da3_job import run_job
+
+    return run_job(args)
+
+
+def _set_level(quiet: bool) -> None:
+    """Upstream's variable counts if ours is not set."""
+    level = LEVELS.get(os.environ.get(LEVEL_VARIABLE, "").upper())
+    if level is not None and LOG_LEVEL not in os.environ:
+        logging.getLogger().setLevel(level)
+    elif quiet:
+        logging.getLogger().setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

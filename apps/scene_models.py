@@ -1,0 +1,376 @@
+"""A model for scenes: eager weights or compiled artifacts behind one call.
+
+What ``--model-dir`` says in; views in, a scene and its files out. Weights are read by ``load``, not
+before: what a model cannot do is refused first.
+"""
+
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Optional, Protocol, Union
+
+import numpy as np
+
+from apps.compiled import of_size
+from compile.registry import find_model
+from depth_anything_3.config import METRIC, NAMES, NESTED, NETWORKS
+from depth_anything_3.pretrained import OWNER, find_pretrained
+from depth_anything_3.scene_exports import ExportRequest
+from runtime.artifact.folder import MANIFEST, find_artifacts
+from runtime.engines import load_engine
+from runtime.errors import CheckpointError, InputError
+from runtime.hub import WEIGHTS
+from runtime.predict.choose import SCENE, choose, read_artifacts, takes_scenes
+from runtime.predict.found import Provenance, ScenePrediction, provenance_of
+from runtime.predict.scenes import CAMERA_ENCODER, RAY_HEAD, ScenePredictor
+from runtime.scene.query import SceneQuery
+from runtime.scene.views import METHODS, View, make_view, same_size
+
+CAMERAS, DECODED = "cam_enc", ".head.scratch.output_conv2"  # names in every network
+PROCESS_RES, PROCESS_METHOD = 504, METHODS[0]  # upstream's
+
+Size = tuple[int, int]
+Step = Callable[[], object]
+
+log = logging.getLogger(__name__)
+
+
+class SceneModel(Protocol):
+    """What the commands for scenes ask of a model.
+
+    Attributes:
+        name: of the model. finds_cameras: whether it finds those of its photos.
+    """
+
+    name: str
+    finds_cameras: bool
+
+    @property
+    def licence(self) -> str:
+        """Of its weights."""
+
+    def check(self, query: SceneQuery) -> None:
+        """Refuse a question that it has no answer to; no weights are read.
+
+        Raises:
+            InputError: names what is asked.
+        """
+
+    def needed_bytes(self, count: int, sizes_hw: Sequence[Size], splats: bool) -> Optional[int]:
+        """What so many photos, of sizes among these, take; None if it does not grow with them."""
+
+    def free_bytes(self) -> Optional[int]:
+        """What may be taken where it runs; None if nobody knows."""
+
+    def load(self, sizes_hw: Sequence[Size]) -> None:
+        """Read the weights, for photos of these sizes.
+
+        Raises:
+            CheckpointError, ArtifactError: they cannot be used.
+        """
+
+    def provenance(self) -> Optional[Provenance]:
+        """Whose numbers it gives; after ``load``. None if nobody knows."""
+
+    def view(self, photo: np.ndarray) -> View:
+        """A photo, uint8 (H, W, 3), as ``infer`` takes it; after ``load``."""
+
+    def steps(self, query: SceneQuery, views: int) -> Optional[int]:
+        """How often ``infer`` calls ``step``; None if it is not known."""
+
+    def infer(
+        self,
+        views: Sequence[View],
+        photos: Sequence[Path],
+        query: SceneQuery,
+        intrinsics: Optional[np.ndarray],
+        focal_px: Optional[float],
+        request: ExportRequest,
+        step: Step,
+    ) -> ScenePrediction:
+        """Run the network and write what is requested; see ``DepthAnything3.infer_views``."""
+
+
+def find_scene_model(
+    source: str,
+    device: str = "auto",
+    process_res: Optional[int] = None,
+    process_res_method: Optional[str] = None,
+    seeded: bool = False,
+) -> SceneModel:
+    """The model that a name or a folder means; weights are found, but not read.
+
+    Args:
+        source: a model's name, a name on the Hub, a folder or file of weights, or a folder of
+            artifacts.
+        device: auto, cpu, cuda, or what else torch knows.
+        process_res, process_res_method: see ``make_view``; None: upstream's. An artifact has its
+            own size and takes neither.
+        seeded: random weights instead.
+    Raises:
+        InputError: options that do not go together.
+        CheckpointError, ArtifactError: there are no such weights or artifacts.
+    """
+    folder = Path(source)
+    if folder.is_dir() and find_artifacts(folder):
+        if seeded:
+            raise InputError("--seeded-weights: an artifact has its own weights; leave it out")
+        if process_res is not None or process_res_method is not None:
+            raise InputError(
+                f"--process-res, --process-res-method: {folder} was compiled for one size; leave "
+                "them out, or name weights instead of an artifact"
+            )
+        return ArtifactScene(folder, device)
+    owner, _, last = source.rpartition("/")
+    known = last.lower() if last.lower() in NAMES and owner in ("", OWNER) else None
+    if seeded:
+        if known is None:
+            raise InputError(f"--seeded-weights: {source} is no model's name, as da3-small")
+        return EagerScene(known, None, device, process_res, process_res_method)
+    if folder.is_dir() and not (folder / WEIGHTS).is_file():
+        raise CheckpointError(
+            f"{folder}: neither {WEIGHTS} nor an artifact's {MANIFEST} there; give a folder with "
+            f"one of them, or a model's name, as {NAMES[0]}"
+        )
+    if known is not None and not folder.exists():  # what must be fetched is fetched last
+        return EagerScene(known, known, device, process_res, process_res_method)
+    found = find_pretrained(source)
+    return EagerScene(found.model_name, found.file, device, process_res, process_res_method)
+
+
+class EagerScene:
+    """One of Depth Anything 3's models in PyTorch.
+
+    Args:
+        weights: a file, or the model's name for its official ones; None: random ones.
+        device, process_res, process_res_method: as for ``find_scene_model``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights: Union[Path, str, None],
+        device: str,
+        process_res: Optional[int],
+        process_res_method: Optional[str],
+    ) -> None:
+        self.name, self._weights, self._device = name, weights, device
+        self.finds_cameras = find_model(name).any_view
+        self._res = PROCESS_RES if process_res is None else process_res
+        self._method = process_res_method or PROCESS_METHOD
+        self._model: Any = None
+
+    @property
+    def licence(self) -> str:
+        """As ``SceneModel.licence``."""
+        return find_model(self.name).licence if self._weights is not None else ""
+
+    def check(self, query: SceneQuery) -> None:
+        """As ``SceneModel.check``; and a device that is not here."""
+        from depth_anything_3.model import check_query
+
+        self._where()
+        for single in NESTED.get(self.name, (self.name,))[:1]:
+            check_query(NETWORKS[single], query)
+
+    def needed_bytes(self, count: int, sizes_hw: Sequence[Size], splats: bool) -> Optional[int]:
+        """As ``SceneModel.needed_bytes``."""
+        from apps.scene_memory import estimated_bytes
+
+        views = [self.view(np.zeros((*size, 3), np.uint8)).size_hw for size in set(sizes_hw)]
+        largest = (max(height for height, _ in views), max(width for _, width in views))
+        return estimated_bytes(self.name, count, largest, splats)
+
+    def free_bytes(self) -> Optional[int]:
+        """As ``SceneModel.free_bytes``."""
+        from apps.scene_memory import free_bytes
+
+        return free_bytes(self._where().type)
+
+    def view(self, photo: np.ndarray) -> View:
+        """As ``SceneModel.view``."""
+        return make_view(photo, self._res, self._method)
+
+    def load(self, sizes_hw: Sequence[Size]) -> None:
+        """As ``SceneModel.load``."""
+        from depth_anything_3.api import DepthAnything3
+
+        if self._weights is not None:
+            found = find_pretrained(self._weights, self.name)
+            model = DepthAnything3.from_pretrained(found.file, self.name)
+        else:
+            model = _seeded(self.name)
+        self._model = model.to(self._where())
+
+    def provenance(self) -> Optional[Provenance]:
+        """As ``SceneModel.provenance``."""
+        found: Optional[Provenance] = self._model.provenance
+        return found
+
+    def steps(self, query: SceneQuery, views: int) -> Optional[int]:
+        """The blocks of its encoders, and each few views that its heads decode."""
+        from depth_anything_3.model import VIEWS_IN_MEMORY
+
+        blocks, heads = self._parts(query)
+        return len(blocks) + len(heads) * -(-views // VIEWS_IN_MEMORY)
+
+    def infer(
+        self,
+        views: Sequence[View],
+        photos: Sequence[Path],
+        query: SceneQuery,
+        intrinsics: Optional[np.ndarray],
+        focal_px: Optional[float],
+        request: ExportRequest,
+        step: Step,
+    ) -> ScenePrediction:
+        """As ``SceneModel.infer``."""
+        parts = itertools.chain(*self._parts(query))
+        hooks = [part.register_forward_hook(lambda *_: step()) for part in parts]
+        try:
+            return self._model.infer_views(  # type: ignore[no-any-return]
+                same_size(views), photos, query, intrinsics, focal_px, request
+            )
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _parts(self, query: SceneQuery) -> tuple[list[Any], list[Any]]:
+        """The modules by which a run's progress is told: blocks, and the last ones of heads."""
+        from layers.block import Block
+
+        named = list(self._model.named_modules())
+        known = query.has_cameras
+        blocks = [m for name, m in named if isinstance(m, Block) and (known or CAMERAS not in name)]
+        heads = [m for name, m in named if name.endswith(DECODED)]
+        return blocks, heads
+
+    def _where(self) -> Any:
+        import torch
+
+        if self._device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self._device)
+        except RuntimeError:
+            raise InputError(f"--device {self._device}: torch knows no such device") from None
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise InputError("--device cuda: torch sees no CUDA GPU here; use --device cpu")
+        return device
+
+
+class ArtifactScene:
+    """Compiled artifacts of an any-view model.
+
+    Args:
+        folder: an artifact, or a folder of them.
+        device: auto, cpu or cuda.
+    """
+
+    finds_cameras = True
+
+    def __init__(self, folder: Path, device: str) -> None:
+        if device not in ("auto", "cpu", "cuda"):
+            raise InputError(f"--device {device}: artifacts run on auto, cpu or cuda")
+        model = _model_of(folder)
+        self._chosen, self._device = choose([folder], model, SCENE), device
+        self.name = self._chosen.model
+        self._step: Step = lambda: None
+        self._predictor: Any = None
+
+    @property
+    def licence(self) -> str:
+        """As ``SceneModel.licence``."""
+        return self._chosen.artifacts[0].manifest.weights.licence
+
+    def check(self, query: SceneQuery) -> None:
+        """As ``SceneModel.check``."""
+        wrong = [name for name in ("infer_gs", "export_feat_layers") if getattr(query, name)]
+        if wrong:
+            raise InputError(
+                f"{', '.join(wrong)}: no artifact has them; name weights instead of an artifact"
+            )
+        needed = {RAY_HEAD: query.use_ray_pose, CAMERA_ENCODER: query.has_cameras}
+        for artifact in self._chosen.artifacts:
+            for stage in (stage for stage, is_needed in needed.items() if is_needed):
+                artifact.manifest.stage(stage)  # or it says which there are
+
+    def needed_bytes(self, count: int, sizes_hw: Sequence[Size], splats: bool) -> Optional[int]:
+        """None: groups of views go through one after the other."""
+        return None
+
+    def free_bytes(self) -> Optional[int]:
+        """None."""
+        return None
+
+    def view(self, photo: np.ndarray) -> View:
+        """As ``SceneModel.view``."""
+        view: View = self._predictor.view(photo)
+        return view
+
+    def load(self, sizes_hw: Sequence[Size]) -> None:
+        """As ``SceneModel.load``; of several sizes the one nearest to the photos."""
+        chosen = of_size(self._chosen, (width / height for height, width in sizes_hw))
+        self._predictor = ScenePredictor(chosen.artifacts, self._device, load=self._loaded)
+
+    def provenance(self) -> Optional[Provenance]:
+        """As ``SceneModel.provenance``."""
+        return provenance_of(self._chosen.artifacts[0])
+
+    def steps(self, query: SceneQuery, views: int) -> Optional[int]:
+        """None: one for each stage of each group."""
+        return None
+
+    def infer(
+        self,
+        views: Sequence[View],
+        photos: Sequence[Path],
+        query: SceneQuery,
+        intrinsics: Optional[np.ndarray],
+        focal_px: Optional[float],
+        request: ExportRequest,
+        step: Step,
+    ) -> ScenePrediction:
+        """As ``SceneModel.infer``."""
+        self._step = step
+        found: ScenePrediction = self._predictor.predict(views, query)
+        request.write(found, views)
+        return found
+
+    def _loaded(self, *given: Any, **named: Any) -> Any:
+        engine = load_engine(*given, **named)
+
+        def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            outputs: dict[str, np.ndarray] = engine(inputs)
+            self._step()
+            return outputs
+
+        return run
+
+
+def _model_of(folder: Path) -> str:
+    """The one model of a folder's artifacts that takes scenes; "" if there is none."""
+    takers = [one for one in read_artifacts([folder])[0] if takes_scenes(one)]
+    names = sorted({one.manifest.model for one in takers})
+    if len(names) > 1:
+        raise InputError(
+            f"{folder}: artifacts of {', '.join(names)}; name one of them, as {takers[0].path}"
+        )
+    return names[0] if names else ""
+
+
+def takes_intrinsics_alone(model: SceneModel) -> bool:
+    """Whether intrinsics tell metres, and extrinsics nothing."""
+    return model.name == METRIC
+
+
+def _seeded(name: str) -> Any:
+    """A model with random weights, which says so in all that it writes."""
+    from compile.checkpoint import load_model
+    from depth_anything_3.api import DepthAnything3
+
+    model = DepthAnything3(name)
+    model.model, weights = load_model(find_model(name), None)
+    model.provenance = Provenance(name, weights)
+    return model
