@@ -7,6 +7,7 @@ some of the speed (``benchmarks latency``).
 
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ KEPT = re.compile(
     r"|/output_conv2\.\d/Relu|/output_conv2\.2/Conv"
 )
 KEPT_WORDS = "residual sums, patch embedding, fusions' sums, resizes and 1x1s, last convolution"
+Kept = Callable[[str, str], bool]  # of an operator's name and type
 PRODUCTS = ("MatMul", "Convolution", "ConvolutionBackpropData")
 
 
@@ -31,7 +33,12 @@ def kept(name: str, kind: str) -> bool:
     return kind not in ("Const", "Constant") and KEPT.search(name) is not None
 
 
-def round_weights(graph: Any) -> None:
+def nothing(name: str, kind: str) -> bool:
+    """False: in int8 graphs no operator stays float32."""
+    return False
+
+
+def round_weights(graph: Any, kept: Kept) -> None:
     """Store as bfloat16, in place, the weights that the engine would round to it anyway."""
     openvino = import_openvino()
     operators = openvino.opset13
