@@ -332,6 +332,33 @@ def test_int8_past_its_bound_on_crops_that_were_held_out_is_refused(
     assert find_artifacts(tmp_path / "a") == []
 
 
+@needs_int8
+def test_the_encoder_of_a_staged_model_becomes_int8_and_all_else_bf16(tmp_path, calibration):
+    job = CompileJob(
+        "da3-small",
+        "openvino",
+        ((112, 168),),
+        output=tmp_path,
+        seeded="always",
+        views=(2,),
+        precision="int8",
+        calibration=calibration,
+    )
+    (artifact,) = compile_model(job)
+    m = artifact.manifest
+    assert m.name == "da3-small-112x168-v2-openvino-int8" and m.parity.status == "passed"
+    layers = {k: v for k, v in m.compiler.items() if k.endswith("int8_layers")}
+    assert layers == {"encoder_local: int8_layers": "15", "encoder_global: int8_layers": "45"}
+    assert m.compiler["encoder_global: held_out"].startswith("2 crops, pearson 0.99")
+    assert {name.partition(":")[0] for name in m.compiler if name.endswith("float32")} == {
+        "depth_head", "ray_head", "camera_decoder", "camera_encoder"
+    }  # fmt: skip
+    sizes = {file.name: file.bytes for file in m.files}
+    assert sizes["encoder_global.bin"] < 1.2 * 9 * 12 * 384**2  # a byte a weight of nine blocks
+    (depth,) = (case for case in m.parity.cases if case.input == "photo: whole depth")
+    assert depth.pearson > 0.999 and depth.max_rel_range > 1e-4
+
+
 def test_a_photo_is_varied_and_judged_on_other_parts_of_it(save_photo, tmp_path):
     rgb = read_photo(save_photo(tmp_path / "a.png", 100, 200))
     whole, mirrored, darker, brighter = variants(rgb)

@@ -31,7 +31,6 @@ SHAPES = {
     ("da3metric-large", 1, 2): False,
     ("da3nested-giant-large", 1, 1): False,
 }
-SEVERAL_GRAPHS = {"da3-small"}
 PIXELS = ("normalised", "rgb", "rgb8")
 EVERYTHING = list(itertools.product(TARGETS, ("auto", "cpu", "cuda"), PRECISIONS, SHAPES, PIXELS))
 
@@ -43,7 +42,6 @@ def possible(target, device, precision, shape, pixels):
         SHAPES[shape]
         and precision in precisions
         and device in devices
-        and not (precision == "int8" and model in SEVERAL_GRAPHS)
         and not (pixels != "normalised" and model.startswith("da3"))
     )
 

@@ -1,6 +1,6 @@
 """Post-training quantisation of an OpenVINO graph: its linear layers, and queries with keys.
 
-A float32 graph and calibration images in; the graph with int8 products, and how near it came on
+A float32 graph and what it is fitted to in; the graph with int8 products, and how near it came on
 images that it was not fitted to, out. Scales are symmetric. What stays out: the product of
 attention weights with values, which int8 spoils; the patch embedding and the head's convolutions,
 whose rounding no sum averages out and which are a small part of the time. No files.
@@ -73,12 +73,12 @@ def layers(graph: Any) -> list[str]:
     ]
 
 
-def quantise(graph: Any, images: Sequence[np.ndarray]) -> Any:
+def quantise(graph: Any, inputs: Sequence[dict[str, np.ndarray]]) -> Any:
     """Quantise ``layers`` by NNCF, with smooth quantisation.
 
     Args:
         graph: float32.
-        images: as the graph takes them, float32 or uint8 (B, 3, H, W); asked for one at a time.
+        inputs: as the graph takes them, by name; asked for one at a time.
     Raises:
         MissingDependency: nncf is not installed.
     """
@@ -93,10 +93,10 @@ def quantise(graph: Any, images: Sequence[np.ndarray]) -> Any:
     with contextlib.redirect_stdout(sys.stderr):  # its progress; ours goes to people and pipes
         return nncf.quantize(
             graph,
-            nncf.Dataset(images),  # which reads them one by one
+            nncf.Dataset(inputs),  # which reads them one by one
             model_type=nncf.ModelType.TRANSFORMER,
             preset=nncf.QuantizationPreset.PERFORMANCE,
-            subset_size=len(images),
+            subset_size=len(inputs),
             ignored_scope=nncf.IgnoredScope(names=others, validate=False),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 disable_bias_correction=True  # it takes half of the time and changes nothing here
