@@ -137,7 +137,16 @@ def _table(numbers: dict[str, Any]) -> str:
 
 def job_command(photos: Path, output: Path, artifact: Path, engine: str) -> list[str]:
     """The words that run a batch job in a process of its own."""
-    words = ["--input", photos, "--output", output, "--artifact", artifact]
+    words = [
+        "--input",
+        photos,
+        "--output",
+        output,
+        "--artifact",
+        artifact,
+        "--formats",
+        "npz,png16",
+    ]
     return [sys.executable, "-m", "serve.batch", "run", "--engine", engine, *map(str, words)]
 
 

@@ -31,8 +31,7 @@ log = logging.getLogger(__name__)
 
 ABOUT = "what bf16 and int8 do to the depth"
 DESCRIPTION = (
-    "Depth of graphs in each precision against the eager float32 network's, on crops of the "
-    "photos. int8 is fitted first, which takes minutes."
+    "Depth of graphs in each precision against the eager float32 network's, on crops of the photos."
 )
 EXAMPLE = "--models vits --precisions bf16 --doc"
 
@@ -73,28 +72,18 @@ def table(numbers: dict[str, Any]) -> str:
             f"{statistics.mean(one['mean_share'] for one in case['each']):.3%}",
             f"{max(one['max_share'] for one in case['each']):.2%}",
             f"{min(one['pearson'] for one in case['each']):.6f}",
-            _counted(case["left_out"]),
         ]
         for case in numbers["cases"]
     ]
-    header = ["graph", "MB", "mean difference", "largest", "lowest correlation", "left out of int8"]
+    header = ["graph", "MB", "mean difference", "largest", "lowest correlation"]
     height, width = numbers["size_hw"]
     return (
         f"{markdown_table(header, rows)}\n\n"
         f"At {height}x{width}, {numbers['photos']} crops of the shipped photos, enlarged, some "
         "mirrored, brighter or darker: not the photos that int8 was fitted to, but their scenes. "
         "Differences from eager float32 depth, as shares of each map's range. Trained "
-        "weights where they are here (`demo`'s are shipped), else seeded ones. The manifest names "
-        "the layers that were left out of int8."
+        "weights where they are here (`demo`'s are shipped), else seeded ones."
     )
-
-
-def _counted(left_out: str) -> str:
-    """How many layers a manifest names; what names none is said as it is."""
-    if left_out in ("", "nothing"):
-        return left_out
-    names = left_out.split()
-    return "1 layer" if len(names) == 1 else f"{len(names)} layers"
 
 
 def _cases(
@@ -126,9 +115,7 @@ def _cases(
             each = [_difference(run(image), depth) for image, depth in zip(images, expected)]
             manifest = artifact.manifest
             size = sum(file.bytes for file in manifest.files) / 1e6
-            left_out = manifest.compiler.get("left_out", "")
-            case = {"model": name, "graph": graph, "megabytes": size, "left_out": left_out}
-            found.append({**case, "each": each})
+            found.append({"model": name, "graph": graph, "megabytes": size, "each": each})
     return found
 
 

@@ -109,6 +109,7 @@ def digests(storage: Storage) -> dict[str, str]:
 
 def _command(artifact: Path, source: object, output: object, what: str = "run") -> list[str]:
     words = ["--input", source, "--output", output, "--artifact", artifact, "--engine", "local"]
+    words += ["--formats", "npz,png16"]
     return [sys.executable, "-m", "serve.batch", what, *map(str, words)]
 
 

@@ -79,10 +79,6 @@ def check_model(spec: ModelSpec, job: CompileJob) -> None:
         )
     for views in job.views:
         check_shape(spec, job.batch, views)
-    if spec.any_view and job.precision == "int8":
-        raise InputError(
-            f"precision='int8': {spec.name} is several graphs, which are not quantised; use bf16"
-        )
 
 
 def check_shape(spec: ModelSpec, batch: int, views: int) -> None:

@@ -161,9 +161,18 @@ def fold_final_norm(form: Form) -> None:
             (weight * norm.weight).unsqueeze(2).unsqueeze(3),
             project.bias + weight @ norm.bias,
         )
-    # ones and zeros rather than nothing: torch 1.13 writes an invalid ONNX node without them
-    plain = nn.LayerNorm(norms[0].normalized_shape, eps=norms[0].eps).to(norms[0].weight.dtype)
+    plain = _plain(norms[0])
     form.norms = nn.ModuleList(plain for _ in norms)
+
+
+def fold_block_norms(form: Form) -> None:
+    """Multiply the affine part of the blocks' norms into the linear layers that they feed."""
+    for block in form.blocks:
+        first = block.mlp.w12 if isinstance(block.mlp, SwiGLU) else block.mlp.fc1
+        for linear, name in ((block.attn.qkv, "norm1"), (first, "norm2")):
+            norm = getattr(block, name)
+            _set(linear, linear.weight * norm.weight, linear.bias + linear.weight @ norm.bias)
+            setattr(block, name, _plain(norm))
 
 
 def convolve_before_resize(form: Form) -> None:
@@ -204,6 +213,7 @@ REWRITES: dict[str, Callable[[Form], None]] = {
     "layer-scale": fold_layer_scale,
     "attention-scale": fold_attention_scale,
     "final-norm": fold_final_norm,
+    "block-norms": fold_block_norms,
     "convolution-first": convolve_before_resize,
     "matrix-resize": resize_by_matrices,
     "shuffle-upsample": upsample_by_shuffle,
@@ -271,6 +281,14 @@ def same_weights(model: ModuleT) -> ModuleT:
     """A copy of the modules around the very same tensors."""
     tensors = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+
+
+def _plain(norm: nn.LayerNorm) -> nn.LayerNorm:
+    """The same norm without its affine part.
+
+    Ones and zeros rather than nothing: torch 1.13 writes an invalid ONNX node without them.
+    """
+    return nn.LayerNorm(list(norm.normalized_shape), eps=norm.eps).to(norm.weight.dtype)
 
 
 def _set(layer: nn.Module, weight: torch.Tensor, bias: torch.Tensor) -> None:

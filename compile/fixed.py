@@ -14,7 +14,7 @@ from layers.attention import Attention
 from layers.dpt import LEVELS, FeatureFusionBlock, Reassemble, resize
 from layers.pos_embed import resize_pos_embed
 from layers.rope import Table, rotate_half
-from layers.uv_embed import uv_embedding
+from layers.uv_embed import uv_strips
 from layers.vit import VisionTransformer
 
 
@@ -248,7 +248,11 @@ class FixedPyramid(nn.Module):
 
 
 class AddUVEmbedding(nn.Module):
-    """Adds the UV embedding of one size, a constant."""
+    """Adds the UV embedding of one size: a row and a column of constants in place of a map.
+
+    Each is zero in the channels that the other fills. To add them to these channels alone would
+    spare the zeros, but splitting and joining a map costs more than a second addition.
+    """
 
     def __init__(
         self,
@@ -258,10 +262,14 @@ class AddUVEmbedding(nn.Module):
         like: torch.Tensor,
     ) -> None:
         super().__init__()
-        self.embedding: torch.Tensor
-        embedding = uv_embedding(channels, size_hw, grid_hw[1] / grid_hw[0])
-        self.register_buffer("embedding", embedding.unsqueeze(0).to(like))
+        self.row: torch.Tensor  # (1, C, 1, w)
+        self.column: torch.Tensor  # (1, C, h, 1)
+        row, column = uv_strips(channels, size_hw, grid_hw[1] / grid_hw[0])
+        row = torch.cat((row, torch.zeros_like(row)))
+        column = torch.cat((torch.zeros_like(column), column))
+        self.register_buffer("row", row.unsqueeze(0).to(like))
+        self.register_buffer("column", column.unsqueeze(0).to(like))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add: float (B, C, *size_hw) -> the same."""
-        return x + self.embedding
+        return x + self.row + self.column

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Optional
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -41,6 +42,8 @@ from runtime.predict.scenes import (
 )
 
 Rewrites = Collection[str]
+# From the images of one call to what a stage takes, in its order
+FromImages = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Stage:
     make: Callable[[Rewrites], Form]
     # its module can also run as ``encode`` and ``decode``, one after the other
     splits: bool = False
+    # by the eager network, for quantisation; None: a stage that is not quantised
+    from_images: Optional[FromImages] = None
 
     def example(self) -> tuple[torch.Tensor, ...]:
         """Zeros as the graph takes them."""
@@ -86,7 +91,16 @@ def stages_of(
             return deployment_form(model, spec.shape, rewrites, spec.dtype)
 
         depth = TensorSpec(output.kind, (spec.batch, *size_hw))
-        return (Stage(name=output.kind, inputs=(image,), outputs=(depth,), make=make, splits=True),)
+        return (
+            Stage(
+                name=output.kind,
+                inputs=(image,),
+                outputs=(depth,),
+                make=make,
+                splits=True,
+                from_images=_as_they_are,
+            ),
+        )
     if spec.mean != MEAN:
         raise InputError("pixels: stages of Depth Anything 3 take normalised images")
     any_view = any_view_network(model)
@@ -120,7 +134,12 @@ def _single_view_stage(name: str, net: nn.Module, spec: InputSpec, images: int) 
         inputs=(TensorSpec(spec.name, (images, 3, height, width), spec.dtype),),
         outputs=tuple(TensorSpec(one, (images, height, width)) for one in ("depth", "sky")),
         make=_maker(SingleView, net, images, (height // PATCH_SIZE, width // PATCH_SIZE)),
+        from_images=_as_they_are,
     )
+
+
+def _as_they_are(images: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (images,)
 
 
 def _maker(
@@ -157,13 +176,26 @@ def _any_view_stages(net: DepthAnything3Net, spec: InputSpec, views: int) -> tup
     def form(kind: Callable[..., Form]) -> Callable[[Rewrites], Form]:
         return _maker(kind, net, views, (h, w))
 
+    def encoded(images: np.ndarray) -> tuple[np.ndarray, ...]:
+        eager = net.stages(1, views, spec.size_hw)
+        with torch.no_grad():
+            local = eager(ENCODER_LOCAL, {spec.name: images})["tokens"]
+            return local.numpy(), eager.camera_tokens.numpy()
+
     return (
-        Stage(name=ENCODER_LOCAL, inputs=(image,), outputs=(tokens,), make=form(EncoderLocal)),
+        Stage(
+            name=ENCODER_LOCAL,
+            inputs=(image,),
+            outputs=(tokens,),
+            make=form(EncoderLocal),
+            from_images=_as_they_are,
+        ),
         Stage(
             name=ENCODER_GLOBAL,
             inputs=(tokens, camera_tokens),
             outputs=(*taps, camera),
             make=form(EncoderGlobal),
+            from_images=encoded,
         ),
         Stage(name=DEPTH_HEAD, inputs=taps, outputs=depth, make=form(DepthHead)),
         Stage(name=RAY_HEAD, inputs=taps, outputs=rays, make=form(RayHead)),

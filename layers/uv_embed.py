@@ -28,17 +28,22 @@ def uv_axes(size_hw: tuple[int, int], aspect: float) -> tuple[torch.Tensor, torc
     return axes[0], axes[1]
 
 
-def uv_embedding(channels: int, size_hw: tuple[int, int], aspect: float) -> torch.Tensor:
-    """The embedding of one map, already scaled by ``SHARE``: float32 (C, h, w).
+def uv_strips(
+    channels: int, size_hw: tuple[int, int], aspect: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two halves of one map's embedding, each as long as it varies, scaled by ``SHARE``.
 
-    The first half of the channels tells columns, the second rows; each half is sines, then
-    cosines.
+    Returns:
+        for the first half of the channels, which tells columns, float32 (C/2, 1, w); for the
+        second, which tells rows, (C/2, h, 1). Each is sines, then cosines.
     """
-    rows, columns = (_waves(channels // 2, axis) for axis in uv_axes(size_hw, aspect))
-    height, width = size_hw
-    columns = columns.unsqueeze(1).expand(-1, height, -1)  # (C/2, w) -> (C/2, h, w)
-    rows = rows.unsqueeze(2).expand(-1, -1, width)
-    return torch.cat((columns, rows)).mul(SHARE)
+    rows, columns = (_waves(channels // 2, axis).mul(SHARE) for axis in uv_axes(size_hw, aspect))
+    return columns.unsqueeze(1), rows.unsqueeze(2)
+
+
+def uv_embedding(channels: int, size_hw: tuple[int, int], aspect: float) -> torch.Tensor:
+    """The embedding of one map, already scaled by ``SHARE``: float32 (C, h, w)."""
+    return torch.cat([part.expand(-1, *size_hw) for part in uv_strips(channels, size_hw, aspect)])
 
 
 def add_uv_embedding(x: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:

@@ -77,7 +77,7 @@ def test_every_input_gets_a_result_or_a_reason(photos, tiny_artifact, tmp_path, 
     assert "empty, 0 bytes" in found["empty.png"].error
     one = found["b/00.png"]
     assert (one.status, one.height, one.width) == ("done", 20, 30)
-    assert one.outputs == [f"b/00.png{suffix}" for suffix in (".npz", ".depth16.png", ".json")]
+    assert one.outputs == [f"b/00.png{suffix}" for suffix in (".npz", ".json")]
     assert sorted(contents(output)) == sorted(
         name for record in found.values() for name in record.outputs
     )
@@ -122,8 +122,8 @@ def test_other_options_or_another_artifact_make_results_anew(
     output = tmp_path / "depth"
     main(["run", *words(photos, output, tiny_artifact)])
     for artifact, more in (
-        (tiny_artifact, ["--formats", "npz"]),
-        (make_artifact(factor=3.0), ["--formats", "npz"]),
+        (tiny_artifact, ["--formats", "npz,png16"]),
+        (make_artifact(factor=3.0), ["--formats", "npz,png16"]),
     ):
         capsys.readouterr()
         main(["run", *words(photos, output, artifact, *more)])
@@ -217,7 +217,7 @@ def test_an_input_without_photos_is_an_error(tiny_artifact, tmp_path, shard, cap
 
 def test_verify_finds_what_is_missing_cut_or_unfinished(photos, tiny_artifact, tmp_path, capsys):
     output = tmp_path / "depth"
-    main(["run", *words(photos, output, tiny_artifact)])
+    main(["run", *words(photos, output, tiny_artifact, "--formats", "npz,png16")])
     (output / "b/00.png.npz").unlink()
     cut = output / "b/02.png.depth16.png"
     cut.write_bytes(cut.read_bytes()[:-20])
@@ -475,14 +475,14 @@ def test_from_bucket_to_bucket_is_the_same_job(
     photos, tiny_artifact, tmp_path, monkeypatch, capsys
 ):
     local = tmp_path / "local"
-    main(["run", *words(photos, local, tiny_artifact)])
+    main(["run", *words(photos, local, tiny_artifact, "--formats", "npz,png16")])
     with empty_aws() as address:
         for name, value in CREDENTIALS.items():
             monkeypatch.setenv(name, value)
         s3 = buckets(address, photos)
         command = ["--endpoint-url", address, "--path-style", "--artifact", tiny_artifact.path]
         command += ["--input", "s3://photos/in", "--output", "s3://depth/out"]
-        command += ["--max-error-rate", "0.5"]
+        command += ["--max-error-rate", "0.5", "--formats", "npz,png16"]
         assert main(["run", *map(str, command)]) == SOME_FAILED
         capsys.readouterr()
         assert main(["run", *map(str, command)]) == SOME_FAILED

@@ -272,7 +272,7 @@ def test_a_column_of_focal_lengths_that_do_nothing_is_said_once(tmp_path, job, m
 
 
 CHANGES = {
-    "formats": ("npz",),
+    "formats": ("npz", "png16"),
     "colormap": "gray",
     "decode": "reduced",
     "max_pixels": 1000,

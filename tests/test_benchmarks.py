@@ -325,14 +325,3 @@ def test_precisions_are_compared_with_the_eager_network():
     assert worst[0] < 1e-4 < worst[2] and worst[0] < worst[1]
     assert marked["megabytes"] < 0.6 * exact["megabytes"] == 0.6 * plain["megabytes"]
     assert "| `demo`, bf16 |" in precisions.table(numbers)
-
-
-@pytest.mark.parametrize(
-    "left_out, said",
-    [("nothing", "nothing"), ("/fc1/MatMul", "1 layer"), ("/fc1/MatMul /fc2/MatMul", "2 layers")],
-)
-def test_layers_left_out_of_int8_are_counted(left_out, said):
-    each = [{"mean_share": 0.0, "max_share": 0.0, "pearson": 1.0}]
-    case = {"model": "demo", "graph": "int8", "megabytes": 1.0, "left_out": left_out, "each": each}
-    table = precisions.table({"size_hw": SIZE_HW, "photos": 1, "cases": [case]})
-    assert f"| {said} |" in table

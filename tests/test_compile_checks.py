@@ -32,7 +32,6 @@ SHAPES = {
     ("da3nested-giant-large", 1, 3): True,
     ("da3nested-giant-large", 2, 1): False,
 }
-SEVERAL_GRAPHS = {"da3-small", "da3nested-giant-large"}
 PIXELS = ("normalised", "rgb", "rgb8")
 EVERYTHING = list(itertools.product(TARGETS, ("auto", "cpu", "cuda"), PRECISIONS, SHAPES, PIXELS))
 
@@ -44,7 +43,6 @@ def possible(target, device, precision, shape, pixels):
         SHAPES[shape]
         and precision in precisions
         and device in devices
-        and not (precision == "int8" and model in SEVERAL_GRAPHS)
         and not (pixels != "normalised" and model.startswith("da3"))
     )
 

@@ -11,12 +11,15 @@ from PIL import Image
 from apps.compiled import choose_or_compile
 from apps.folder import FolderJob
 from apps.scene_folder import run_scene_folder
+from compile.deploy import COMMON
+from compile.fixed import AddUVEmbedding
 from compile.job import CompileJob, compile_model
 from compile.seeded import fill_seeded
 from compile.stages import stages_of
 from compile.targets.neuron import REWRITES as FOR_NEURON
 from compile.trace import trace
 from depth_anything_3.api import DepthAnything3
+from layers.uv_embed import add_uv_embedding
 from runtime.artifact.folder import read_artifact
 from runtime.artifact.manifest import InputSpec, OutputSpec
 from runtime.engines import available
@@ -24,7 +27,7 @@ from runtime.engines.staged import CAMERA_TOKENS
 from runtime.errors import ArtifactError, InputError
 from runtime.predict.choose import SCENE
 from runtime.predict.predictor import Predictor
-from runtime.predict.scenes import ENCODER_GLOBAL, SceneEngine, ScenePredictor
+from runtime.predict.scenes import DEPTH_HEAD, ENCODER_GLOBAL, RAY_HEAD, SceneEngine, ScenePredictor
 from runtime.scene.cameras import inverse
 from runtime.scene.query import SceneQuery
 from runtime.scene.reference_view import STRATEGIES
@@ -241,6 +244,21 @@ def test_a_damaged_camera_token_file_is_refused(artifacts, tmp_path):
         ScenePredictor([read_artifact(folder)])
     with pytest.raises(ArtifactError, match="cannot be read"):
         SceneEngine(read_artifact(folder))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_and_a_column_add_what_the_embeddings_map_does(dtype):
+    maps = torch.randn(2, 12, 8, 15, generator=torch.Generator().manual_seed(0)).to(dtype)
+    found = AddUVEmbedding(12, (8, 15), (4, 5), maps)(maps)
+    assert found.dtype == dtype and torch.equal(found, add_uv_embedding(maps, (4, 5)))
+
+
+def test_no_graph_of_a_head_stores_a_map_of_constants(model):
+    stages = stages_of(model.model, InputSpec((280, 504)), OutputSpec("depth"), 1)
+    for stage in stages:
+        if stage.name in (DEPTH_HEAD, RAY_HEAD):
+            shapes = [tuple(one.shape) for one in stage.make(COMMON).buffers()]
+            assert len(shapes) == 10 and all(1 in shape[2:] for shape in shapes), stage.name
 
 
 @pytest.mark.parametrize("views", [1, 3])

@@ -17,10 +17,16 @@ OPSET = 17  # the first with LayerNormalization; the last that torch 1.13 writes
 
 
 def build(source: GraphSource, folder: Path) -> Built:
-    """Export and validate. Weights past protobuf's 2 GB are written beside the graph."""
-    onnx = require("onnx", "onnx")
+    """Export and validate."""
     rewrites = source.rewrites(REWRITES)
     file = folder / source.file_name(".onnx")
+    export(source, rewrites, file)
+    return Built(file.name, "f32", rewrites)
+
+
+def export(source: GraphSource, rewrites: tuple[str, ...], file: Path) -> None:
+    """Write a form and validate it. Weights past protobuf's 2 GB are written beside the graph."""
+    onnx = require("onnx", "onnx")
     options = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False  # the same exporter on every torch that we support
@@ -36,7 +42,6 @@ def build(source: GraphSource, folder: Path) -> Built:
             **options,
         )
     onnx.checker.check_model(str(file))
-    return Built(file.name, "f32", rewrites)
 
 
 def versions() -> dict[str, str]:

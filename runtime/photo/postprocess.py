@@ -10,6 +10,7 @@ import numpy as np
 
 from runtime.errors import InputError
 
+BAND_ROWS = 64
 BAND_VALUES = 1 << 22  # of a map of the photo's width and the network's height, made at a time
 
 
@@ -35,8 +36,8 @@ def resize_to_photo(depth: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     height, width = size_hw
     # columns first, which are few as long as the map is low; each as a row of the turned map
     turned = cv2.transpose(np.ascontiguousarray(depth, np.float32))  # (w, h)
-    columns = _neighbours(depth.shape[1], width)
-    rows = _neighbours(depth.shape[0], height)
+    columns = _places(depth.shape[1], width)
+    rows = _places(depth.shape[0], height)
     result = np.empty((height, width), np.float32)
     band = max(1, BAND_VALUES // depth.shape[0])
     for left in range(0, width, band):
@@ -52,31 +53,25 @@ def value_range(depth: np.ndarray) -> tuple[float, float]:
 
 
 def _between(
-    depth: np.ndarray,
-    above: np.ndarray,
-    below: np.ndarray,
-    weight: np.ndarray,
-    out: Optional[np.ndarray] = None,
+    depth: np.ndarray, above: np.ndarray, weight: np.ndarray, out: Optional[np.ndarray] = None
 ) -> np.ndarray:
-    """Rows, each between two rows of a map: float32 (rows, W).
+    """Rows, each between a row of a map and the next: float32 (rows, W).
 
-    All rows between the same two are made at once: they share one difference, and stay in the
-    processor's cache.
+    Some rows are made at a time, so that they stay in the processor's cache.
     """
     result = np.empty((len(above), depth.shape[1]), np.float32) if out is None else out
-    starts = np.flatnonzero(np.diff(above, prepend=-1)).tolist()
-    for start, stop in zip(starts, [*starts[1:], len(above)]):
-        first = depth[above[start]]
-        step = depth[below[start]] - first
+    below = np.minimum(np.arange(len(depth)) + 1, len(depth) - 1)
+    step = depth[below] - depth
+    for start in range(0, len(above), BAND_ROWS):
+        rows = slice(start, start + BAND_ROWS)
         # a + (b - a) w, not a (1 - w) + b w: a flat map stays exactly flat
-        some = np.multiply(weight[start:stop, None], step, out=result[start:stop])
-        some += first
+        some = np.multiply(weight[rows, None], step[above[rows]], out=result[rows])
+        some += depth[above[rows]]
     return result
 
 
-def _neighbours(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each target index: the two source indices it lies between and the second's weight."""
+def _places(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each target index: the source index that it lies at or behind, and how far behind."""
     position = np.linspace(0, source - 1, target) if target > 1 else np.zeros(1)
     first = np.minimum(position.astype(np.int64), source - 1)
-    second = np.minimum(first + 1, source - 1)
-    return first, second, (position - first).astype(np.float32)
+    return first, (position - first).astype(np.float32)

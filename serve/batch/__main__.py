@@ -92,9 +92,9 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--formats",
         type=some_of(PHOTO_FORMATS),
-        default=("npz", "png16"),
+        default=("npz",),
         metavar="LIST",
-        help=f"of {','.join(PHOTO_FORMATS)}; default: npz,png16",
+        help=f"of {','.join(PHOTO_FORMATS)}; default npz",
     )
     what.add_argument("--colormap", choices=COLORMAPS, default="Spectral_r")
     what.add_argument("--engine", choices=RUNNERS, default="local")

@@ -52,7 +52,7 @@ class BatchJob:
     input: str
     output: str
     artifacts: tuple[Path, ...] = (Path("artifacts"),)
-    formats: tuple[str, ...] = ("npz", "png16")
+    formats: tuple[str, ...] = ("npz",)
     colormap: str = "Spectral_r"
     engine: str = LOCAL
     workers: int = 1
