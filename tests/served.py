@@ -28,11 +28,18 @@ from PIL import Image
 
 from runtime.artifact.folder import Artifact, read_artifact
 from runtime.artifact.manifest import OutputSpec, to_json
+from serve.http.nginx import find_nginx
 from serve.http.problems import CODES, MEDIA_TYPE
+from serve.http.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_S, STOPPED_S, ANSWER_S = 60.0, 60.0, 30.0
 OURS = ("DEPTH_", "SAGEMAKER_", "AWS_", "MODEL_DIR", "COMMERCIAL_ONLY")
+
+NGINX = "nginx"
+needs_nginx = pytest.mark.skipif(
+    not find_nginx(Settings(), Path("/tmp"))[0], reason="nginx is not installed"
+)
 
 Answer = tuple[int, http.client.HTTPMessage, bytes]
 
@@ -53,9 +60,16 @@ class Served:
 
     @property
     def workers(self) -> list[int]:
-        """The worker processes, oldest first."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
+        """gunicorn's worker processes, oldest first."""
+        parts = children(self.pid)
+        if NGINX not in map(name_of, parts):
+            return parts
+        return [pid for part in parts if name_of(part) != NGINX for pid in children(part)]
+
+    @property
+    def nginx(self) -> list[int]:
+        """nginx's first process, if there is a front."""
+        return [pid for pid in children(self.pid) if name_of(pid) == NGINX]
 
     @property
     def log(self) -> str:
@@ -67,6 +81,22 @@ class Served:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOPPED_S)
+
+
+def children(pid: int) -> list[int]:
+    """Numbers of a process's children, oldest first; none if it has gone."""
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def name_of(pid: int) -> str:
+    """What a process is called."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 @contextmanager
