@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +101,11 @@ def name_of(pid: int) -> str:
 
 @contextmanager
 def serving(
-    models: Path, status: int = 0, wait: bool = True, **environment: str
+    models: Path,
+    status: int = 0,
+    wait: bool = True,
+    before: Sequence[str] = (),
+    **environment: str,
 ) -> Iterator[Served]:
     """Start ``python -m serve``, wait until it is ready, and stop it in the end.
 
@@ -109,10 +113,11 @@ def serving(
         models: folder of artifacts, or one archive.
         status: that it has to end with.
         wait: False: do not wait for /ping.
+        before: words of a command that becomes the service.
         environment: settings; what is set outside the tests does not count.
     """
     with tempfile.TemporaryDirectory(prefix="served-") as folder:
-        served = _start(models, Path(folder), environment)
+        served = _start(models, Path(folder), environment, before)
         try:
             if wait:
                 wait_until_ready(served)
@@ -126,7 +131,9 @@ def serving(
         assert found == status, f"it ended with {found}:\n{served.log}"
 
 
-def _start(models: Path, folder: Path, environment: Mapping[str, str]) -> Served:
+def _start(
+    models: Path, folder: Path, environment: Mapping[str, str], before: Sequence[str]
+) -> Served:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
@@ -143,7 +150,7 @@ def _start(models: Path, folder: Path, environment: Mapping[str, str]) -> Served
     log_file = folder / "server.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "serve"],
+            [*before, sys.executable, "-m", "serve"],
             cwd=ROOT,
             env={**inherited, **settings},
             stdin=subprocess.DEVNULL,

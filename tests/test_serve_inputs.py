@@ -15,11 +15,11 @@ from served import get, post
 from runtime.errors import InputError, LimitError
 from serve.http.arrays import read_npz
 from serve.http.encodings import MAX_MEMBERS, decode_base64, decode_body, encodings_of
+from serve.http.listener import listening_address
 from serve.http.options import CUSTOM_ATTRIBUTES
 from serve.http.problems import Problem
 from serve.http.request_body import JSON, MULTIPART, NPY, NPZ, PHOTO, kind_of
 from serve.http.routes import transform_parameters
-from serve.http.server import listening_address
 from serve.http.settings import Settings
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(9)
@@ -222,7 +222,7 @@ def test_batch_transform_is_told_what_aws_allows(threads, body_mb):
 def test_times_of_depth_are_counted_apart_from_probes(tiny_served, png):
     def count(route):
         text = get(tiny_served.base, "/metrics")[2].decode()
-        line = f'depth_request_seconds_count{{route="{route}"}} '
+        line = f'depth_request_seconds_count{{outcome="answered",route="{route}"}} '
         found = [one for one in text.splitlines() if one.startswith(line)]
         return float(found[0][len(line) :]) if found else 0.0
 

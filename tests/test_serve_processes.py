@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from served import Served, connect, get, post, rss_mb, serving, wait_until_ready
+from served import ROOT, Served, connect, get, post, rss_mb, serving, wait_until_ready
 
 from runtime.predict.predictor import Predictor
 from serve.http.listener import turn_away
@@ -236,7 +236,11 @@ def test_a_killed_worker_takes_only_its_own_requests_with_it(slow_artifact, phot
             until(lambda: crowd.count(200) > done + 6)
         # a worker that starts beside others estimates high at first, and may refuse a few
         lost = [outcome for outcome, _ in crowd.seen if outcome not in (200, 429)]
-        assert len(lost) <= 6 and set(lost) <= {"ConnectionResetError", "RemoteDisconnected"}, lost
+        assert len(lost) <= 6 and set(lost) <= {
+            502,
+            "ConnectionResetError",
+            "RemoteDisconnected",
+        }, lost
         assert metric(served, "depth_worker_restarts_total") == 1
         assert metric(served, "depth_workers_ready") == 2
         answered = metric(served, "depth_batch_size_count")
@@ -245,7 +249,8 @@ def test_a_killed_worker_takes_only_its_own_requests_with_it(slow_artifact, phot
 
 def test_a_worker_whose_device_fails_is_replaced_and_ping_says_so(make_artifact, photo, tmp_path):
     artifact = make_artifact(root=tmp_path)
-    with serving(artifact.path, PYTHONPATH=str(_device_that_fails(tmp_path, artifact))) as served:
+    path = os.pathsep.join([str(_device_that_fails(tmp_path, artifact)), str(ROOT)])
+    with serving(artifact.path, PYTHONPATH=path) as served:
         first = served.workers
         assert post(served.base, photo, NPY)[0] == 200
         (tmp_path / "fail").touch()
@@ -315,7 +320,7 @@ def test_a_client_that_leaves_is_forgotten(slow_artifact, photo):
             connection = connect(served.base)
             connection.sendall(message)
             connection.close()
-        assert post(served.base, photo, NPY)[0] == 200
+        until(lambda: post(served.base, photo, NPY)[0] == 200)  # while they wait it may be a 429
         until(lambda: metric(served, "depth_in_flight") == 0)
         assert metric(served, "depth_batch_size_count") < 9, "what nobody waits for is not computed"
 

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Optional
 
 from runtime.errors import InputError
 from runtime.predict.choose import Choice
@@ -131,6 +131,8 @@ class Front:
         """nginx stops listening and finishes what it holds; then gunicorn has nothing left."""
         end = time.monotonic() + max(REST_S, self.settings.drain_s - 1) - REST_S
         self._server.states.stop()
+        with contextlib.suppress(OSError):  # a full disk: then the workers say it
+            self.place.draining.touch()
         if nginx.poll() is None:
             if self._connected():
                 self._wait(ANNOUNCE_S)
@@ -194,9 +196,9 @@ class Child:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._status: "int | None" = None
+        self._status: Optional[int] = None
 
-    def poll(self) -> "int | None":
+    def poll(self) -> Optional[int]:
         """Its exit status, or a signal's number below zero; None while it runs."""
         if self._status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)

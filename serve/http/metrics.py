@@ -46,7 +46,9 @@ REQUEST_SECONDS = Histogram(
     buckets=SECONDS,
 )
 ACCEPTED_SECONDS = Histogram(
-    "depth_accepted_seconds", "Time of one request from its acceptance to its answer", buckets=SECONDS
+    "depth_accepted_seconds",
+    "Time of one request from its acceptance to its answer",
+    buckets=SECONDS,
 )
 QUEUE_SECONDS = Gauge(
     "depth_queue_seconds", "Estimated work accepted and not done", multiprocess_mode="livesum"

@@ -37,7 +37,7 @@ GRACE_S = 5.0  # beyond the deadline, for the service to say itself that it has 
 LOGGED = ("DEBUG", "INFO")  # levels at which requests are
 
 # nginx's own statuses -> what the service says instead, as its code, in words, and after which
-# seconds to try again. Of the codes nginx alone knows 494: a line of the head that is too long.
+# seconds to try again. Nginx alone knows 494, a line of the head that is too long; ours is 590.
 PROBLEMS: tuple[tuple[tuple[int, ...], str, str, Optional[int]], ...] = (
     (
         (400, 494, 501, 505),
@@ -55,6 +55,7 @@ PROBLEMS: tuple[tuple[tuple[int, ...], str, str, Optional[int]], ...] = (
     ((500,), "no_room", "the disk that bodies wait on is full; try again, or elsewhere", 1),
     ((502,), "worker_lost", "its worker ended, or all are busy with others; try again", 1),
     ((503,), "not_ready", "wait until /ping answers 200", 1),
+    ((590,), "draining", "send it to another instance", 1),
     ((504,), "deadline_passed", "it was not finished in time", None),
 )
 MORE_HEADERS = {"method_not_allowed": {"Allow": "GET, HEAD, POST"}}
@@ -84,6 +85,11 @@ class Place:
     def ready(self) -> Path:
         """A file that is there while requests can be answered."""
         return self.folder / "ready"
+
+    @property
+    def draining(self) -> Path:
+        """A file that is there once the service is about to stop."""
+        return self.folder / "draining"
 
     @property
     def status_socket(self) -> Path:
@@ -135,6 +141,7 @@ def render(settings: Settings, place: Place) -> str:
         "folder": place.folder,
         "socket": place.socket,
         "ready": place.ready,
+        "draining": place.draining,
         "status_socket": place.status_socket,
         "address": place.address,
         "backlog": BACKLOG,

@@ -92,7 +92,9 @@ class Settings:
         "DEPTH_SEND_TIMEOUT_S", 10.0, "for a client to go on taking its answer"
     )
     keep_alive_s: float = _setting(
-        "DEPTH_KEEP_ALIVE_S", 75.0, "how long a connection at rest is kept; balancers keep theirs 60"
+        "DEPTH_KEEP_ALIVE_S",
+        75.0,
+        "for a connection at rest; balancers keep theirs for 60",
     )
     connections: int = _setting(
         "DEPTH_CONNECTIONS", 1024, "requests for depth that come, wait or leave at once; then 429"
@@ -131,8 +133,8 @@ class Settings:
             ("workers", 0, 64),
             ("threads", 4, 1024),
             ("engine_threads", 0, 1024),
-            ("connections", 1, 100_000),
-            ("client_connections", 1, 100_000),
+            ("connections", 1, 65_000),
+            ("client_connections", 1, 65_000),
             ("max_pixels", 1, 10**9),
             ("max_views", 1, 1024),
         ):
