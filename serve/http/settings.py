@@ -89,7 +89,7 @@ class Settings:
         "DEPTH_READ_TIMEOUT_S", 10.0, "for a request's head to arrive, and for its body to go on"
     )
     send_timeout_s: float = _setting(
-        "DEPTH_SEND_TIMEOUT_S", 10.0, "for a client to go on taking its answer"
+        "DEPTH_SEND_TIMEOUT_S", 30.0, "for a client to go on taking its answer"
     )
     keep_alive_s: float = _setting(
         "DEPTH_KEEP_ALIVE_S",
