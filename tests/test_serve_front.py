@@ -272,7 +272,7 @@ def test_if_either_part_ends_all_ends_with_its_reason(victim, tiny_artifact):
 def test_if_the_first_process_is_killed_nobody_is_left(tiny_artifact):
     with serving(tiny_artifact.path, status=-signal.SIGKILL) as served:
         everybody = family(served.pid)
-        assert len(everybody) == 5
+        assert len(everybody) == 6
         served.process.kill()
         served.process.wait()
         until(lambda: not any(name_of(one) for one in everybody), 15)

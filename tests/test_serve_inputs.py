@@ -303,3 +303,20 @@ def test_damage_in_an_archive_is_found(tiny_served):
     body[len(body) // 2] ^= 255
     status, _, text = post(tiny_served.base, bytes(body), {"Content-Type": NPZ})
     assert status == 400 and b"damaged" in text
+
+
+@pytest.mark.parametrize(
+    ("limit", "statuses", "words"),
+    [
+        ("0.000001", (429, 504), ""),
+        ("soon", (400,), "timeout_s 'soon': give seconds, above 0"),
+        ("-1", (400,), "timeout_s '-1'"),
+        ("30", (200,), ""),
+    ],
+)
+def test_a_time_limit_comes_as_an_attribute_too(tiny_served, png, limit, statuses, words):
+    attributes = {CUSTOM_ATTRIBUTES: f"trace;timeout_s={limit};size=model"}
+    status, headers, body = post(tiny_served.base, png, {"Content-Type": "image/png", **attributes})
+    assert status in statuses and words in body.decode("latin-1")
+    if status == 200:
+        assert headers[CUSTOM_ATTRIBUTES].endswith(";trace")

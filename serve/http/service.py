@@ -28,7 +28,8 @@ from serve.http.batching import Batcher, Done, Lane, Task
 from serve.http.growth import Growth
 from serve.http.handlers import Handler
 from serve.http.model import Model
-from serve.http.problems import Problem
+from serve.http.options import CUSTOM_ATTRIBUTES, TIME_LIMIT, time_limit_in
+from serve.http.problems import Problem, shown
 from serve.http.request_body import DepthRequest, SentPhoto, read_request
 from serve.http.responses import (
     DepthResponse,
@@ -191,7 +192,11 @@ class Service:
         seconds[stage] = time.monotonic() - begun
 
     def _time_limit(self) -> float:
-        asked = request.headers.get("X-Request-Timeout")
+        name = "X-Request-Timeout"
+        asked = request.headers.get(name)
+        if asked is None:
+            name = TIME_LIMIT
+            asked = time_limit_in(request.headers.get(CUSTOM_ATTRIBUTES, ""))
         if asked is None:
             return self.settings.deadline_s
         try:
@@ -199,7 +204,7 @@ class Service:
         except ValueError:
             seconds = math.nan
         if not 0 < seconds < math.inf:
-            raise Problem("bad_request", f"X-Request-Timeout {asked!r}: give seconds, above 0")
+            raise Problem("bad_request", f"{name} {shown(asked)}: give seconds, above 0")
         return min(seconds, self.settings.deadline_s)
 
     def _watch_device(self) -> None:
