@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from served import ROOT, Served, connect, get, post, rss_mb, serving, wait_until_ready
+from served import ROOT, Served, connect, get, needs_nginx, post, rss_mb, serving, wait_until_ready
 
 from runtime.predict.predictor import Predictor
 from serve.http.listener import turn_away
@@ -110,6 +110,7 @@ def test_ping_says_503_until_the_model_is_warm_and_answers_fast(make_artifact, p
         assert statuses == sorted(statuses, reverse=True), "never back to 503"
 
 
+@needs_nginx
 def test_sigterm_under_load_answers_all_that_was_accepted(slow_artifact, photo):
     with serving(slow_artifact.path) as served, Crowd(served, photo, 8) as crowd:
         until(lambda: crowd.count(200) > 8)
@@ -156,6 +157,7 @@ def test_sigterm_with_nothing_to_do_ends_at_once(tiny_artifact):
         assert time.monotonic() - begun < 2.5, "it takes less than one, on a machine at rest"
 
 
+@needs_nginx
 def test_sigterm_between_requests_refuses_whoever_comes_and_resets_nobody(tiny_artifact):
     outcomes: list[object] = []
 
@@ -177,6 +179,7 @@ def test_sigterm_between_requests_refuses_whoever_comes_and_resets_nobody(tiny_a
     assert set(outcomes) == {200, "ConnectionRefusedError"}
 
 
+@needs_nginx
 def test_sigterm_lets_a_request_come_on_a_connection_that_is_open(tiny_artifact, photo):
     with serving(tiny_artifact.path) as served, connect(served.base) as connection:
 

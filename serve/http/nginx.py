@@ -101,7 +101,7 @@ def find_nginx(settings: Settings, folder: Path) -> tuple[str, str]:
     """The program, or an empty text and why there is no front."""
     if settings.front == "none":
         return "", "DEPTH_FRONT=none"
-    found = shutil.which("nginx") or next(filter(os.path.exists, ELSEWHERE), "")
+    found = shutil.which("nginx") or next(filter(shutil.which, ELSEWHERE), "")
     if not found:
         return "", "nginx is not installed"
     if not PLAIN.fullmatch(str(folder)):
