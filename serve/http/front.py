@@ -37,6 +37,7 @@ REST_S = 4.0  # of the time to drain, kept for gunicorn's end
 MOST_LINES = 1 << 16  # bytes read of nginx's log at once
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 FAILED = 1  # exit status
+QUIET = ("[notice]", "initgroups(")  # the second: root without rights, who stays who he is
 
 
 class Front:
@@ -268,4 +269,5 @@ def _write_out(lines: bytes) -> None:
 
 def _log_line(lines: bytes) -> None:
     for line in lines.decode("utf-8", "replace").splitlines():
-        log.log(logging.DEBUG if "[notice]" in line else logging.WARNING, "nginx: %s", line)
+        quiet = any(word in line for word in QUIET)
+        log.log(logging.DEBUG if quiet else logging.WARNING, "nginx: %s", line)
