@@ -21,6 +21,7 @@ class Request:
     body: bytes
     headers: dict[str, str]
     timeout_s: float = ANSWER_TIMEOUT_S
+    method: str = "POST"
 
     def send(self) -> "Seen":
         """Send it once; never raises."""
@@ -32,7 +33,7 @@ class Request:
         """Send it once: status and body; no status if nothing came. Never raises."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout_s)
         try:
-            connection.request("POST", self.path, self.body, self.headers)
+            connection.request(self.method, self.path, self.body, self.headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException):

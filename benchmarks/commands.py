@@ -31,7 +31,9 @@ GROUPS = {
     "parts of the way": (
         "stages", "video", "forms", "da3", "cuda", "memory", "points", "exports", "hostile",
     ),
-    "many photos, many requests": ("batch", "kills", "fleet", "chip", "inputs", "soak"),
+    "many photos, many requests": (
+        "batch", "kills", "fleet", "chip", "inputs", "soak", "connections",
+    ),
     "what it does to the depth": ("decode", "precisions", "buckets", "casts", "steady"),
     "on an Inf1": ("neuron",),
 }  # fmt: skip

@@ -21,7 +21,8 @@ from runtime.errors import DeviceError
 
 TRIES, READY_TRIES, PAUSE_S = 5, 60, 0.5
 ANSWER_TIMEOUT_S = 30.0
-DRIP_S = 0.2  # between two bytes of a slow client
+PIECES, DRIP_S = 5, 0.2  # of a slow client, before it pauses; between two of them
+NGINX = "nginx"
 HEADERS = {"Content-Type": "image/jpeg", "Accept": "application/x-npy"}
 
 
@@ -79,19 +80,21 @@ class Callers:
 
 
 def tell_slowly(port: int, until: float, told: "Counter[str]") -> None:
-    """Send a request a byte at a time, until the service has had enough; again and again."""
+    """Send a part of a request slowly, then pause until the service has had enough; repeatedly."""
     head = b"POST /v1/depth HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
     head += b"Content-Length: 9999\r\n\r\n"
     while time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as link:
-            link.settimeout(DRIP_S)
             link.sendall(head)
-            while time.monotonic() < until:
-                with contextlib.suppress(socket.timeout):
-                    answer = link.recv(4096)
-                    told["408" if b" 408 " in answer[:16] else "cut off"] += 1
-                    break
+            for _ in range(PIECES):
+                time.sleep(DRIP_S)
                 link.sendall(b".")
+            link.settimeout(max(0.1, until - time.monotonic()))
+            try:
+                answer = link.recv(4096)
+            except ConnectionResetError:
+                answer = b""
+            told["408" if b" 408 " in answer[:16] else "cut off"] += 1
 
 
 class Killer:
@@ -104,7 +107,7 @@ class Killer:
         """Kill one, again and again."""
         while time.monotonic() + self.every < until:
             time.sleep(self.every)
-            workers = children(self.pid)
+            workers = workers_of(self.pid)
             if len(workers) > 1:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(workers[-1], signal.SIGKILL)
@@ -115,7 +118,7 @@ class Memory:
     """What a service's first process and its oldest worker hold, over time."""
 
     def __init__(self, pid: int) -> None:
-        self.pid, self.worker = pid, children(pid)[0]
+        self.pid, self.worker = pid, workers_of(pid)[0]
         self.seen: dict[str, list[Optional[float]]] = {"first process": [], "oldest worker": []}
 
     def look(self) -> None:
@@ -128,3 +131,12 @@ class Memory:
 def children(pid: int) -> list[int]:
     """Process numbers of a process's children, oldest first."""
     return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def workers_of(pid: int) -> list[int]:
+    """gunicorn's workers below a service's first process, oldest first."""
+    parts = children(pid)
+    named = {part: Path(f"/proc/{part}/comm").read_text().strip() for part in parts}
+    if NGINX not in named.values():
+        return parts
+    return [one for part in parts if named[part] != NGINX for one in children(part)]

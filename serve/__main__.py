@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 from runtime.command_line import run_command
+from runtime.errors import InputError
 from runtime.predict.choose import BOTH, check_licence, choose
 from runtime.predict.found import provenance_of
 from serve.http.scratch import scratch_folder
@@ -17,6 +18,10 @@ from serve.http.settings import Settings, from_environment, table
 
 log = logging.getLogger(__name__)
 
+WITHOUT = (
+    "clients that are slow, idle or too many hold the workers, and a request that comes in while "
+    "the service stops may be lost; let only well-behaved clients reach it"
+)
 EXAMPLES = """examples:
   MODEL_DIR=artifacts python -m serve                     all artifacts in a folder, on port 8080
   MODEL_DIR=model.tar.gz SAGEMAKER_BIND_TO_PORT=9000 python -m serve  as `make package` wrote it
@@ -60,7 +65,9 @@ def _run(args: argparse.Namespace) -> int:
 
 def _serve(settings: Settings, scratch: Path) -> int:
     # Imported here: metrics find their folder when they are imported
+    from serve.http.front import Front
     from serve.http.logs import logging_config
+    from serve.http.nginx import find_nginx
     from serve.http.server import Server, model_folder
 
     logging.config.dictConfig(logging_config(settings.log_level))
@@ -70,9 +77,14 @@ def _serve(settings: Settings, scratch: Path) -> int:
     warning = provenance_of(choice.artifacts[0]).warning
     if warning is not None:
         log.warning("%s: %s", choice.model, warning)
-    server = Server(settings, choice, scratch)
+    nginx, why_not = find_nginx(settings, scratch)
+    if nginx:
+        return Front(settings, choice, scratch, nginx).run()
+    if settings.front == "nginx":
+        raise InputError(f"DEPTH_FRONT=nginx: {why_not}")
+    log.warning("no nginx in front (%s): %s", why_not, WITHOUT)
     try:
-        server.run()
+        Server(settings, choice, scratch).run()
     except SystemExit as stopped:  # gunicorn's way to return
         return int(stopped.code or 0)
     return 0

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +28,18 @@ from PIL import Image
 
 from runtime.artifact.folder import Artifact, read_artifact
 from runtime.artifact.manifest import OutputSpec, to_json
+from serve.http.nginx import find_nginx
 from serve.http.problems import CODES, MEDIA_TYPE
+from serve.http.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_S, STOPPED_S, ANSWER_S = 60.0, 60.0, 30.0
 OURS = ("DEPTH_", "SAGEMAKER_", "AWS_", "MODEL_DIR", "COMMERCIAL_ONLY")
+
+NGINX = "nginx"
+needs_nginx = pytest.mark.skipif(
+    not find_nginx(Settings(), Path("/tmp"))[0], reason="nginx is not installed"
+)
 
 Answer = tuple[int, http.client.HTTPMessage, bytes]
 
@@ -53,9 +60,16 @@ class Served:
 
     @property
     def workers(self) -> list[int]:
-        """The worker processes, oldest first."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
+        """gunicorn's worker processes, oldest first."""
+        parts = children(self.pid)
+        if NGINX not in map(name_of, parts):
+            return parts
+        return [pid for part in parts if name_of(part) != NGINX for pid in children(part)]
+
+    @property
+    def nginx(self) -> list[int]:
+        """nginx's first process, if there is a front."""
+        return [pid for pid in children(self.pid) if name_of(pid) == NGINX]
 
     @property
     def log(self) -> str:
@@ -69,9 +83,29 @@ class Served:
         return self.process.wait(STOPPED_S)
 
 
+def children(pid: int) -> list[int]:
+    """Numbers of a process's children, oldest first; none if it has gone."""
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def name_of(pid: int) -> str:
+    """What a process is called."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 @contextmanager
 def serving(
-    models: Path, status: int = 0, wait: bool = True, **environment: str
+    models: Path,
+    status: int = 0,
+    wait: bool = True,
+    before: Sequence[str] = (),
+    **environment: str,
 ) -> Iterator[Served]:
     """Start ``python -m serve``, wait until it is ready, and stop it in the end.
 
@@ -79,10 +113,11 @@ def serving(
         models: folder of artifacts, or one archive.
         status: that it has to end with.
         wait: False: do not wait for /ping.
+        before: words of a command that becomes the service.
         environment: settings; what is set outside the tests does not count.
     """
     with tempfile.TemporaryDirectory(prefix="served-") as folder:
-        served = _start(models, Path(folder), environment)
+        served = _start(models, Path(folder), environment, before)
         try:
             if wait:
                 wait_until_ready(served)
@@ -96,7 +131,9 @@ def serving(
         assert found == status, f"it ended with {found}:\n{served.log}"
 
 
-def _start(models: Path, folder: Path, environment: Mapping[str, str]) -> Served:
+def _start(
+    models: Path, folder: Path, environment: Mapping[str, str], before: Sequence[str]
+) -> Served:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
@@ -113,7 +150,7 @@ def _start(models: Path, folder: Path, environment: Mapping[str, str]) -> Served
     log_file = folder / "server.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "serve"],
+            [*before, sys.executable, "-m", "serve"],
             cwd=ROOT,
             env={**inherited, **settings},
             stdin=subprocess.DEVNULL,

@@ -4,15 +4,12 @@ import threading
 import time
 
 import pytest
-from flask import Flask, request
 
 from runtime.errors import LimitError
-from serve.http import request_body
 from serve.http.admission import Admission
 from serve.http.batching import Batcher, Lane, Task
 from serve.http.problems import Problem
 from serve.http.service import check_work
-from serve.http.settings import Settings
 
 FOREVER = 1e9
 
@@ -164,14 +161,6 @@ def test_a_failure_reaches_its_requests_and_whoever_watches_the_device(recorder)
         failed.result(10)
     assert recorder.submit(1).result(10).result == "done 1"
     assert len(recorder.errors) == 1
-
-
-def test_the_clock_on_a_client_stops_before_its_photo_is_looked_at(monkeypatch):
-    seen = []
-    monkeypatch.setattr(request_body, "photo_size", lambda photo: seen.append("photo") or (20, 30))
-    with Flask("depth").test_request_context("/", data=b"a photo", content_type="image/png"):
-        request_body.read_request(request, Settings(), lambda: seen.append("arrived"))
-    assert seen == ["arrived", "photo"]
 
 
 def test_a_photo_that_takes_too_long_is_the_photos_fault():

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ from hostile import (
     raws,
     zipped,
 )
-from served import Answer, Served, connect, get, post, rss_mb, serving
+from served import Answer, Served, connect, get, needs_nginx, post, rss_mb, serving
 
 from runtime.photo.decode import read_photo
 from runtime.predict.predictor import Predictor
@@ -160,10 +160,42 @@ def test_broken_http_is_answered_with_a_4xx(attack):
     wrong = [
         (one.name, answer[:200])
         for one, answer in attack.raw_answers
-        if not answer.startswith((b"HTTP/1.1 40", b"HTTP/1.1 41", b"HTTP/1.1 43"))
+        if (
+            not answer.startswith((b"HTTP/1.1 40", b"HTTP/1.1 41", b"HTTP/1.1 43"))
+            and not (one.name in UNANSWERED and one.ends and not answer)
+            and not (one.name in UNANSWERED and b'"status": 400' in answer)
+            and not (one.name in HARMLESS and answer.startswith(b"HTTP/1.1 200 "))
+        )
         or b"Traceback" in answer
     ]
     assert wrong == []
+
+
+# nginx closes on who has closed, and gives HTTP/0.9 a body alone, as its standard has it; what an
+# outsider says of the scheme it does not hand on
+UNANSWERED = (
+    "a body that ends early", "no body", "a chunk that ends early", "chunks without end",
+    "a form that ends early", "no version",
+)  # fmt: skip
+HARMLESS = ("a scheme from outside",)
+
+
+def test_broken_http_is_answered_with_a_4xx_without_nginx_too(tiny_artifact, png):
+    names = {
+        "a body that ends early": b"body_incomplete",
+        "a chunk that ends early": b"body_incomplete",
+        "a form that ends early": b"body_incomplete",
+        "a broken trailer": b"bad_request",
+        "a body over the limit": b"too_large",
+        "a chunk of zz bytes": b"bad_request",
+    }
+    settings = {"DEPTH_FRONT": "none", "DEPTH_MAX_BODY_MB": str(BODY_MB)}
+    with serving(tiny_artifact.path, **settings) as served:
+        answers = {one.name: send_raw(served, one) for one in raws(png) if one.name in names}
+        assert post(served.base, png)[0] == 200
+    assert "no nginx in front (DEPTH_FRONT=none)" in served.log
+    for name, code in names.items():
+        assert answers[name].startswith(b"HTTP/1.1 4") and code in answers[name], name
 
 
 @pytest.mark.parametrize(
@@ -171,10 +203,9 @@ def test_broken_http_is_answered_with_a_4xx(attack):
     [
         ("a body over the limit", 413, "too_large"),
         ("chunks for ever", 413, "too_large"),
-        ("a body that ends early", 400, "body_incomplete"),
-        ("a chunk that ends early", 400, "body_incomplete"),
-        ("a form that ends early", 400, "body_incomplete"),
-        ("a broken trailer", 400, "bad_request"),
+        ("a chunk of zz bytes", 400, "bad_request"),
+        ("a head of ten kilobytes", 400, "bad_request"),
+        pytest.param("an address of ten kilobytes", 414, "uri_too_long", marks=needs_nginx),
         ("TRACE", 405, "method_not_allowed"),
     ],
 )
@@ -330,14 +361,28 @@ def trickle(connection: socket.socket, data: bytes) -> tuple[float, bytes]:
     raise AssertionError("it never had enough")
 
 
-def test_a_body_that_trickles_is_cut_off(patient):
+@needs_nginx
+def test_a_body_that_pauses_is_cut_off_and_logged_as_such(patient):
     with connect(patient.base) as connection:
-        connection.sendall(HEAD)
-        took, answer = trickle(connection, bytes(100))
-    assert took < 3
-    assert answer == b"" or answer.startswith(b"HTTP/1.1 408 ")
+        begun = time.monotonic()
+        connection.sendall(HEAD.replace(b"Host: a", b"Host: a\r\nX-Request-Id: pauses") + b"half")
+        assert connection.recv(1000) == b""
+        assert time.monotonic() - begun < 3
+    found = line_of(patient, "pauses")
+    assert (found["status"], found["code"]) == (408, "read_timeout")
 
 
+def line_of(served: Served, request_id: str) -> "dict[str, Any]":
+    """The access log's one line about a request."""
+    deadline = time.monotonic() + 5
+    while f'"{request_id}"' not in served.log and time.monotonic() < deadline:
+        time.sleep(0.1)
+    lines = [json.loads(line) for line in served.log.splitlines() if line.startswith("{")]
+    (found,) = [line for line in lines if line.get("request_id") == request_id]
+    return found
+
+
+@needs_nginx
 def test_a_head_that_trickles_is_cut_off(patient):
     with connect(patient.base) as connection:
         took, answer = trickle(connection, HEAD)
@@ -345,6 +390,7 @@ def test_a_head_that_trickles_is_cut_off(patient):
     assert answer == b"" or answer.startswith(b"HTTP/1.1 408 ")
 
 
+@needs_nginx
 def test_a_connection_that_says_nothing_takes_no_thread(patient, png):
     with ExitStack() as stack:
         for _ in range(20):
@@ -354,6 +400,7 @@ def test_a_connection_that_says_nothing_takes_no_thread(patient, png):
         assert time.monotonic() - begun < 3
 
 
+@needs_nginx
 def test_others_are_answered_while_a_client_is_slow(patient, png):
     with connect(patient.base) as connection:
         connection.sendall(HEAD + b"slow")
@@ -362,6 +409,7 @@ def test_others_are_answered_while_a_client_is_slow(patient, png):
         assert time.monotonic() - begun < 3
 
 
+@needs_nginx
 def test_more_slow_clients_than_threads_delay_others_by_little(patient, png):
     with ExitStack() as stack:
         for _ in range(8):
@@ -371,17 +419,14 @@ def test_more_slow_clients_than_threads_delay_others_by_little(patient, png):
         assert time.monotonic() - begun < 8 * (READ_TIMEOUT_S + 1) / 4 + 3
 
 
+@needs_nginx
 def test_a_client_that_leaves_while_it_waits_is_forgotten(patient, png):
     with connect(patient.base) as connection:
         length = b"Content-Length: %d\r\nX-Request-Id: leaves-early\r\n\r\n" % len(png)
         connection.sendall(HEAD.partition(b"Content-Length")[0] + length + png)
         time.sleep(0.2)  # read by now, and waiting for a second photo
-    deadline = time.monotonic() + 5
-    while "leaves-early" not in patient.log and time.monotonic() < deadline:
-        time.sleep(0.1)
-    lines = [json.loads(line) for line in patient.log.splitlines() if line.startswith("{")]
-    (found,) = [line for line in lines if line.get("request_id") == "leaves-early"]
-    assert (found["status"], found["code"]) == (400, "body_incomplete")
-    assert "infer" not in found["stages"]
+    found = line_of(patient, "leaves-early")
+    assert (found["status"], found["code"]) == (499, "client_left")
+    time.sleep(1)  # the batch's window closes
     assert b"depth_in_flight 0.0" in get(patient.base, "/metrics")[2]
     assert post(patient.base, png)[0] == 200

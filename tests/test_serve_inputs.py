@@ -15,11 +15,11 @@ from served import get, post
 from runtime.errors import InputError, LimitError
 from serve.http.arrays import read_npz
 from serve.http.encodings import MAX_MEMBERS, decode_base64, decode_body, encodings_of
+from serve.http.listener import listening_address
 from serve.http.options import CUSTOM_ATTRIBUTES
 from serve.http.problems import Problem
 from serve.http.request_body import JSON, MULTIPART, NPY, NPZ, PHOTO, kind_of
 from serve.http.routes import transform_parameters
-from serve.http.server import listening_address
 from serve.http.settings import Settings
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(9)
@@ -222,7 +222,7 @@ def test_batch_transform_is_told_what_aws_allows(threads, body_mb):
 def test_times_of_depth_are_counted_apart_from_probes(tiny_served, png):
     def count(route):
         text = get(tiny_served.base, "/metrics")[2].decode()
-        line = f'depth_request_seconds_count{{route="{route}"}} '
+        line = f'depth_request_seconds_count{{outcome="answered",route="{route}"}} '
         found = [one for one in text.splitlines() if one.startswith(line)]
         return float(found[0][len(line) :]) if found else 0.0
 
@@ -303,3 +303,20 @@ def test_damage_in_an_archive_is_found(tiny_served):
     body[len(body) // 2] ^= 255
     status, _, text = post(tiny_served.base, bytes(body), {"Content-Type": NPZ})
     assert status == 400 and b"damaged" in text
+
+
+@pytest.mark.parametrize(
+    ("limit", "statuses", "words"),
+    [
+        ("0.000001", (429, 504), ""),
+        ("soon", (400,), "timeout_s 'soon': give seconds, above 0"),
+        ("-1", (400,), "timeout_s '-1'"),
+        ("30", (200,), ""),
+    ],
+)
+def test_a_time_limit_comes_as_an_attribute_too(tiny_served, png, limit, statuses, words):
+    attributes = {CUSTOM_ATTRIBUTES: f"trace;timeout_s={limit};size=model"}
+    status, headers, body = post(tiny_served.base, png, {"Content-Type": "image/png", **attributes})
+    assert status in statuses and words in body.decode("latin-1")
+    if status == 200:
+        assert headers[CUSTOM_ATTRIBUTES].endswith(";trace")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from served import Served, connect, get, post, rss_mb, serving, wait_until_ready
+from served import ROOT, Served, connect, get, needs_nginx, post, rss_mb, serving, wait_until_ready
 
 from runtime.predict.predictor import Predictor
 from serve.http.listener import turn_away
@@ -110,6 +110,7 @@ def test_ping_says_503_until_the_model_is_warm_and_answers_fast(make_artifact, p
         assert statuses == sorted(statuses, reverse=True), "never back to 503"
 
 
+@needs_nginx
 def test_sigterm_under_load_answers_all_that_was_accepted(slow_artifact, photo):
     with serving(slow_artifact.path) as served, Crowd(served, photo, 8) as crowd:
         until(lambda: crowd.count(200) > 8)
@@ -156,6 +157,7 @@ def test_sigterm_with_nothing_to_do_ends_at_once(tiny_artifact):
         assert time.monotonic() - begun < 2.5, "it takes less than one, on a machine at rest"
 
 
+@needs_nginx
 def test_sigterm_between_requests_refuses_whoever_comes_and_resets_nobody(tiny_artifact):
     outcomes: list[object] = []
 
@@ -177,6 +179,7 @@ def test_sigterm_between_requests_refuses_whoever_comes_and_resets_nobody(tiny_a
     assert set(outcomes) == {200, "ConnectionRefusedError"}
 
 
+@needs_nginx
 def test_sigterm_lets_a_request_come_on_a_connection_that_is_open(tiny_artifact, photo):
     with serving(tiny_artifact.path) as served, connect(served.base) as connection:
 
@@ -236,7 +239,11 @@ def test_a_killed_worker_takes_only_its_own_requests_with_it(slow_artifact, phot
             until(lambda: crowd.count(200) > done + 6)
         # a worker that starts beside others estimates high at first, and may refuse a few
         lost = [outcome for outcome, _ in crowd.seen if outcome not in (200, 429)]
-        assert len(lost) <= 6 and set(lost) <= {"ConnectionResetError", "RemoteDisconnected"}, lost
+        assert len(lost) <= 6 and set(lost) <= {
+            502,
+            "ConnectionResetError",
+            "RemoteDisconnected",
+        }, lost
         assert metric(served, "depth_worker_restarts_total") == 1
         assert metric(served, "depth_workers_ready") == 2
         answered = metric(served, "depth_batch_size_count")
@@ -245,7 +252,8 @@ def test_a_killed_worker_takes_only_its_own_requests_with_it(slow_artifact, phot
 
 def test_a_worker_whose_device_fails_is_replaced_and_ping_says_so(make_artifact, photo, tmp_path):
     artifact = make_artifact(root=tmp_path)
-    with serving(artifact.path, PYTHONPATH=str(_device_that_fails(tmp_path, artifact))) as served:
+    path = os.pathsep.join([str(_device_that_fails(tmp_path, artifact)), str(ROOT)])
+    with serving(artifact.path, PYTHONPATH=path) as served:
         first = served.workers
         assert post(served.base, photo, NPY)[0] == 200
         (tmp_path / "fail").touch()
@@ -315,7 +323,7 @@ def test_a_client_that_leaves_is_forgotten(slow_artifact, photo):
             connection = connect(served.base)
             connection.sendall(message)
             connection.close()
-        assert post(served.base, photo, NPY)[0] == 200
+        until(lambda: post(served.base, photo, NPY)[0] == 200)  # while they wait it may be a 429
         until(lambda: metric(served, "depth_in_flight") == 0)
         assert metric(served, "depth_batch_size_count") < 9, "what nobody waits for is not computed"
 

@@ -17,6 +17,9 @@ CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 CUSTOM_ATTRIBUTES_LENGTH = 1024  # characters that SageMaker passes on
 
 
+TIME_LIMIT = "timeout_s"  # an attribute: what X-Request-Timeout says, which SageMaker drops
+
+
 @dataclass(frozen=True)
 class Options:
     """How depth is wanted; ``size`` is None if nobody asked for one."""
@@ -77,11 +80,20 @@ def parse_custom_attributes(options: Options, text: str) -> tuple[Options, str]:
     ours, others = [], []
     for part in text.split(";"):
         name, equals, value = part.partition("=")
+        if equals and name.strip() == TIME_LIMIT:
+            continue
         if equals and name.strip() in NAMES:
             ours.append((name.strip(), value.strip()))
         elif part.strip():
             others.append(part)
     return parse_options(options, ours, CUSTOM_ATTRIBUTES), ";".join(others)
+
+
+def time_limit_in(text: str) -> Optional[str]:
+    """What a text of attributes says of the time limit, in seconds."""
+    pairs = [part.partition("=")[::2] for part in text.split(";")]
+    found = [value.strip() for name, value in pairs if name.strip() == TIME_LIMIT]
+    return found[-1] if found else None
 
 
 def custom_attributes(facts: Mapping[str, str], others: str = "") -> str:

@@ -5,6 +5,7 @@ An exception in, one HTTP response out; never a traceback.
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -18,6 +19,10 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL = 1000  # characters: sentences may hold what was sent
+PROBLEM_HEADER = "X-Depth-Problem"  # its code, for who logs headers only
+# What may be a request's id, and who may give it, in turn: a client, SageMaker
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
+REQUEST_ID_HEADERS = ("X-Request-Id", "X-Amzn-SageMaker-Inference-Id")
 SHOWN = 80  # characters of what was sent, in a sentence about it
 
 # code -> (status, title)
@@ -33,12 +38,15 @@ CODES = {
     "read_timeout": (408, "The request came too slowly"),
     "too_large": (413, "The request is larger than a limit"),
     "answer_too_large": (413, "The answer would be larger than the limit"),
+    "uri_too_long": (414, "The address is too long"),
     "unsupported_media_type": (415, "Photos cannot be read from this media type"),
     "overloaded": (429, "More work than can be done in time"),
     "internal": (500, "Something failed here"),
     "storage_failed": (502, "The photo's storage did not give it"),
+    "worker_lost": (502, "The worker ended before it answered"),
     "not_ready": (503, "The model is not ready"),
     "draining": (503, "This instance is about to stop"),
+    "no_room": (503, "There is no room to hold the request"),
     "device_failed": (503, "The device failed; the worker is being replaced"),
     "deadline_passed": (504, "The deadline passed before the work was done"),
 }
@@ -96,17 +104,25 @@ def problem_of(error: BaseException) -> Problem:
     return Problem("internal", "the log has more under this request's id")
 
 
+def problem_body(code: str, detail: str, request_id: str) -> str:
+    """A problem as JSON. ``message`` is what boto3 shows of an answer that SageMaker hands on."""
+    status, title = CODES[code]
+    facts = {
+        "type": f"urn:depth:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "message": f"{title}: {detail}",
+        "code": code,
+        "request_id": request_id,
+    }
+    return json.dumps(facts) + "\n"
+
+
 def problem_response(problem: Problem) -> Response:
     """The response to the current request."""
-    facts = {
-        "type": f"urn:depth:problem:{problem.code}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "code": problem.code,
-        "request_id": g.get("request_id", ""),
-    }
-    response = Response(json.dumps(facts) + "\n", problem.status, content_type=MEDIA_TYPE)
+    body = problem_body(problem.code, problem.detail, g.get("request_id", ""))
+    response = Response(body, problem.status, content_type=MEDIA_TYPE)
     response.headers.update(problem.headers)
     if problem.retry_after_s is not None:
         response.headers["Retry-After"] = str(problem.retry_after_s)

@@ -87,13 +87,11 @@ class DepthRequest:
 def read_request(
     request: Request,
     settings: Settings,
-    arrived: Callable[[], None] = lambda: None,
     claim: Callable[[int], None] = lambda count: None,
 ) -> DepthRequest:
     """Read a request.
 
     Args:
-        arrived: called when all of it has come: what a photo takes to be read is no client's fault.
         claim: called with each number of bytes that it unpacks to, before they are kept.
     Raises:
         Problem: the media type is none that holds photos, or the body is not what it claims.
@@ -108,7 +106,6 @@ def read_request(
         request.headers.get("Content-Encoding", ""), request.headers.get("Transfer-Encoding", "")
     )
     body = _body(request)
-    arrived()
     if encodings and body:
         limit = request.max_content_length or int(settings.max_body_mb * MIB)
         body = decode_body(body, encodings, limit, claim)

@@ -6,7 +6,6 @@ A ``Service`` in, a Flask application out. It does no work on photos itself.
 import hmac
 import json
 import logging
-import re
 import time
 import uuid
 import warnings
@@ -20,15 +19,21 @@ from runtime.artifact.manifest import to_json
 from runtime.optional import version_of
 from runtime.predict.found import provenance_of
 from serve.http import metrics
-from serve.http.problems import Problem, problem_of, problem_response
+from serve.http.problems import (
+    PROBLEM_HEADER,
+    REQUEST_ID,
+    REQUEST_ID_HEADERS,
+    Problem,
+    problem_of,
+    problem_response,
+)
 from serve.http.service import Service, rounded
 from serve.http.settings import MIB, Settings
 from serve.http.tracing import trace_requests
-from serve.http.worker_states import DRAINING, FAILED
+from serve.http.worker_states import FAILED
 
 log = logging.getLogger(__name__)
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
 OPEN = ("/ping", "/livez", "/readyz", "/", "/openapi.json")  # no token is asked for
 UNLOGGED = ("/ping", "/livez", "/readyz", "/metrics")
 TRANSFORM_MB = 100  # MaxConcurrentTransforms * MaxPayloadInMB at most: CreateTransformJob
@@ -71,8 +76,8 @@ def _around_requests(app: Flask, service: Service) -> None:
     @app.before_request
     def begin() -> None:
         g.start, g.seconds, g.problem_code = time.monotonic(), {}, ""
-        asked = request.headers.get("X-Request-Id", "")
-        g.request_id = asked if REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+        asked = (request.headers.get(name, "") for name in REQUEST_ID_HEADERS)
+        g.request_id = next(filter(REQUEST_ID.fullmatch, asked), "") or uuid.uuid4().hex
         if token and request.path not in OPEN:
             given = request.headers.get("Authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
@@ -84,23 +89,23 @@ def _around_requests(app: Flask, service: Service) -> None:
         route = request.url_rule.rule if request.url_rule else "none"
         response.headers.setdefault("X-Request-Id", g.request_id)
         response.headers["X-Content-Type-Options"] = "nosniff"
-        if service.states.mine in (DRAINING, FAILED):
+        if service.states.stopping or service.states.mine == FAILED:
             response.headers["Connection"] = "close"
         metrics.REQUESTS.labels(route, str(response.status_code)).inc()
-        metrics.REQUEST_SECONDS.labels(route).observe(took)
+        outcome = metrics.outcome_of(response.status_code)
+        metrics.REQUEST_SECONDS.labels(route, outcome).observe(took)
+        metrics.QUEUE_SECONDS.set(service.admission.cost_s)
         if g.problem_code:
+            response.headers[PROBLEM_HEADER] = g.problem_code
             metrics.REJECTED.labels(g.problem_code).inc()
         if request.path not in UNLOGGED:
-            _log_request(response, took)
+            # a front has a line of its own
+            _log_request(response, took, logging.DEBUG if service.behind else logging.INFO)
         return response
 
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
         problem = problem_of(error)
-        try:
-            service.check_arrival()
-        except Problem as late:  # whatever was wrong with it, that is why
-            problem = late
         response = problem_response(problem)
         if problem.code == "method_not_allowed":
             allowed = getattr(error, "valid_methods", None) or ()
@@ -108,8 +113,9 @@ def _around_requests(app: Flask, service: Service) -> None:
         return response
 
 
-def _log_request(response: Response, took: float) -> None:
-    log.info(
+def _log_request(response: Response, took: float, level: int) -> None:
+    log.log(
+        level,
         "request",
         extra={
             "request_id": g.request_id,
@@ -130,7 +136,7 @@ def _add_probes(app: Flask, service: Service) -> None:
     @app.get("/ping")
     @app.get("/readyz")
     def ping() -> Response:
-        if service.states.mine == DRAINING or not service.states.any_ready():
+        if service.states.stopping or not service.states.any_ready():
             raise Problem("not_ready", "no worker is ready", retry_after_s=1)
         return Response("ok\n", content_type="text/plain")
 

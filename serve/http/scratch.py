@@ -7,13 +7,26 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from runtime.errors import InputError
+from runtime.files import reason
+
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
 
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Make it, and name a folder in it as the one that metrics are counted in."""
-    folder, owner = Path(tempfile.mkdtemp(prefix="depth-serve-")), os.getpid()
+    """Make it, and name a folder in it as the one that metrics are counted in.
+
+    Raises:
+        InputError: nothing can be written.
+    """
+    try:
+        folder, owner = Path(tempfile.mkdtemp(prefix="depth-serve-")), os.getpid()
+    except OSError as error:
+        raise InputError(
+            f"nothing can be written here ({reason(error)}): mount a /tmp that can, or set TMPDIR "
+            "to such a folder"
+        ) from None
     counts = folder / "metrics"
     counts.mkdir()
     os.environ[MULTIPROC_DIR] = str(counts)

@@ -5,7 +5,6 @@ ends.
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -16,10 +15,10 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
 from runtime.artifact.archive import unpack
-from runtime.errors import ArtifactError, DepthError, InputError
-from runtime.files import reason
+from runtime.errors import ArtifactError, DepthError
 from runtime.predict.choose import Choice
 from serve.http import metrics, neuron_cores
+from serve.http.listener import listening_address
 from serve.http.logs import logging_config
 from serve.http.settings import Settings
 from serve.http.worker_states import WorkerStates
@@ -29,12 +28,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+NO_RELOAD = (
+    "SIGHUP: nothing is read again while the service runs; start it anew for other settings or "
+    "another model"
+)
 ARCHIVE = "model.tar.gz"
 ARCHIVE_BYTES = 32 << 30
 LOADING_S = 900  # that a worker may take to load a model
-KEEP_ALIVE_S = 15
 BOOT_FAILED = 3  # gunicorn gives up when a worker ends with this
 RETRY_LOAD_S = 5.0
+# What a front lets through, gunicorn takes: it has bounds of its own
+MOST_HEADERS, LONGEST_HEADER, LONGEST_LINE = 6000, 16_380, 8190
+REST_S = 3  # for gunicorn to end, once a front has waited for all that was accepted
 
 
 def model_folder(settings: Settings, scratch: Path) -> Path:
@@ -73,34 +78,17 @@ def engine_threads(settings: Settings, workers: int) -> Optional[int]:
     return None if workers == 1 else max(1, (os.cpu_count() or 1) // workers)
 
 
-def listening_address(settings: Settings) -> str:
-    """Where to listen, as gunicorn is told it: a number, since a name may have several.
-
-    Raises:
-        InputError: the host is no address of this machine.
-    """
-    host = settings.host.strip("[]")
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
-        with socket.socket(family, socket.SOCK_STREAM) as tried:
-            tried.bind((address[0], 0))
-    except (OSError, UnicodeError) as error:
-        raise InputError(
-            f"DEPTH_HOST={settings.host!r}: nothing can listen there ({reason(error)}); give an "
-            "address of this machine, as 127.0.0.1, ::1, 0.0.0.0 or ::"
-        ) from None
-    number = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]
-    return f"{number}:{settings.port}"
-
-
 class Master(Arbiter):
-    """gunicorn's master process; its workers can see that it stops, and not only they."""
+    """gunicorn's master process; its workers can see that it stops."""
 
     def stop(self, graceful: bool = True) -> None:
         """Stop the workers and wait for them."""
         self.app.states.stop()
         super().stop(graceful)
+
+    def handle_hup(self) -> None:
+        """SIGHUP: settings and model stay what they are."""
+        log.warning(NO_RELOAD)
 
 
 class Server(BaseApplication):
@@ -109,20 +97,26 @@ class Server(BaseApplication):
     Args:
         choice: the artifacts to serve.
         scratch: a folder of this service alone.
+        behind: the Unix socket on which a front asks; else clients ask themselves, at the settings'
+            address.
     Raises:
         InputError: more workers than there are NeuronCores for, or a host that is none.
     """
 
     cores = 1  # NeuronCores of each worker, if its target has any
+    _place = 0  # of the worker that this process is
 
-    def __init__(self, settings: Settings, choice: Choice, scratch: Path) -> None:
-        self.settings, self.choice = settings, choice
-        self.address = listening_address(settings)
+    def __init__(
+        self, settings: Settings, choice: Choice, scratch: Path, behind: Optional[Path] = None
+    ) -> None:
+        self.settings, self.choice, self.behind = settings, choice, behind
+        self.address = f"unix:{behind}" if behind else listening_address(settings)
         self.target = choice.artifacts[0].manifest.target
         self.cores = neuron_cores.cores_a_worker(choice.artifacts, os.environ)
         self.workers = worker_count(settings, self.target, cores=self.cores)
         neuron_cores.check_workers(self.target, self.workers, self.cores, os.environ)
-        self.states = WorkerStates(_made(scratch / "workers"))
+        metrics.make_room(self.workers)
+        self.states = WorkerStates()
         self._free_places: list[int] = []  # of workers that have ended
         super().__init__()
 
@@ -136,11 +130,11 @@ class Server(BaseApplication):
         options = {
             "bind": [self.address],
             "workers": self.workers,
-            "worker_class": "serve.http.worker.DepthWorker",
+            "worker_class": "gthread",
             "threads": settings.threads,
             "worker_connections": 16 * settings.threads,
             "backlog": 2048,
-            "keepalive": KEEP_ALIVE_S,
+            "keepalive": int(settings.keep_alive_s),
             "timeout": LOADING_S,
             "graceful_timeout": int(settings.drain_s),
             "preload_app": False,  # devices and their threads do not survive a fork
@@ -151,6 +145,15 @@ class Server(BaseApplication):
             "post_fork": self._forked,
             "child_exit": self._ended,
         }
+        if self.behind:
+            options.update(
+                worker_connections=settings.threads,  # no worker holds what another could begin
+                keepalive=0,
+                graceful_timeout=REST_S,
+                limit_request_fields=MOST_HEADERS,
+                limit_request_field_size=LONGEST_HEADER,
+                limit_request_line=LONGEST_LINE,
+            )
         if "control_socket_disable" in self.cfg.settings:  # newer ones open a socket in HOME
             options["control_socket_disable"] = True
         for name, value in options.items():
@@ -159,8 +162,8 @@ class Server(BaseApplication):
     def load(self) -> Any:
         """The application of a worker; called in its process.
 
-        Where other workers answer already, this one loads before it takes any connection; where
-        none does, it loads in the background and says so to whoever asks.
+        Behind a front, and where other workers answer already, it loads before it takes any
+        connection. Else it loads in the background, and says so to whoever asks.
         """
         from serve.http.model import Model
         from serve.http.routes import create_app
@@ -173,8 +176,12 @@ class Server(BaseApplication):
         def stop() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
-        service = Service(self.settings, self.choice, load, self.states, stop)
-        if self.states.any_ready():
+        self.states.enter(self._place)
+        metrics.begin()
+        service = Service(
+            self.settings, self.choice, load, self.states, stop, self.behind is not None
+        )
+        if self.behind or self.states.any_ready():
             _load_or_end(service)
         else:
             threading.Thread(target=_load_or_end, args=(service,), daemon=True).start()
@@ -187,13 +194,15 @@ class Server(BaseApplication):
                 worker.place = self._free_places.pop()
 
     def _forked(self, server: Any, worker: Any) -> None:
-        cores = neuron_cores.core_variables(self.target, _place_of(worker), self.cores, os.environ)
+        self._place = _place_of(worker)
+        metrics.enter(self._place)
+        cores = neuron_cores.core_variables(self.target, self._place, self.cores, os.environ)
         os.environ.update(cores)
 
     def _ended(self, server: Any, worker: Any) -> None:
         self._free_places.append(_place_of(worker))
         self.states.forget(worker.pid)
-        metrics.forget(worker.pid)
+        metrics.forget(_place_of(worker))
 
 
 def _place_of(worker: Any) -> int:
@@ -207,14 +216,11 @@ def _load_or_end(service: "Service") -> None:
     try:
         service.load()
     except BaseException as error:
+        if service.states.stopping:
+            os._exit(0)  # it was told to end while it loaded
         text = str(error) if isinstance(error, DepthError) else repr(error)
         log.critical("the model cannot be loaded: %s", text, exc_info=not text)
         if service.states.any_ready():
             time.sleep(RETRY_LOAD_S)
             os._exit(1)
         os._exit(BOOT_FAILED)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

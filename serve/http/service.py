@@ -7,6 +7,7 @@ on it: readiness, media types, sizes, options, then admission by cost.
 import logging
 import math
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +28,8 @@ from serve.http.batching import Batcher, Done, Lane, Task
 from serve.http.growth import Growth
 from serve.http.handlers import Handler
 from serve.http.model import Model
-from serve.http.problems import Problem
+from serve.http.options import CUSTOM_ATTRIBUTES, TIME_LIMIT, time_limit_in
+from serve.http.problems import Problem, shown
 from serve.http.request_body import DepthRequest, SentPhoto, read_request
 from serve.http.responses import (
     DepthResponse,
@@ -37,10 +39,11 @@ from serve.http.responses import (
     headers_of,
 )
 from serve.http.settings import MIB, Settings
-from serve.http.slow_clients import SlowClients, client_has_gone
-from serve.http.worker_states import DRAINING, FAILED, READY, WorkerStates
+from serve.http.worker_states import FAILED, READY, WorkerStates
 
 GROWTH = 8  # bodies of the largest size that all requests together may unpack to
+WATCH_S, STUCK_S = 1.0, 60.0  # beyond its deadline, after which a call of the device is given up
+WORKER_FAILED = 1  # exit status
 LONG_WORK_S = 1.0  # of a processor for one photo, beyond which it is the photo that is slow
 
 log = logging.getLogger(__name__)
@@ -54,6 +57,7 @@ class Service:
         load: makes the model; called once, in the background or by ``load``.
         states: where the workers see each other.
         stop: called when the device has failed, to end this process once its requests are answered.
+        behind: True if a front hands requests on, and logs them.
     """
 
     def __init__(
@@ -63,14 +67,14 @@ class Service:
         load: Callable[[], Model],
         states: WorkerStates,
         stop: Callable[[], None],
+        behind: bool = False,
     ) -> None:
-        self.settings, self.choice, self.states = settings, choice, states
+        self.settings, self.choice, self.states, self.behind = settings, choice, states, behind
         self._load, self._stop = load, stop
         self._model: Optional[Model] = None
         self.batcher = Batcher(settings.batch_window_ms / 1000, self._device_failed)
         self.admission = Admission(settings.queue_s, settings.in_flight)
         self.growth = Growth(int(GROWTH * settings.max_body_mb * MIB))
-        self.slow_clients = SlowClients(settings.read_timeout_s)
         self._host = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
 
     def load(self) -> None:
@@ -79,14 +83,10 @@ class Service:
         model.warm_up()
         self._model = model
         self.batcher.start()
+        threading.Thread(target=self._watch_device, name="watch", daemon=True).start()
         self.states.set(READY)
         metrics.READY.set(1)
         log.info("ready")
-
-    def drain(self) -> None:
-        """Take nothing new from now on."""
-        self.states.set(DRAINING)
-        metrics.READY.set(0)
 
     @property
     def model(self) -> Model:
@@ -95,7 +95,7 @@ class Service:
         Raises:
             Problem: it is not, or not any more.
         """
-        if self.states.mine == DRAINING:
+        if self.states.stopping:
             raise Problem("draining", "send it to another instance", retry_after_s=1)
         if self.states.mine == FAILED:
             raise Problem("device_failed", "try again", retry_after_s=1)
@@ -108,7 +108,7 @@ class Service:
         model, deadline = self.model, g.start + self._time_limit()
         begun = time.thread_time()
         with self.growth.claims() as claim:
-            asked = read_request(request, self.settings, self._arrived, claim.more)
+            asked = read_request(request, self.settings, claim.more)
             check_work(begun, deadline)
             return self._answer(model, asked, deadline)
 
@@ -119,12 +119,14 @@ class Service:
         media_type = choose_type(request.accept_mimetypes, handler.media_types)
         handler.check(asked, media_type)
         check_expected_size(handler.values(asked, media_type), media_type, settings.max_answer_mb)
-        with self.admission.accepted(handler.cost_s(asked), deadline - time.monotonic()):
+        accepted = time.monotonic()
+        with self.admission.accepted(handler.cost_s(asked), deadline - accepted):
             metrics.IN_FLIGHT.inc()
             try:
                 found = self._work(handler, asked, media_type, deadline, seconds)
             finally:
                 metrics.IN_FLIGHT.dec()
+                metrics.ACCEPTED_SECONDS.observe(time.monotonic() - accepted)
         check_size(found, settings.max_answer_mb)
         for stage, took in seconds.items():
             metrics.STAGE_SECONDS.labels(stage).observe(took)
@@ -161,7 +163,7 @@ class Service:
         return read_photo(photo, self.settings.max_pixels)
 
     def _run(self, lane: Lane, payload: Any, deadline: float) -> Done:
-        connection = None if g.get("cut_off") else request.environ.get("gunicorn.socket")
+        connection = request.environ.get("gunicorn.socket")
         gone = (lambda: client_has_gone(connection)) if connection else (lambda: False)
         task = Task(lane=lane, payload=payload, deadline=deadline, gone=gone)
         future = self.batcher.submit(task)
@@ -190,7 +192,11 @@ class Service:
         seconds[stage] = time.monotonic() - begun
 
     def _time_limit(self) -> float:
-        asked = request.headers.get("X-Request-Timeout")
+        name = "X-Request-Timeout"
+        asked = request.headers.get(name)
+        if asked is None:
+            name = TIME_LIMIT
+            asked = time_limit_in(request.headers.get(CUSTOM_ATTRIBUTES, ""))
         if asked is None:
             return self.settings.deadline_s
         try:
@@ -198,29 +204,17 @@ class Service:
         except ValueError:
             seconds = math.nan
         if not 0 < seconds < math.inf:
-            raise Problem("bad_request", f"X-Request-Timeout {asked!r}: give seconds, above 0")
+            raise Problem("bad_request", f"{name} {shown(asked)}: give seconds, above 0")
         return min(seconds, self.settings.deadline_s)
 
-    def _arrived(self) -> None:
-        """All of the request has come: the clock on its arrival stops.
-
-        If its time was up just then, its connection tells nothing any more, but nothing is missing.
-        """
-        connection = request.environ.get("gunicorn.socket")
-        g.cut_off = connection is not None and self.slow_clients.end(connection)
-
-    def check_arrival(self) -> None:
-        """The clock stops for a request that was not read to its end.
-
-        Raises:
-            Problem: it was cut off for being late.
-        """
-        connection = request.environ.get("gunicorn.socket")
-        if connection is not None and self.slow_clients.end(connection):
-            raise Problem(
-                "read_timeout",
-                f"it did not arrive within {self.settings.read_timeout_s:g} s; send it faster",
-            )
+    def _watch_device(self) -> None:
+        """End this process if a call of the device lasts longer than anybody can wait for it."""
+        while True:
+            time.sleep(WATCH_S)
+            since = self.batcher.busy_since
+            if since and time.monotonic() - since > self.settings.deadline_s + STUCK_S:
+                log.critical("the device hangs: this worker ends and is replaced")
+                os._exit(WORKER_FAILED)
 
     def _device_failed(self, error: BaseException) -> None:
         if isinstance(error, InputError):
@@ -254,6 +248,16 @@ def check_work(begun: float, deadline: float) -> None:
             f"photo: {took:.1f} s of a processor to read it, more than the request has; send a "
             "smaller or simpler one"
         )
+
+
+def client_has_gone(connection: socket.socket) -> bool:
+    """True if the other side has closed; nothing is read."""
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def rounded(seconds: dict[str, float]) -> dict[str, float]:

@@ -6,6 +6,7 @@ Nothing else in the service reads the environment, but for the variables of othe
 
 import dataclasses
 import difflib
+import ipaddress
 import logging
 import math
 import typing
@@ -26,6 +27,15 @@ ELSEWHERE = ("DEPTH_CHECKPOINT_DIR", "DEPTH_GOLDEN_DIR")
 # How alike a name must be to a setting's to be a slip of it, by difflib's ratio: behind our prefix,
 # and as a whole
 NEAR, VERY_NEAR = 0.75, 0.9
+ABOVE_ZERO = (
+    "queue_s",
+    "deadline_s",
+    "read_timeout_s",
+    "send_timeout_s",
+    "max_body_mb",
+    "max_answer_mb",
+)
+FRONTS = ("auto", "nginx", "none")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 MIB = 1 << 20
 JSON_MB = 6  # an answer in JSON is for small maps: a list takes twelve bytes a pixel
@@ -72,8 +82,30 @@ class Settings:
     deadline_s: float = _setting(
         "DEPTH_DEADLINE_S", 55.0, "when a request is given up; X-Request-Timeout may ask for less"
     )
+    front: str = _setting(
+        "DEPTH_FRONT", "auto", "nginx before the service; auto: if it is installed; none"
+    )
     read_timeout_s: float = _setting(
-        "DEPTH_READ_TIMEOUT_S", 10.0, "for a request's head and body to arrive"
+        "DEPTH_READ_TIMEOUT_S", 10.0, "for a request's head to arrive, and for its body to go on"
+    )
+    send_timeout_s: float = _setting(
+        "DEPTH_SEND_TIMEOUT_S", 30.0, "for a client to go on taking its answer"
+    )
+    keep_alive_s: float = _setting(
+        "DEPTH_KEEP_ALIVE_S",
+        75.0,
+        "for a connection at rest; balancers keep theirs for 60",
+    )
+    connections: int = _setting(
+        "DEPTH_CONNECTIONS", 1024, "requests for depth that come, wait or leave at once; then 429"
+    )
+    client_connections: int = _setting(
+        "DEPTH_CLIENT_CONNECTIONS", 512, "of these, those of one client's address"
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        "DEPTH_TRUSTED_PROXIES",
+        (),
+        "addresses or networks whose X-Forwarded-For says who the client is, separated by commas",
     )
     drain_s: float = _setting("DEPTH_DRAIN_S", 25.0, "to finish what was accepted, after SIGTERM")
     max_body_mb: float = _setting("DEPTH_MAX_BODY_MB", 25.0, "MiB of a request")
@@ -101,16 +133,27 @@ class Settings:
             ("workers", 0, 64),
             ("threads", 4, 1024),
             ("engine_threads", 0, 1024),
+            ("connections", 1, 65_000),
+            ("client_connections", 1, 65_000),
             ("max_pixels", 1, 10**9),
             ("max_views", 1, 1024),
         ):
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{_name_of(name)}={getattr(self, name)}: give {low} to {high:,}")
-        for name in ("queue_s", "deadline_s", "read_timeout_s", "max_body_mb", "max_answer_mb"):
+        for name in ABOVE_ZERO:
             if getattr(self, name) == 0:
                 raise InputError(f"{_name_of(name)}=0: give a number above 0")
         if self.device not in DEVICES:
             raise InputError(f"DEPTH_DEVICE={self.device!r}: use one of {', '.join(DEVICES)}")
+        if self.front not in FRONTS:
+            raise InputError(f"DEPTH_FRONT={self.front!r}: use one of {', '.join(FRONTS)}")
+        for text in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(text, strict=False)
+            except ValueError:
+                raise InputError(
+                    f"DEPTH_TRUSTED_PROXIES={text!r}: give addresses or networks, as 10.0.0.0/8"
+                ) from None
         if self.log_level not in LEVELS:
             raise InputError(f"DEPTH_LOG_LEVEL={self.log_level!r}: use one of {', '.join(LEVELS)}")
         if self.safe_ports:
@@ -126,7 +169,12 @@ class Settings:
     @property
     def in_flight(self) -> int:
         """Requests that a worker accepts at once; its other threads answer probes and refuse."""
-        return self.threads - max(2, self.threads // 4)
+        return self.threads - self.spare
+
+    @property
+    def spare(self) -> int:
+        """Threads of a worker that answer probes and refuse."""
+        return max(2, self.threads // 4)
 
     def as_text(self) -> str:
         """One line a variable, as it would be set; the token is not shown."""

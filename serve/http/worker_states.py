@@ -1,55 +1,67 @@
-"""What each worker process is doing, for all of them to see: one small file a process."""
+"""What each worker process is doing, for all of them to see: memory that they share.
 
+A state in, the states of all out. No file: a full disk keeps no worker from starting.
+"""
+
+import mmap
 import os
-from pathlib import Path
-
-from runtime.files import write_whole
+import struct
 
 LOADING, READY, DRAINING, FAILED = "loading", "ready", "draining", "failed"
-SUFFIX = ".state"
-STOPPING = "stopping"
+STATES = ("", LOADING, READY, DRAINING, FAILED)  # as numbers; 0: nobody is there
+SLOT = struct.Struct("<IB")  # process number, state
+PLACES = 256
 
 
 class WorkerStates:
-    """A folder that the workers of one service share; ``mine`` is what this process said last.
+    """A slot for each worker; made before the processes that share it are forked.
 
-    Args:
-        folder: exists; no other service uses it.
+    ``mine`` is what this process said last.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 1 + PLACES * SLOT.size)
+        self._place = 0
         self.mine = LOADING
+
+    def enter(self, place: int) -> None:
+        """This process is the worker with that number, from 0, and loads."""
+        self._place = place % PLACES
+        self.set(LOADING)
 
     def set(self, state: str) -> None:
         """Say what this process does."""
         self.mine = state
-        file = self.folder / f"{os.getpid()}{SUFFIX}"
-        write_whole(file, state.encode())
+        SLOT.pack_into(self._memory, self._at(self._place), os.getpid(), STATES.index(state))
 
     def stop(self) -> None:
         """Say that the whole service stops, not one process of it."""
-        (self.folder / STOPPING).touch()
+        self._memory[0] = 1
 
     @property
     def stopping(self) -> bool:
-        """True once the whole service stops: nobody listens any more when this process leaves."""
-        return (self.folder / STOPPING).exists()
+        """True once the whole service stops: newcomers are sent elsewhere."""
+        return bool(self._memory[0])
 
     def forget(self, pid: int) -> None:
         """Remove a process that has ended."""
-        (self.folder / f"{pid}{SUFFIX}").unlink(missing_ok=True)
+        for place in range(PLACES):
+            if SLOT.unpack_from(self._memory, self._at(place))[0] == pid:
+                SLOT.pack_into(self._memory, self._at(place), 0, 0)
 
     def states(self) -> dict[int, str]:
         """Process number to state."""
-        found = {}
-        for file in self.folder.glob(f"*{SUFFIX}"):
-            try:
-                found[int(file.stem)] = file.read_text()
-            except FileNotFoundError:  # it ended just now
-                continue
-        return found
+        slots = [SLOT.unpack_from(self._memory, self._at(place)) for place in range(PLACES)]
+        return {pid: STATES[state] for pid, state in slots if pid}
 
     def any_ready(self) -> bool:
         """True if a worker can answer."""
         return READY in self.states().values()
+
+    def count(self, state: str) -> int:
+        """How many workers are in a state."""
+        return list(self.states().values()).count(state)
+
+    @staticmethod
+    def _at(place: int) -> int:
+        return 1 + place * SLOT.size
