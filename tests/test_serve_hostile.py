@@ -7,7 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -163,7 +163,7 @@ def test_broken_http_is_answered_with_a_4xx(attack):
         if (
             not answer.startswith((b"HTTP/1.1 40", b"HTTP/1.1 41", b"HTTP/1.1 43"))
             and not (one.name in UNANSWERED and one.ends and not answer)
-            and not (one.name in UNANSWERED and b'"status": 400' in answer)
+            and not (one.name == "no version" and answer.startswith(b"{"))
             and not (one.name in HARMLESS and answer.startswith(b"HTTP/1.1 200 "))
         )
         or b"Traceback" in answer
@@ -187,7 +187,7 @@ def test_broken_http_is_answered_with_a_4xx_without_nginx_too(tiny_artifact, png
         "a form that ends early": b"body_incomplete",
         "a broken trailer": b"bad_request",
         "a body over the limit": b"too_large",
-        "a chunk of zz bytes": b"bad_request",
+        "a chunk of zz bytes": b"body_incomplete",
     }
     settings = {"DEPTH_FRONT": "none", "DEPTH_MAX_BODY_MB": str(BODY_MB)}
     with serving(tiny_artifact.path, **settings) as served:
@@ -366,7 +366,8 @@ def test_a_body_that_pauses_is_cut_off_and_logged_as_such(patient):
     with connect(patient.base) as connection:
         begun = time.monotonic()
         connection.sendall(HEAD.replace(b"Host: a", b"Host: a\r\nX-Request-Id: pauses") + b"half")
-        assert connection.recv(1000) == b""
+        with suppress(ConnectionResetError):
+            assert connection.recv(1000) == b""
         assert time.monotonic() - begun < 3
     found = line_of(patient, "pauses")
     assert (found["status"], found["code"]) == (408, "read_timeout")
