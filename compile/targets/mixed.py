@@ -1,8 +1,8 @@
 """Which operators of an OpenVINO graph stay float32 where the rest is computed in bfloat16.
 
 A graph in; one with its weights as bfloat16, and its file with those operators marked, out. Chosen
-by measurement: what is kept spares a fifth of the error and costs none of the speed. The sums
-through the blocks would spare as much again, for 3 to 9 % of the time.
+by measurement: what is kept spares a fifth of the error and costs hardly any speed. The sums
+through the blocks would spare as much again, at a price.
 """
 
 import re
