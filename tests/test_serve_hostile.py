@@ -7,7 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -187,12 +187,17 @@ def test_broken_http_is_answered_with_a_4xx_without_nginx_too(tiny_artifact, png
         "a form that ends early": b"body_incomplete",
         "a broken trailer": b"bad_request",
         "a body over the limit": b"too_large",
-        "a chunk of zz bytes": b"bad_request",
+        "a chunk of zz bytes": b"body_incomplete",
     }
     settings = {"DEPTH_FRONT": "none", "DEPTH_MAX_BODY_MB": str(BODY_MB)}
     with serving(tiny_artifact.path, **settings) as served:
         answers = {one.name: send_raw(served, one) for one in raws(png) if one.name in names}
         assert post(served.base, png)[0] == 200
+        for broken in (b"zz\r\n", b"-1\r\n", b"3\r\nabcdef\r\n"):
+            with connect(served.base) as connection:
+                connection.sendall(CHUNKED + broken + b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+                answers_of_one = b"".join(iter(lambda: connection.recv(65536), b""))
+            assert answers_of_one.count(b"HTTP/1.1") == 1, "what is behind it is no request"
     assert "no nginx in front (DEPTH_FRONT=none)" in served.log
     for name, code in names.items():
         assert answers[name].startswith(b"HTTP/1.1 4") and code in answers[name], name
@@ -345,6 +350,9 @@ HEAD = (
 )
 
 
+CHUNKED = HEAD.partition(b"Content-Length")[0] + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
 def trickle(connection: socket.socket, data: bytes) -> tuple[float, bytes]:
     """Send a byte each fifth of a second until the other side has enough; how long that took."""
     begun = time.monotonic()
@@ -366,7 +374,8 @@ def test_a_body_that_pauses_is_cut_off_and_logged_as_such(patient):
     with connect(patient.base) as connection:
         begun = time.monotonic()
         connection.sendall(HEAD.replace(b"Host: a", b"Host: a\r\nX-Request-Id: pauses") + b"half")
-        assert connection.recv(1000) == b""
+        with suppress(ConnectionResetError):
+            assert connection.recv(1000) == b""
         assert time.monotonic() - begun < 3
     found = line_of(patient, "pauses")
     assert (found["status"], found["code"]) == (408, "read_timeout")
