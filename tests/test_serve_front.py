@@ -26,7 +26,6 @@ from served import (
     post,
     problem,
     serving,
-    wait_until_ready,
 )
 
 from runtime.errors import InputError
@@ -41,6 +40,7 @@ from serve.http.nginx import (
 )
 from serve.http.problems import CODES
 from serve.http.settings import MIB, Settings
+from serve.http.worker_states import READY, WorkerStates
 
 HEAD = b"POST /v1/depth HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n"
 PART = HEAD + b"\r\npart"
@@ -335,8 +335,8 @@ def test_a_worker_is_replaced_while_the_disk_is_full(front, tiny_artifact, photo
         (worker,) = served.workers
         os.kill(worker, signal.SIGKILL)
         until(lambda: served.workers and worker not in served.workers)
-        wait_until_ready(served)
-        assert post(served.base, photo)[0] == 200
+        until(lambda: post(served.base, photo)[0] == 200)
+        until(lambda: get(served.base, "/ping")[0] == 200, 2)
         text = get(served.base, "/metrics")[2]
         assert b"depth_worker_restarts_total 1.0" in text and b"depth_workers_ready 1.0" in text
 
@@ -388,3 +388,15 @@ def test_a_worker_goes_on_in_the_room_that_was_taken_at_the_start(tmp_path):
     command = [sys.executable, "-c", COUNTING]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_worker_without_signs_of_life_is_not_ready(monkeypatch):
+    states = WorkerStates()
+    states.enter(3)
+    assert (states.states(), states.any_ready()) == ({os.getpid(): "loading"}, False)
+    states.set(READY)
+    assert states.any_ready() and states.count_ready() == 1
+    monkeypatch.setattr("serve.http.worker_states.STALE_S", 0.0)
+    assert not states.any_ready()
+    states.forget(os.getpid())
+    assert states.states() == {}

@@ -163,7 +163,7 @@ def test_broken_http_is_answered_with_a_4xx(attack):
         if (
             not answer.startswith((b"HTTP/1.1 40", b"HTTP/1.1 41", b"HTTP/1.1 43"))
             and not (one.name in UNANSWERED and one.ends and not answer)
-            and not (one.name == "no version" and answer.startswith(b"{"))
+            and not (one.name in UNANSWERED and b'"status": 400' in answer)
             and not (one.name in HARMLESS and answer.startswith(b"HTTP/1.1 200 "))
         )
         or b"Traceback" in answer
@@ -187,12 +187,17 @@ def test_broken_http_is_answered_with_a_4xx_without_nginx_too(tiny_artifact, png
         "a form that ends early": b"body_incomplete",
         "a broken trailer": b"bad_request",
         "a body over the limit": b"too_large",
-        "a chunk of zz bytes": b"body_incomplete",
+        "a chunk of zz bytes": b'"status": 400',  # its code depends on gunicorn's version
     }
     settings = {"DEPTH_FRONT": "none", "DEPTH_MAX_BODY_MB": str(BODY_MB)}
     with serving(tiny_artifact.path, **settings) as served:
         answers = {one.name: send_raw(served, one) for one in raws(png) if one.name in names}
         assert post(served.base, png)[0] == 200
+        for broken in (b"zz\r\n", b"-1\r\n", b"3\r\nabcdef\r\n"):
+            with connect(served.base) as connection:
+                connection.sendall(CHUNKED + broken + b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+                answers_of_one = b"".join(iter(lambda: connection.recv(65536), b""))
+            assert answers_of_one.count(b"HTTP/1.1") == 1, "what is behind it is no request"
     assert "no nginx in front (DEPTH_FRONT=none)" in served.log
     for name, code in names.items():
         assert answers[name].startswith(b"HTTP/1.1 4") and code in answers[name], name
@@ -343,6 +348,9 @@ def patient(make_artifact) -> Iterator[Served]:
 HEAD = (
     b"POST /v1/depth HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n"
 )
+
+
+CHUNKED = HEAD.partition(b"Content-Length")[0] + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def trickle(connection: socket.socket, data: bytes) -> tuple[float, bytes]:

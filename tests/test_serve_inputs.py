@@ -226,11 +226,11 @@ def test_times_of_depth_are_counted_apart_from_probes(tiny_served, png):
         found = [one for one in text.splitlines() if one.startswith(line)]
         return float(found[0][len(line) :]) if found else 0.0
 
-    depth, ping = count("/v1/depth"), count("/ping")
+    depth, alive = count("/v1/depth"), count("/livez")
     post(tiny_served.base, png, {"Content-Type": "image/png"})
     for _ in range(5):
-        get(tiny_served.base, "/ping")
-    assert (count("/v1/depth") - depth, count("/ping") - ping) == (1, 5)
+        get(tiny_served.base, "/livez")
+    assert (count("/v1/depth") - depth, count("/livez") - alive) == (1, 5)
 
 
 @pytest.mark.parametrize(

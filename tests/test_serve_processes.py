@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from served import ROOT, Served, connect, get, needs_nginx, post, rss_mb, serving, wait_until_ready
+from served import ROOT, Served, connect, get, needs_nginx, post, rss_mb, serving
 
 from runtime.predict.predictor import Predictor
 from serve.http.listener import turn_away
@@ -261,8 +261,8 @@ def test_a_worker_whose_device_fails_is_replaced_and_ping_says_so(make_artifact,
         assert (answer[0], json.loads(answer[2])["code"]) == (503, "device_failed")
         (tmp_path / "fail").unlink()
         until(lambda: served.workers and served.workers != first)
-        wait_until_ready(served)
-        assert post(served.base, photo, NPY)[0] == 200
+        until(lambda: post(served.base, photo, NPY)[0] == 200)
+        until(lambda: get(served.base, "/ping")[0] == 200, 2)
         assert metric(served, "depth_device_errors_total") == 1
         assert metric(served, "depth_worker_restarts_total") == 1
 

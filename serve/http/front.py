@@ -26,7 +26,6 @@ from serve.http.listener import listening_address, open_listener, turn_away
 from serve.http.nginx import Place, places_of, render
 from serve.http.server import NO_RELOAD, Server
 from serve.http.settings import Settings
-from serve.http.worker_states import READY
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +121,7 @@ class Front:
     def _open_or_close(self) -> None:
         """Let requests through while workers answer: at first all of them, then any."""
         states = self._server.states
-        self._all_were_ready |= states.count(READY) >= self._server.workers
+        self._all_were_ready |= states.count_ready() >= self._server.workers
         if self._all_were_ready and states.any_ready():
             self.place.ready.touch()
         else:

@@ -14,11 +14,13 @@ from typing import Any
 
 import yaml
 from flask import Flask, Response, g, request
+from gunicorn.http.errors import ParseException
 
 from runtime.artifact.manifest import to_json
 from runtime.optional import version_of
 from runtime.predict.found import provenance_of
 from serve.http import metrics
+from serve.http.broken_body import close_after_answer
 from serve.http.problems import (
     PROBLEM_HEADER,
     REQUEST_ID,
@@ -106,6 +108,8 @@ def _around_requests(app: Flask, service: Service) -> None:
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
         problem = problem_of(error)
+        if problem.code == "body_incomplete" or isinstance(error, ParseException):
+            close_after_answer()
         response = problem_response(problem)
         if problem.code == "method_not_allowed":
             allowed = getattr(error, "valid_methods", None) or ()

@@ -17,7 +17,7 @@ from gunicorn.arbiter import Arbiter
 from runtime.artifact.archive import unpack
 from runtime.errors import ArtifactError, DepthError
 from runtime.predict.choose import Choice
-from serve.http import metrics, neuron_cores
+from serve.http import broken_body, metrics, neuron_cores
 from serve.http.listener import listening_address
 from serve.http.logs import logging_config
 from serve.http.settings import Settings
@@ -141,6 +141,7 @@ class Server(BaseApplication):
             "logconfig_dict": logging_config(settings.log_level),
             "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,
             "proc_name": "depth-serve",
+            "pre_request": broken_body.begin,
             "pre_fork": self._forking,
             "post_fork": self._forked,
             "child_exit": self._ended,

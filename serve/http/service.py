@@ -208,9 +208,10 @@ class Service:
         return min(seconds, self.settings.deadline_s)
 
     def _watch_device(self) -> None:
-        """End this process if a call of the device lasts longer than anybody can wait for it."""
+        """Show signs of life, until a call of the device lasts longer than anybody waits for it."""
         while True:
             time.sleep(WATCH_S)
+            self.states.beat()
             since = self.batcher.busy_since
             if since and time.monotonic() - since > self.settings.deadline_s + STUCK_S:
                 log.critical("the device hangs: this worker ends and is replaced")

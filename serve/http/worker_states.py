@@ -6,11 +6,12 @@ A state in, the states of all out. No file: a full disk keeps no worker from sta
 import mmap
 import os
 import struct
+import time
 
-LOADING, READY, DRAINING, FAILED = "loading", "ready", "draining", "failed"
-STATES = ("", LOADING, READY, DRAINING, FAILED)  # as numbers; 0: nobody is there
-SLOT = struct.Struct("<IB")  # process number, state
-PLACES = 256
+LOADING, READY, FAILED = "loading", "ready", "failed"
+STATES = ("", LOADING, READY, FAILED)  # as numbers; 0: nobody is there
+SLOT = struct.Struct("<IBd")  # process number, state, time.monotonic() of its last sign of life
+PLACES, STALE_S = 256, 30.0
 
 
 class WorkerStates:
@@ -32,7 +33,12 @@ class WorkerStates:
     def set(self, state: str) -> None:
         """Say what this process does."""
         self.mine = state
-        SLOT.pack_into(self._memory, self._at(self._place), os.getpid(), STATES.index(state))
+        self.beat()
+
+    def beat(self) -> None:
+        """Say that this process is alive; without this for ``STALE_S``, it is not counted ready."""
+        number, now = STATES.index(self.mine), time.monotonic()
+        SLOT.pack_into(self._memory, self._at(self._place), os.getpid(), number, now)
 
     def stop(self) -> None:
         """Say that the whole service stops, not one process of it."""
@@ -47,20 +53,23 @@ class WorkerStates:
         """Remove a process that has ended."""
         for place in range(PLACES):
             if SLOT.unpack_from(self._memory, self._at(place))[0] == pid:
-                SLOT.pack_into(self._memory, self._at(place), 0, 0)
+                SLOT.pack_into(self._memory, self._at(place), 0, 0, 0.0)
 
     def states(self) -> dict[int, str]:
         """Process number to state."""
-        slots = [SLOT.unpack_from(self._memory, self._at(place)) for place in range(PLACES)]
-        return {pid: STATES[state] for pid, state in slots if pid}
+        return {pid: STATES[state] for pid, state, _ in self._slots() if pid}
 
     def any_ready(self) -> bool:
         """True if a worker can answer."""
-        return READY in self.states().values()
+        return self.count_ready() > 0
 
-    def count(self, state: str) -> int:
-        """How many workers are in a state."""
-        return list(self.states().values()).count(state)
+    def count_ready(self) -> int:
+        """How many workers can answer, and show signs of life."""
+        ready, then = STATES.index(READY), time.monotonic() - STALE_S
+        return sum(state == ready and beat > then for _, state, beat in self._slots())
+
+    def _slots(self) -> list[tuple[int, int, float]]:
+        return [SLOT.unpack_from(self._memory, self._at(place)) for place in range(PLACES)]
 
     @staticmethod
     def _at(place: int) -> int:
