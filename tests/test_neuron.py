@@ -7,6 +7,7 @@ asked for, in which order, what is refused, and what is said when it fails.
 import dataclasses
 import json
 import os
+import shutil
 import sys
 import types
 
@@ -284,11 +285,17 @@ def test_stand_in_without_a_chip_answers_with_the_right_shape_and_nonsense(monke
 # On the instance
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """An artifact from a machine without a chip, for all tests here: they work on copies."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stand_in.install(monkeypatch)
+        return compiled(tmp_path_factory.mktemp("made"))
+
+
 @pytest.fixture
-def pending(tmp_path, monkeypatch):
-    """An artifact from a machine without a chip."""
-    stand_in.install(monkeypatch)
-    return compiled(tmp_path)
+def pending(made, tmp_path):
+    return read_artifact(shutil.copytree(made.path, tmp_path / made.path.name))
 
 
 def test_verify_runs_the_report_on_the_device_and_writes_it_in(pending, with_chip, capsys):
@@ -346,8 +353,8 @@ def image():
     return {"image": np.zeros((1, 3, 56, 84), np.float32)}
 
 
-def test_engine_takes_one_core_unless_told_and_says_which(tmp_path, with_chip, monkeypatch, caplog):
-    artifact = compiled(tmp_path)
+def test_engine_takes_one_core_unless_told_and_says_which(pending, with_chip, monkeypatch, caplog):
+    artifact = pending
     monkeypatch.delenv(neuron_engine.CORE_COUNT)
     with caplog.at_level("INFO"):
         engine_of(artifact)
@@ -395,8 +402,8 @@ def test_engine_says_that_it_was_given_too_few_cores(tmp_path, with_chip, monkey
     assert "needs" not in caplog.text
 
 
-def test_engine_is_refused_in_a_forked_process(tmp_path, with_chip, monkeypatch):
-    engine = engine_of(compiled(tmp_path))
+def test_engine_is_refused_in_a_forked_process(pending, with_chip, monkeypatch):
+    engine = engine_of(pending)
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(DeviceError, match="does not survive a fork"):
         engine(image())

@@ -1,10 +1,12 @@
 """What clients send by default: media types, base64, encodings, attributes; all mean one photo."""
 
 import base64
+import contextlib
 import gzip
 import io
 import json
 import socket
+import time
 import zlib
 
 import numpy as np
@@ -115,6 +117,14 @@ def test_text_that_is_no_base64_is_refused_or_no_photo(text):
         assert decode_base64(text) == b""
     except InputError as error:
         assert "neither base64 nor s3://" in str(error)
+
+
+@pytest.mark.parametrize("letter", [" \n", "a", "%", ";base64"])
+def test_a_long_text_without_a_comma_is_looked_at_once(letter):
+    started = time.process_time()
+    with contextlib.suppress(InputError):
+        assert decode_base64(letter * (8_000_000 // len(letter))) is not None
+    assert time.process_time() - started < 5  # a place tried again at every place takes minutes
 
 
 def test_every_spelling_works_on_every_field(tiny_served, png, expected):

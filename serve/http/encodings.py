@@ -23,8 +23,8 @@ ACCEPTED = "gzip, deflate, identity"
 STEP = 1 << 16  # bytes that are packed, and unpacked, at a time
 ZEROS = re.compile(rb"\0*")  # as tape drives leave behind a gzip file
 
-# `data:image/png;base64,`, or what is left of it
-DATA_URI = re.compile(r"\s*(?P<data>data:)?[^,]{0,200}?(?P<base64>;?base64)?,", re.IGNORECASE)
+# `data:image/png;base64,`, or what is left of it; nothing in it may be tried again at every place
+DATA_URI = re.compile(r"(?P<data>data:)?[^,]{0,200}?(?P<base64>;?base64)?,", re.IGNORECASE)
 # What JPEG, PNG, WEBP and TIFF begin with
 TEXT_OF_PHOTO = re.compile(
     rb"\s*(?:[/_]9j[/_]|iVBORw0KGgo|UklGR|SUkqA|TU0AK|data:[^,]{0,200},)", re.IGNORECASE
@@ -121,6 +121,7 @@ def decode_base64(text: str, what: str = "image") -> bytes:
     Raises:
         InputError: it is none of these.
     """
+    text = text.lstrip()
     uri = DATA_URI.match(text)
     if uri and (uri["data"] or uri["base64"]):
         text = text[uri.end() :]
