@@ -14,7 +14,7 @@ import numpy as np
 
 from compile.registry import ModelSpec
 from runtime.artifact.manifest import InputSpec, OutputSpec, WeightsSpec
-from runtime.errors import InputError
+from runtime.engines.where import torch_device
 from runtime.photo.arrays import as_rgb
 from runtime.photo.postprocess import resize_to_photo
 from runtime.photo.preprocess import network_size, photo_to_tensor
@@ -72,9 +72,7 @@ def eager_estimator(
     from compile.checkpoint import load_model
     from compile.job import CompileJob, find_weights
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda: torch sees no CUDA GPU here; use --device cpu")
-    where = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    where = torch_device(device).type
     job = CompileJob(spec.name, checkpoint=checkpoint, seeded="always" if seeded else "never")
     model, weights = load_model(spec, find_weights(job, spec))
     label = spec.name if checkpoint is None else f"{spec.name}-{checkpoint.stem}"

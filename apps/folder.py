@@ -34,7 +34,7 @@ from runtime.photo.decode import (
 from runtime.photo.find import find_photos, root_of
 from runtime.predict.pipeline import Loaded, run_pipeline
 from runtime.predict.predictor import Predictor
-from runtime.scene.focal import PhotoCamera, camera_of, check_focal_px, fov_of, square_camera
+from runtime.scene.focal import PhotoCamera, camera_of, check_focal_px, say_if_assumed
 from runtime.walk import LeftOut
 
 log = logging.getLogger(__name__)
@@ -177,16 +177,8 @@ def run_folder(
         prepared = predictor.prepare(rgb, focal_px, photo_hw, points)
         camera = None
         if job.files and job.files.has_points:
-            camera = square_camera(job.focal_px)
-            camera = camera_of(photo_hw, lambda: focal_px_of(data), camera)
-            if not camera.known:
-                log.warning(
-                    "%s: its focal length is not known: taken for %g pixels, so for %.0f degrees "
-                    "from side to side; the points are bent if that is wrong. Give --focal-px",
-                    photo,
-                    camera.mean_px,
-                    fov_of(camera.mean_px, photo_hw[1]),
-                )
+            camera = camera_of(photo_hw, lambda: focal_px_of(data), job.focal_px)
+            say_if_assumed(camera, str(photo), photo_hw[1], "--focal-px")
         return LoadedPhoto(rgb, prepared, {"decode": decoded}, camera)
 
     def write(photo: Path, loaded: Loaded, depth: np.ndarray, seconds: float) -> list[Path]:

@@ -23,6 +23,7 @@ from apps.upstream_v2 import (
     ENCODERS,
     ENGINES,
     Wanted,
+    add_photo_options,
     find_estimator,
     wanted_metric_model,
 )
@@ -46,7 +47,7 @@ from runtime.scene.focal import (
     PhotoCamera,
     camera_of,
     focal_of_fov,
-    fov_of,
+    say_if_assumed,
 )
 from runtime.scene.intrinsics import read_intrinsics
 
@@ -107,17 +108,7 @@ def build_parser(upstream: bool = False) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--img-path",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="PATH",
-        help="photos, folders (searched with all below them), or .txt lists of paths",
-    )
-    parser.add_argument(
-        "--outdir", type=Path, default=Path("vis_pointcloud"), help="default %(default)s"
-    )
+    add_photo_options(parser, "vis_pointcloud")
     _add_model_options(parser)
     add_fit_options(parser)
     _add_camera_options(parser)
@@ -320,15 +311,8 @@ def write_points(photo: Path, base: Path, estimator: Estimator, job: PointsJob) 
     found = estimator(rgb, camera.mean_px if by_focal else None)
     if known is not None:
         found = found.in_metres(known)
-    if not camera.known:
-        log.warning(
-            "%s: its focal length is not known: taken for %g pixels, so for %.0f degrees from side "
-            "to side, as upstream does; the points are bent if that is wrong. Give "
-            "--focal-length-x, --fov or --intrinsics",
-            photo,
-            UPSTREAM_FOCAL_PX,
-            fov_of(UPSTREAM_FOCAL_PX, rgb.shape[1]),
-        )
+    remedy = "--focal-length-x, --fov or --intrinsics"
+    say_if_assumed(camera, str(photo), rgb.shape[1], remedy)
     return _write(found, points_of(found, rgb, camera, job.options), photo, base, job.formats)
 
 

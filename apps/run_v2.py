@@ -24,6 +24,7 @@ from apps.upstream_v2 import (
     Wanted,
     add_look_options,
     add_model_options,
+    add_photo_options,
     find_estimator,
     listed,
     output_names,
@@ -84,17 +85,7 @@ def build_parser(metric: bool = False) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--img-path",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="PATH",
-        help="photos, folders (searched with all below them), or .txt lists of paths",
-    )
-    parser.add_argument(
-        "--outdir", type=Path, default=Path("vis_depth"), help="default %(default)s"
-    )
+    add_photo_options(parser, "vis_depth")
     add_model_options(parser, metric)
     add_look_options(parser)
     add_fit_options(parser)

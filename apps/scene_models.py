@@ -19,6 +19,7 @@ from depth_anything_3.pretrained import OWNER, find_pretrained
 from depth_anything_3.scene_exports import ExportRequest
 from runtime.artifact.folder import MANIFEST, find_artifacts
 from runtime.engines import load_engine
+from runtime.engines.where import torch_device
 from runtime.errors import CheckpointError, InputError
 from runtime.hub import WEIGHTS
 from runtime.predict.choose import SCENE, choose, read_artifacts, takes_scenes
@@ -247,17 +248,7 @@ class EagerScene:
         return blocks, heads
 
     def _where(self) -> Any:
-        import torch
-
-        if self._device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self._device)
-        except RuntimeError:
-            raise InputError(f"--device {self._device}: torch knows no such device") from None
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise InputError("--device cuda: torch sees no CUDA GPU here; use --device cpu")
-        return device
+        return torch_device(self._device)
 
 
 class ArtifactScene:
@@ -367,10 +358,8 @@ def takes_intrinsics_alone(model: SceneModel) -> bool:
 
 def _seeded(name: str) -> Any:
     """A model with random weights, which says so in all that it writes."""
-    from compile.checkpoint import load_model
-    from depth_anything_3.api import DepthAnything3
+    from compile.checkpoint import load_eager
 
-    model = DepthAnything3(name)
-    model.model, weights = load_model(find_model(name), None)
-    model.provenance = Provenance(name, weights)
+    model, weights = load_eager(find_model(name), None)
+    model.provenance = Provenance(name, weights)  # type: ignore[assignment]
     return model

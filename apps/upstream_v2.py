@@ -55,6 +55,19 @@ class Wanted:
     device: str = "auto"
 
 
+def add_photo_options(parser: argparse.ArgumentParser, outdir: str) -> None:
+    """Which photos, and the folder that takes what becomes of them."""
+    parser.add_argument(
+        "--img-path",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="photos, folders (searched with all below them), or .txt lists of paths",
+    )
+    parser.add_argument("--outdir", type=Path, default=Path(outdir), help="default %(default)s")
+
+
 def add_model_options(parser: argparse.ArgumentParser, metric: bool = False) -> None:
     """Which model, with which weights, and how it runs."""
     group = parser.add_argument_group("model")

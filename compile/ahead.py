@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from compile.checks import check_cuda, check_shape
+from compile.checks import check_shape
 from compile.fetch import local_checkpoint
 from compile.options import FORMS
 from compile.registry import find_model
 from depth_anything_3.config import NESTED
 from runtime.artifact.manifest import InputSpec
+from runtime.engines.where import torch_device
 from runtime.errors import InputError
 from runtime.photo.find import find_photos
 
@@ -53,7 +54,7 @@ def numerics(args: argparse.Namespace) -> int:
             f"--model {args.model}: two networks; ask for {' and '.join(NESTED[args.model])}"
         )
     if args.device == "cuda":
-        check_cuda()
+        torch_device(args.device)
     photos = find_photos(args.photos)
     file = None if args.seeded_weights else args.checkpoint or local_checkpoint(spec)
     if file is None and not args.seeded_weights:

@@ -16,6 +16,7 @@ from compile.targets import CHOICES, check_precision, target_module
 from compile.targets.options import NeuronOptions
 from runtime.artifact.manifest import BY_CASTS, PRECISIONS
 from runtime.engines import DEVICES
+from runtime.engines.where import torch_device
 from runtime.errors import CheckpointError, InputError
 from runtime.files import check_output_folder
 from runtime.optional import require
@@ -146,20 +147,8 @@ def check_machine(job: CompileJob) -> None:
         found = "is a folder; name the file in it" if job.checkpoint.is_dir() else "no such file"
         raise CheckpointError(f"{job.checkpoint}: {found}")
     if job.device == "cuda":
-        check_cuda()
+        torch_device(job.device)
     getattr(target_module(job.target), "check_precision_here", lambda _: None)(job.precision)
     if job.precision == "int8":
         calibration_photos(job.calibration)
         require("nncf", "int8")
-
-
-def check_cuda() -> None:
-    """Refuse to go on without a CUDA device.
-
-    Raises:
-        InputError: torch sees none.
-    """
-    import torch
-
-    if not torch.cuda.is_available():
-        raise InputError("device='cuda': torch sees no CUDA GPU here; use --device cpu")

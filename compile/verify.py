@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Optional
 
 from compile.checkpoint import load_model
-from compile.checks import check_cuda, check_device
+from compile.checks import check_device
 from compile.fetch import local_checkpoint
 from compile.job import with_parity
 from compile.registry import find_model
 from compile.targets import target_module
 from runtime.artifact.folder import MANIFEST, Artifact, read_artifact
 from runtime.artifact.manifest import to_json
+from runtime.engines.where import torch_device
 from runtime.errors import CheckpointError, DeviceError
 from runtime.files import check_output_folder, write_whole
 
@@ -34,7 +35,7 @@ def verify_artifact(
     manifest = artifact.manifest
     check_device(manifest.target, device)
     if device == "cuda":
-        check_cuda()
+        torch_device(device)
     check_output_folder(path)
     artifact.verify()
     module = target_module(manifest.target)

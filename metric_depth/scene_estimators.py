@@ -13,6 +13,7 @@ import numpy as np
 from apps.estimators import SEEDED
 from compile.registry import MODELS, ModelSpec
 from runtime.artifact.manifest import WeightsSpec
+from runtime.engines.where import torch_device
 from runtime.errors import InputError
 from runtime.predict.choose import SCENE, choose
 from runtime.predict.found import ScenePrediction
@@ -74,14 +75,11 @@ def eager_scenes(
         InputError: a model that finds no cameras, or cuda where there is none.
     """
     check_finds_cameras(spec)
-    import torch
 
     from compile.checkpoint import load_eager
     from compile.job import CompileJob, find_weights
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda: torch sees no CUDA GPU here; use --device cpu")
-    where = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    where = torch_device(device).type
     job = CompileJob(spec.name, checkpoint=checkpoint, seeded="always" if seeded else "never")
     loaded, weights = load_eager(spec, find_weights(job, spec))
     model: Any = loaded.to(where)

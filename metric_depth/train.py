@@ -30,7 +30,7 @@ from metric_depth.schedule import SHAPES, Size, Stage, batch_size_hw, stage_at
 from metric_depth.training import Training, TrainJob, write_checkpoint
 from runtime.command_line import UsageError, run_command
 from runtime.engines import DEVICES
-from runtime.errors import InputError
+from runtime.engines.where import torch_device
 from runtime.files import write_whole
 
 log = logging.getLogger(__name__)
@@ -233,15 +233,10 @@ def run(args: argparse.Namespace) -> None:
             "the demo checkpoint on generated scenes; weights that upstream's script has trained "
             "run here with metric_depth/run.py --load-from FILE"
         )
-    device = args.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda: torch sees no CUDA GPU here; use --device cpu")
     job = TrainJob(
         output=args.output,
         work=args.work,
-        device=device,
+        device=torch_device(args.device).type,
         seed=args.seed,
         resume=args.resume,
         steps_scale=args.steps_scale,

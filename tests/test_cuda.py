@@ -74,7 +74,7 @@ def test_a_failing_gpu_is_a_device_error_that_says_what_to_do(tmp_path, said, ad
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 def test_cuda_without_a_device_is_refused(tiny_artifact):
-    with pytest.raises(InputError, match="no CUDA device here"):
+    with pytest.raises(InputError, match="torch sees no CUDA GPU"):
         load_engine(tiny_artifact.path, tiny_artifact.manifest, "cuda")
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import Engine
 from runtime.engines.cuda import DeviceCall
-from runtime.errors import DeviceError, InputError
+from runtime.engines.where import torch_device
+from runtime.errors import DeviceError
 from runtime.optional import require
 
 # Graphs in use, by file and device: engines of one artifact share its weights.
@@ -36,10 +37,7 @@ def load(
     torch = require("torch", "torch")
     if threads is not None:
         torch.set_num_threads(threads)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("no CUDA device here; use --device cpu")
+    device = str(torch_device(device))
     file = folder / stage.graph
     if device == "cpu":
         graph = shared_graph(torch, file, device)

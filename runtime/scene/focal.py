@@ -5,10 +5,11 @@ depth does not depend on it is refused; only a column of a table is left unused,
 for another model. Points need a camera in any case: without one, upstream's.
 """
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from runtime.errors import InputError
 METRIC_FOCAL_PX = 300.0  # at which the depth of da3metric-large is in metres
 MAX_FOCAL_PX = 1e7  # twenty times that of the longest lenses; metres stay numbers of float32
 UPSTREAM_FOCAL_PX = 470.4  # of depth_to_pointcloud.py of Depth Anything V2, whatever the camera
+
+log = logging.getLogger(__name__)
 
 
 def check_focal_px(focal_px: Optional[float]) -> None:
@@ -146,28 +149,42 @@ def fov_of(focal_px: float, width: int) -> float:
     return math.degrees(2 * math.atan(width / 2 / focal_px))
 
 
-def square_camera(focal_px: Optional[float]) -> Optional[PhotoCamera]:
-    """The camera that one focal length says, or none."""
-    return None if focal_px is None else PhotoCamera((focal_px, focal_px))
+def say_if_assumed(camera: PhotoCamera, name: str, width: int, remedy: str) -> None:
+    """Warn of a camera that nobody knows and of what it does to points.
+
+    Args:
+        name: of the photo. width: its pixels. remedy: the flags that say the camera.
+    """
+    if not camera.known:
+        log.warning(
+            "%s: its focal length is not known: taken for %g pixels, so for %.0f degrees from side "
+            "to side, as upstream does; the points are bent if that is wrong. Give %s",
+            name,
+            camera.mean_px,
+            fov_of(camera.mean_px, width),
+            remedy,
+        )
 
 
 def camera_of(
     photo_hw: tuple[int, int],
     exif: Callable[[], Optional[float]],
-    given: Optional[PhotoCamera] = None,
+    given: Union[PhotoCamera, float, None] = None,
     fov_deg: Optional[float] = None,
 ) -> PhotoCamera:
     """The camera of a photo: given, by its field of view, by EXIF, else upstream's.
 
     Args:
         exif: asks the file for a focal length in pixels; only called if nothing else says it.
-        given: by numbers or by a file of intrinsics.
+        given: by a file of intrinsics, or one focal length in pixels.
         fov_deg: from side to side.
     Raises:
-        InputError: a field of view that is none.
+        InputError: a focal length or a field of view that is none.
     """
-    if given is not None:
+    if isinstance(given, PhotoCamera):
         return given
+    if given is not None:
+        return PhotoCamera((given, given))
     if fov_deg is not None:
         focal_px = focal_of_fov(fov_deg, photo_hw[1])
         return PhotoCamera((focal_px, focal_px), how=f"field of view of {fov_deg:g} degrees")

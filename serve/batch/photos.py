@@ -18,7 +18,7 @@ from runtime.errors import DepthError, InputError, LimitError, StorageError
 from runtime.photo.decode import MAX_FILE_BYTES, REDUCED, focal_px_of, read_at_least
 from runtime.predict.pipeline import Ended, Loaded
 from runtime.predict.predictor import Predictor
-from runtime.scene.focal import PhotoCamera, camera_of, square_camera
+from runtime.scene.focal import PhotoCamera, camera_of
 from runtime.storage import S3Options, Storage
 from serve.batch.items import Item, text_of
 from serve.batch.job import BatchJob
@@ -59,7 +59,7 @@ class Photos:
         seconds = {"read": time.perf_counter() - start}
         camera = None
         if points_asked:
-            camera = camera_of(photo_hw, lambda: focal_px_of(data), square_camera(given))
+            camera = camera_of(photo_hw, lambda: focal_px_of(data), given)
         return LoadedPhoto(
             rgb=rgb,
             prepared=prepared,

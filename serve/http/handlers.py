@@ -24,7 +24,6 @@ from runtime.scene.focal import (
     camera_of,
     focal_of,
     refuse_useless_focal,
-    square_camera,
 )
 from runtime.scene.groups import group_views
 from runtime.scene.views import View
@@ -142,7 +141,7 @@ class PhotoHandler:
         camera = camera_of(
             asked.sizes_hw[0],
             lambda: None if data is None else focal_px_of(data),
-            square_camera(focal_of(asked.options.focal_px, intrinsics, lambda: None)),
+            focal_of(asked.options.focal_px, intrinsics, lambda: None),
         )
         prepared = self._predictor.prepare(rgb, focal_px, points=asked.points)
         return PhotoTask(prepared, rgb, camera)

@@ -1,0 +1,29 @@
+"""Where torch computes: one answer for every command that takes ``--device``."""
+
+from typing import Any
+
+from runtime.errors import InputError
+from runtime.optional import require
+
+
+def torch_device(name: str) -> Any:
+    """Find a device by its name.
+
+    Args:
+        name: auto, which is CUDA if torch sees a GPU; or cpu, cuda, or what else torch knows.
+    Returns:
+        a ``torch.device``.
+    Raises:
+        InputError: torch knows no such device, or sees no GPU.
+        MissingDependency: torch is not installed.
+    """
+    torch = require("torch", "torch")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"--device {name}: torch knows no such device") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"--device {name}: torch sees no CUDA GPU here; use --device cpu")
+    return device
