@@ -121,8 +121,8 @@ def _name_of(weights: Path, called: str) -> str:
             return candidate
     said = f"{file} is not there" if not file.is_file() else f"{file}: model_name is {name!r}"
     raise CheckpointError(
-        f"{said}, and {called!r} is no model's name; say which one it is with model_name=, one of "
-        f"{', '.join(NAMES)}"
+        f"{said}, and {called!r} is no model's name; say which one it is: call the folder so, or "
+        f"in Python give model_name=, one of {', '.join(NAMES)}"
     )
 
 

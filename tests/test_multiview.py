@@ -31,7 +31,7 @@ from runtime.predict.scenes import DEPTH_HEAD, ENCODER_GLOBAL, RAY_HEAD, SceneEn
 from runtime.scene.cameras import inverse
 from runtime.scene.query import SceneQuery
 from runtime.scene.reference_view import STRATEGIES
-from runtime.scene.views import fit_view, stack_views
+from runtime.scene.views import fit_view, make_view, stack_views
 
 SIZE = (56, 84)
 VIEWS = (1, 2, 4)
@@ -148,7 +148,7 @@ def test_the_manifest_names_stages_tensors_and_their_order(artifacts):
 def test_one_view_artifacts_serve_single_photos(model, artifacts, photos):
     prediction = Predictor([artifacts[1]])(photos[0])
     assert prediction.depth.shape == (70, 100) and prediction.output.kind == "depth"
-    images = stack_views([fit_view(photos[0], SIZE)])
+    images = stack_views([make_view(photos[0], min(SIZE), "lower_bound_resize")])
     expected = model(torch.from_numpy(images)[None])["depth"][0, 0].numpy()
     assert close(prediction.depth[0, 0], expected[0, 0])
     with pytest.raises(ArtifactError, match="takes 4 photos of one scene; use --views all"):

@@ -22,10 +22,12 @@ RGB_STD = (1 / 255, 1 / 255, 1 / 255)
 # Rows of a photo that are float64 at a time: keeps them in the processor's cache.
 BAND_ROWS = 16
 UNIT = np.arange(256) / 255.0  # bytes to 0..1
+PATCH_SIZE = 14
+UPPER, LOWER = "upper", "lower"  # which side of a photo Depth Anything 3 was told: longer, shorter
 
 
 def network_size(
-    size_hw: tuple[int, int], short_side: int, patch_size: int = 14
+    size_hw: tuple[int, int], short_side: int, patch_size: int = PATCH_SIZE
 ) -> tuple[int, int]:
     """Size of the network's input that keeps a photo's aspect ratio.
 
@@ -69,13 +71,13 @@ def photo_to_tensor(
         mean, std: of the training images, RGB, for values in 0..1; (0, 0, 0) and (1/255, ...)
             leave RGB 0..255.
         dtype: of the result; values are rounded and clipped for uint8.
-        resize: ``cubic`` in float64, or on ``bytes``, by ``resize_bytes``.
+        resize: ``cubic`` in float64, or on ``bytes``, by ``resize_as_upstream``.
     Returns:
         (1, 3, *size_hw), RGB, normalised.
     Source: Depth Anything V2: cubic in float64, no antialiasing.
     """
     if resize == "bytes":
-        return normalised(resize_bytes(rgb, size_hw), mean, std)[None]
+        return normalised(resize_as_upstream(rgb, size_hw, LOWER), mean, std)[None]
     resized = resize_cubic(rgb, size_hw)
     tensor = np.empty((1, 3, *size_hw), np.float32)
     for channel in range(3):
@@ -143,6 +145,38 @@ def resize_bytes(rgb: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
         return rgb
     how = cv2.INTER_CUBIC if grows else cv2.INTER_AREA
     return cv2.resize(rgb, size_hw[::-1], interpolation=how)
+
+
+def resize_as_upstream(rgb: np.ndarray, size_hw: tuple[int, int], bound: str) -> np.ndarray:
+    """Resize a photo on its 8 bits to exactly this size: as upstream comes there, if it does.
+
+    Upstream keeps the photo's aspect ratio first and goes to multiples of the patch size then:
+    twice, where once would give other pixels. To a size at which it does not arrive, once.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+        bound: ``UPPER`` if the longer side was given, ``LOWER`` if the shorter.
+    Returns:
+        uint8 (*size_hw, 3).
+    """
+    side = max(size_hw) if bound == UPPER else min(size_hw)
+    scaled_hw = scaled_size((rgb.shape[0], rgb.shape[1]), side, bound)
+    if patched_size(scaled_hw) == tuple(size_hw):
+        rgb = resize_bytes(rgb, scaled_hw)
+    return resize_bytes(rgb, size_hw)
+
+
+def scaled_size(photo_hw: tuple[int, int], process_res: int, bound: str) -> tuple[int, int]:
+    """Height and width at which a photo's longer (``UPPER``) or shorter side has so many pixels."""
+    side = max(photo_hw) if bound == UPPER else min(photo_hw)
+    scale = process_res / side
+    return max(1, round(photo_hw[0] * scale)), max(1, round(photo_hw[1] * scale))
+
+
+def patched_size(size_hw: tuple[int, int]) -> tuple[int, int]:
+    """The nearest multiples of the patch size, the larger of two, at least one patch."""
+    height, width = (max(1, (side + PATCH_SIZE // 2) // PATCH_SIZE) for side in size_hw)
+    return height * PATCH_SIZE, width * PATCH_SIZE
 
 
 def normalised(

@@ -13,10 +13,17 @@ import numpy as np
 
 from runtime.errors import InputError
 from runtime.photo.arrays import as_rgb
-from runtime.photo.preprocess import normalised, resize_bytes
+from runtime.photo.preprocess import (
+    PATCH_SIZE,
+    UPPER,
+    normalised,
+    patched_size,
+    resize_as_upstream,
+    resize_bytes,
+    scaled_size,
+)
 
 METHODS = ("upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop")
-PATCH_SIZE = 14
 
 
 @dataclass(frozen=True)
@@ -81,14 +88,11 @@ def make_view(rgb: np.ndarray, process_res: int = 504, method: str = METHODS[0])
         raise InputError(f"process_res={process_res}: use {PATCH_SIZE} pixels or more")
     rgb = as_rgb(rgb)
     photo_hw = (rgb.shape[0], rgb.shape[1])
-    side = max(photo_hw) if method.startswith("upper") else min(photo_hw)
-    scale = process_res / side
-    size_hw = photo_hw
-    if side != process_res:
-        size_hw = (max(1, round(photo_hw[0] * scale)), max(1, round(photo_hw[1] * scale)))
-        rgb = resize_bytes(rgb, size_hw)
-    if method.endswith("resize"):
-        final_hw = (_nearest_multiple(size_hw[0]), _nearest_multiple(size_hw[1]))
+    bound, _, how = method.partition("_bound_")
+    size_hw = scaled_size(photo_hw, process_res, bound)
+    rgb = resize_bytes(rgb, size_hw)
+    if how == "resize":
+        final_hw = patched_size(size_hw)
         return View(resize_bytes(rgb, final_hw), photo_hw, final_hw)
     kept_hw = (size_hw[0] // PATCH_SIZE * PATCH_SIZE, size_hw[1] // PATCH_SIZE * PATCH_SIZE)
     if 0 in kept_hw:
@@ -100,14 +104,14 @@ def make_view(rgb: np.ndarray, process_res: int = 504, method: str = METHODS[0])
 
 
 def fit_view(rgb: np.ndarray, size_hw: tuple[int, int]) -> View:
-    """Resize a photo to exactly this size: what a graph of one size takes.
+    """Resize a photo to exactly this size, which is what a graph takes: as ``make_view`` if it can.
 
     Raises:
         InputError: not a photo.
     """
     rgb = as_rgb(rgb)
     photo_hw = (rgb.shape[0], rgb.shape[1])
-    return View(resize_bytes(rgb, size_hw), photo_hw, size_hw)
+    return View(resize_as_upstream(rgb, size_hw, UPPER), photo_hw, size_hw)
 
 
 def same_size(views: Sequence[View]) -> list[View]:
@@ -126,11 +130,6 @@ def _cropped(view: View, size_hw: tuple[int, int]) -> View:
     rgb = view.rgb[top : top + size_hw[0], left : left + size_hw[1]]
     offset = (view.offset_yx[0] + top, view.offset_yx[1] + left)
     return replace(view, rgb=rgb, offset_yx=offset)
-
-
-def _nearest_multiple(side: int) -> int:
-    """The nearest multiple of the patch size, the larger of two, at least one patch."""
-    return max(1, (side + PATCH_SIZE // 2) // PATCH_SIZE) * PATCH_SIZE
 
 
 def check_camera_counts(
