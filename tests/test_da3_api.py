@@ -86,7 +86,7 @@ def test_nothing_but_ties_may_be_missing(small, folder):
         (
             "config.json",
             b"{}",
-            "model_name is None, and .* say which one it is with model_name=, o",
+            "model_name is None, and .* say which one it is: .* model_name=, o",
         ),
         ("config.json", b"[]", "cannot be read as a model's config"),
         ("config.json", b" " * (1 << 20) + b"{}", "not a model's config"),
