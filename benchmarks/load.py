@@ -1,5 +1,5 @@
-"""The service under load: at capacity, at three times that, and against LitServe with the same
-artifact, in one run.
+"""The service under load: from half its capacity to four times, beside LitServe and a plain Flask
+application under gunicorn with the same artifact, in one run.
 
 "Bare" is the same work without a service: decode, predict, encode, in a loop. Everything runs on
 this machine, clients too, so they share the processor with what they measure.
@@ -37,19 +37,20 @@ from runtime.predict.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
-ABOUT = "the service at capacity, at three times that, and beside LitServe"
+ABOUT = "the service from half its capacity to four times, beside LitServe and plain Flask"
 DESCRIPTION = (
-    "Start the service on loopback, load it with closed loops and then with three times what it "
-    "can do, and do the same to LitServe with the same artifact. LitServe is installed beside, "
-    "once."
+    "Start the service on loopback, load it with closed loops and then with requests at a rate, "
+    "from half of what it can do to four times, and do the same to LitServe and to a plain Flask "
+    "application under gunicorn with the same artifact. LitServe is installed beside, once."
 )
 EXAMPLE = "--artifact artifacts/vits-518x518-b1-openvino"
 
 PEER = "litserve==0.2.16"
 BOUNDARY = "photo-boundary"
 START_S = 120.0
-OURS, LITSERVE, BARE = "this service", "LitServe", "bare loop"
-TIMES_OVER = 3
+OURS, LITSERVE, FLASK, BARE = "this service", "LitServe", "Flask, gunicorn", "bare loop"
+OFFERED = (0.5, 1, 2, 4)  # times the capacity
+GOOD_S = 5.0  # an answer that took longer is of no use
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -57,11 +58,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_artifact(parser)
     add_number(parser, "--seconds", 10, "a round", above_zero, "S")
     add_rounds(parser, 3)
-    parser.add_argument("--alone", action="store_true", help="without LitServe")
+    parser.add_argument("--alone", action="store_true", help="without its peers")
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Closed loops in turns, then the overload of each side."""
+    """Closed loops in turns, then requests at rising rates to each side."""
     artifact, seconds, rounds = args.artifact, args.seconds, args.rounds
     photo = find_photos(args.input)[-1]
     body = photo.read_bytes()
@@ -74,6 +75,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         if not args.alone:
             port = stack.enter_context(litserve(artifact))
             sides[LITSERVE] = request_for(port, "/predict", body)
+            port = stack.enter_context(plain_flask(artifact))
+            sides[FLASK] = request_for(port, "/predict", body)
         closed: dict[str, list[Load]] = {name: [] for name in sides}
         bare: list[float] = []
         for number in range(rounds + 1):
@@ -83,20 +86,22 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             rates = ", ".join(f"{name} {loads[-1].rate:.2f}" for name, loads in closed.items())
             log.info("%s: bare %.2f, %s images/s", number or "warm-up", bare[-1], rates)
         capacity = statistics.median(load.rate for load in closed[OURS][1:])
-        over, recovery = {}, {}
-        for name, request in sides.items():
-            log.info("%s: %.1f requests/s for %.0f s", name, TIMES_OVER * capacity, 3 * seconds)
-            over[name] = fixed_rate(request, TIMES_OVER * capacity, 3 * seconds)
-            recovery[name] = request.send()
+        offered: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+        for times in OFFERED:
+            for name, request in sides.items():
+                log.info("%s: %.1f requests/s for %.0f s", name, times * capacity, seconds)
+                load = fixed_rate(request, times * capacity, seconds)
+                offered[name].append({"times": times, **_fates(load, seconds)})
+                offered[name][-1]["next_s"] = request.send().seconds
     return {
         "artifact": artifact.name,
         "photo": photo.name,
         "seconds": seconds,
         "rounds": rounds,
-        "offered_rate": TIMES_OVER * capacity,
+        "capacity": capacity,
         "bare_rate": bare[1:],
         "closed": {name: [_closed(load) for load in loads[1:]] for name, loads in closed.items()},
-        "overload": {name: _overload(load, recovery[name].seconds) for name, load in over.items()},
+        "offered": offered,
     }
 
 
@@ -109,12 +114,13 @@ def _closed(load: Load) -> dict[str, float]:
     }
 
 
-def _overload(load: Load, next_s: float) -> dict[str, float]:
+def _fates(load: Load, seconds: float) -> dict[str, float]:
+    """What became of requests that were sent in so many seconds."""
     refused = load.of(429)
     return {
         "sent": len(load.seen),
         "answered": len(load.of(200)),
-        "answered_rate": load.rate,
+        "good_rate": sum(took <= GOOD_S for took in load.of(200)) / seconds,
         "p50_s": percentile(load.of(200), 0.5),
         "p99_s": percentile(load.of(200), 0.99),
         "refused": len(refused),
@@ -122,7 +128,6 @@ def _overload(load: Load, next_s: float) -> dict[str, float]:
         "refused_p99_s": percentile(refused, 0.99),
         "lost": len(load.of(None)),
         "failed": len(load.seen) - len(load.of(200, 429, None)),
-        "next_s": next_s,
     }
 
 
@@ -168,6 +173,18 @@ def litserve(artifact: Path) -> Iterator[int]:
     script = Path(__file__).parent / "peers" / "litserve_depth.py"
     command = [sys.executable, str(script), str(artifact.resolve()), str(port)]
     with _running(command, environment, f"http://127.0.0.1:{port}/health"):
+        yield port
+
+
+@contextlib.contextmanager
+def plain_flask(artifact: Path) -> Iterator[int]:
+    """Start a Flask application as its tutorials have it, under gunicorn; its port."""
+    port = _free_port()
+    module = "benchmarks.peers.flask_depth:application()"
+    flags = ["--workers", "1", "--threads", "4", "--timeout", "60", "--bind", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-m", "gunicorn", "--log-level", "error", *flags, module]
+    environment = {**os.environ, "ARTIFACT": str(artifact.resolve())}
+    with _running(command, environment, f"http://127.0.0.1:{port}/ping"):
         yield port
 
 
@@ -221,28 +238,22 @@ def table(numbers: dict[str, Any]) -> str:
         ["4 clients in closed loops", "images/s", "of bare", "p50 ms", "p99 ms"], rows
     )
     rows = []
-    for name, o in numbers["overload"].items():
-        rows.append(
-            [
-                name,
-                *(f"{o[key]:,.0f}" for key in ("sent", "answered", "refused", "lost", "failed")),
-                *(f"{o[key] * 1000:,.0f}" for key in ("p50_s", "p99_s", "refused_p99_s", "next_s")),
-            ]
-        )
-    header = "sent answered refused lost failed p50_ms p99_ms refused_p99_ms next_ms"
-    over = markdown_table(
-        [
-            f"{numbers['offered_rate']:.1f} requests/s",
-            *(w.replace("_", " ") for w in header.split()),
-        ],
-        rows,
-    )
+    for at in range(len(OFFERED)):
+        for name, loads in numbers["offered"].items():
+            o = loads[at]
+            counts = (f"{o[key]:,.0f}" for key in ("sent", "refused", "lost", "failed"))
+            seconds = ("p50_s", "p99_s", "refused_p99_s", "next_s")
+            took = (f"{o[key] * 1000:,.0f}" for key in seconds)
+            rows.append([f"{o['times']:g}x", name, f"**{o['good_rate']:.1f}**", *counts, *took])
+    header = "capacity|side|good/s|sent|refused|lost|failed|p50 ms|p99 ms|refused p99 ms|next ms"
+    offered = markdown_table(header.split("|"), rows)
     return (
-        f"{closed}\n\n{over}\n\n"
+        f"{closed}\n\n{offered}\n\n"
         f"`{numbers['artifact']}`, a JPEG in, float32 in NumPy's format out. Above: medians of "
         f"{numbers['rounds']} interleaved rounds of {numbers['seconds']:.0f} s after a warm-up; "
-        "the bare loop decodes, predicts and encodes one photo after the other. Below: "
-        f"{TIMES_OVER} times that rate for {3 * numbers['seconds']:.0f} s, one connection a "
-        "request; next is one request right after it, in line behind what was accepted. Clients "
-        "and service share the machine."
+        "the bare loop decodes, predicts and encodes one photo after the other. Below: requests "
+        f"at a rate, from half of this service's {numbers['capacity']:.1f} a second to four times "
+        f"that, for {numbers['seconds']:.0f} s each, one connection a request. Good are answers "
+        f"within {GOOD_S:.0f} s; p50 and p99 are those of all that were answered; next is one "
+        "request when all are answered or given up. Clients and service share the machine."
     )
