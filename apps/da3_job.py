@@ -44,13 +44,14 @@ from exports.scene_files import SCENE_FORMATS, Asked
 from runtime.command_line import UsageError, sentence
 from runtime.errors import InputError, LimitError
 from runtime.photo.decode import focal_px_of, orientation_of, read_photo
+from runtime.photo.preprocess import PATCH_SIZE
 from runtime.predict.choose import needs_consent
 from runtime.scene.camera_files import read_cameras
 from runtime.scene.camera_match import Shot, match_cameras
 from runtime.scene.focal import refuse_useless_focal
 from runtime.scene.known_cameras import CameraFile
 from runtime.scene.query import SceneQuery
-from runtime.scene.views import PATCH_SIZE, View
+from runtime.scene.views import View
 
 ROOM = 0.9  # of what is free that a scene may take
 SHOWN = 5

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -67,27 +67,44 @@ def eager_estimator(
         CheckpointError: no weights, or weights that do not fit.
         InputError: cuda was asked for and there is none.
     """
-    import torch
+    from compile.checkpoint import network_of
 
-    from compile.checkpoint import load_model
-    from compile.job import CompileJob, find_weights
-
-    where = torch_device(device).type
-    job = CompileJob(spec.name, checkpoint=checkpoint, seeded="always" if seeded else "never")
-    model, weights = load_model(spec, find_weights(job, spec))
-    label = spec.name if checkpoint is None else f"{spec.name}-{checkpoint.stem}"
-    facts = {"how": f"eager float32 on {where}", "short_side": short_side}
-    if where == "cuda":
-        facts["gpu"] = torch.cuda.get_device_name()
+    found = load_eager_on(spec, checkpoint, seeded, device)
     predict = EagerV2 if spec.family == "v2" else _eager_v3
     return Estimator(
         model=spec.name,
-        label=label + (SEEDED if weights.seeded else ""),
+        label=found.label,
         kind=spec.kind,
-        weights=weights,
-        predict=predict(spec, model.to(where), weights, short_side),
-        facts=facts,
+        weights=found.weights,
+        predict=predict(spec, network_of(found.model), found.weights, short_side),
+        facts={**found.facts, "short_side": short_side},
     )
+
+
+class Loaded(NamedTuple):
+    """An eager model on its device, what its weights are, and how reports name it."""
+
+    model: Any
+    weights: WeightsSpec
+    label: str
+    facts: dict[str, Any]
+
+
+def load_eager_on(spec: ModelSpec, checkpoint: Optional[Path], seeded: bool, device: str) -> Loaded:
+    """A model of the registry in eager float32; arguments and errors as ``eager_estimator``."""
+    from compile.checkpoint import load_eager
+    from compile.job import CompileJob, find_weights
+
+    where = torch_device(device)
+    job = CompileJob(spec.name, checkpoint=checkpoint, seeded="always" if seeded else "never")
+    model, weights = load_eager(spec, find_weights(job, spec))
+    label = spec.name if checkpoint is None else f"{spec.name}-{checkpoint.stem}"
+    facts = {"how": f"eager float32 on {where.type}"}
+    if where.type == "cuda":
+        import torch
+
+        facts["gpu"] = torch.cuda.get_device_name()
+    return Loaded(model.to(where), weights, label + (SEEDED if weights.seeded else ""), facts)
 
 
 class EagerV2:

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from apps.estimators import SEEDED
+from apps.estimators import SEEDED, load_eager_on
 from compile.registry import MODELS, ModelSpec
 from runtime.artifact.manifest import WeightsSpec
-from runtime.engines.where import torch_device
 from runtime.errors import InputError
 from runtime.predict.choose import SCENE, choose
 from runtime.predict.found import ScenePrediction
@@ -75,25 +74,17 @@ def eager_scenes(
         InputError: a model that finds no cameras, or cuda where there is none.
     """
     check_finds_cameras(spec)
-
-    from compile.checkpoint import load_eager
-    from compile.job import CompileJob, find_weights
-
-    where = torch_device(device).type
-    job = CompileJob(spec.name, checkpoint=checkpoint, seeded="always" if seeded else "never")
-    loaded, weights = load_eager(spec, find_weights(job, spec))
-    model: Any = loaded.to(where)
+    loaded = load_eager_on(spec, checkpoint, seeded, device)
 
     def find(photos: Sequence[np.ndarray], cameras: Optional[Cameras] = None) -> Found:
         extrinsics, intrinsics = cameras or (None, None)
-        scene = model.inference(list(photos), extrinsics, intrinsics, process_res=process_res)
+        scene = loaded.model.inference(
+            list(photos), extrinsics, intrinsics, process_res=process_res
+        )
         return Found(scene, same_size([make_view(photo, process_res) for photo in photos]))
 
-    label = spec.name if checkpoint is None else f"{spec.name}-{checkpoint.stem}"
-    facts = {"how": f"eager float32 on {where}", "process_res": process_res}
-    return SceneEstimator(
-        spec.name, label + (SEEDED if weights.seeded else ""), weights, find, facts
-    )
+    facts = {**loaded.facts, "process_res": process_res}
+    return SceneEstimator(spec.name, loaded.label, loaded.weights, find, facts)
 
 
 def artifact_scenes(paths: Sequence[Path], device: str, model: str = "") -> SceneEstimator:
