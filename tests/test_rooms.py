@@ -97,6 +97,8 @@ def modules():
         elif file.parent.name != "tests":
             for inner in file.parent.rglob("*.py"):
                 parts = inner.relative_to(ROOT).with_suffix("").parts
+                if any(part.startswith(".") for part in parts):
+                    continue  # benchmarks/.peers holds what is not ours
                 found[".".join(part for part in parts if part != "__init__")] = inner
     return found
 
