@@ -77,7 +77,14 @@ def encode(scene: Scene, options: GsPlyOptions) -> Iterator[tuple[str, Iterable[
             table = rows(splats, own, frame, scale, options)
             yield np.ascontiguousarray(table, "<f4").view(dtype)[:, 0]
 
-    yield FILE, encode_ply(blocks(), dtype, len(kept), {})
+    meaning = {
+        **scene.meaning(frame),
+        "opacity": "logit" if options.inv_opacity else "0 to 1",
+        "scale": "natural logarithm",
+        "rot": "w x y z",
+        "f_dc, f_rest": "spherical harmonics of 3D Gaussian Splatting",
+    }
+    yield FILE, encode_ply(blocks(), dtype, len(kept), meaning)
 
 
 def check(scene: Scene, options: Optional[GsPlyOptions] = None) -> None:

@@ -159,20 +159,39 @@ def move_gaussians(splats: Gaussians, by: Similarity) -> Gaussians:
     return Gaussians(*(part.astype(np.float32) for part in (*moved, splats.opacities)))
 
 
-def harmonic_basis(direction: np.ndarray) -> np.ndarray:
-    """Real spherical harmonics of degree 0 to 2: unit vectors (K, 3) -> (K, 9)."""
+def harmonic_basis(direction: np.ndarray, degree: int = DEGREE) -> np.ndarray:
+    """Real spherical harmonics of degree 0 to 2, or to 0 to 3: unit vectors (K, 3) -> (K, M)."""
     x, y, z = np.asarray(direction, np.float64).T
     c1, c2 = np.sqrt(3 / (4 * np.pi)), np.sqrt(15 / (4 * np.pi))
-    zero = np.full_like(x, np.sqrt(1 / (4 * np.pi)))
-    first = [-c1 * y, c1 * z, -c1 * x]
-    second = [
-        c2 * x * y,
-        -c2 * y * z,
-        c2 / np.sqrt(12) * (2 * z * z - x * x - y * y),
-        -c2 * x * z,
-        c2 / 2 * (x * x - y * y),
+    found = [np.full_like(x, np.sqrt(1 / (4 * np.pi)))]
+    if degree > 0:
+        found += [-c1 * y, c1 * z, -c1 * x]
+    if degree > 1:
+        found += [
+            c2 * x * y,
+            -c2 * y * z,
+            c2 / np.sqrt(12) * (2 * z * z - x * x - y * y),
+            -c2 * x * z,
+            c2 / 2 * (x * x - y * y),
+        ]
+    if degree > 2:
+        found += _third_harmonics(x, y, z)
+    return np.stack(found, axis=1)
+
+
+def _third_harmonics(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> list[np.ndarray]:
+    c, s = x * x - y * y, 2 * x * y
+    outer, inner = np.sqrt(35 / (32 * np.pi)), np.sqrt(21 / (32 * np.pi))
+    middle, pole = np.sqrt(105 / (16 * np.pi)), np.sqrt(7 / (16 * np.pi))
+    return [
+        -outer * (x * s + y * c),
+        middle * z * s,
+        -inner * y * (5 * z * z - 1),
+        pole * z * (5 * z * z - 3),
+        -inner * x * (5 * z * z - 1),
+        middle * z * c,
+        -outer * (x * c - y * s),
     ]
-    return np.stack([zero, *first, *second], axis=1)
 
 
 def rotate_harmonics(coefficients: np.ndarray, rotation: np.ndarray) -> np.ndarray:
