@@ -323,11 +323,12 @@ def test_splats_of_a_metric_model_are_written_in_metres(tmp_path):
     np.testing.assert_array_equal(large[:, 13:], small[:, 13:])
 
 
-def test_opacities_of_0_and_1_stay_numbers_and_nan_depth_drops_alone(tmp_path):
+def test_opacities_and_sizes_at_their_ends_stay_numbers_and_nan_depth_drops_alone(tmp_path):
     from test_scene_exports import read_splats
 
     splats = gaussians(1280, 2005)
     splats.opacities[0, :2] = 0, 1
+    splats.scales[0, :2, 0] = 0, -0.5
     found = scene(1, 32, 40, gaussians=splats)
     found.depth[0, 5, 7] = np.nan
     everything = {"prune_border_gs": False, "prune_by_depth_percent": 1}
@@ -335,6 +336,8 @@ def test_opacities_of_0_and_1_stay_numbers_and_nan_depth_drops_alone(tmp_path):
     _, rows = read_splats(tmp_path / "gs_ply/0000.ply")
     assert len(rows) == 1279
     np.testing.assert_allclose(rows[:2, 9], (-13.8155, 13.8155), atol=1e-3)
+    np.testing.assert_allclose(rows[:2, 10], np.log((1e-12, 0.5)), atol=1e-4)
+    assert np.isfinite(rows).all()
 
 
 @pytest.mark.skipif(not HAS_AV, reason="PyAV is not installed: extra video")

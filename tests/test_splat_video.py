@@ -360,3 +360,72 @@ def test_random_weights_are_stamped_on_every_frame():
     weights = WeightsSpec("seeded", "0" * 64, "Apache-2.0")
     stamped = list(pages(scene_of(found(provenance=Provenance("da3-giant", weights))), options))
     assert all((one != other).any() for one, other in zip(plain, stamped))
+
+
+# --- the command
+
+
+@pytest.fixture
+def da3(tmp_path, monkeypatch, save_photo, capsys, caplog):
+    """Run the command on two photos and a stand-in for da3-giant."""
+    from apps import scene_models
+    from apps.da3 import main
+
+    caplog.set_level(logging.INFO)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(scene_models, "_seeded", Stub)
+    for at in range(2):
+        save_photo(tmp_path / "room" / f"{at}.png", 84, 112, seed=at)
+    model = ("--model-dir", "da3-giant", "--seeded-weights", "--device", "cpu")
+
+    def run(*words):
+        try:
+            status = main(
+                ["images", "room", *model, "--process-res", "56", "--memory-gib", "99", *words]
+            )
+        except SystemExit as ended:
+            status = ended.code
+        printed = capsys.readouterr()
+        return status, printed.out.split(), caplog.text + printed.err
+
+    return run
+
+
+def test_the_command_makes_a_video_of_splats_and_says_how_far_it_is(da3):
+    words = ("--export-option", "gs_video:trj_mode:smooth", "--export-option", "gs_video:vis_depth")
+    status, out, said = da3(
+        "--export-dir", "out", "--export-format", "gs_video", *words[:3], f"{words[3]}:none"
+    )
+    assert status == 0, said
+    assert out == ["out/gs_video/0000_smooth.mp4", "out/scene.json"]
+    assert decoded(out[0])[0].shape == (2, 42, 56, 3)
+    assert "splats: 2 frames in" in said and "encoding: 2 frames in" in said
+
+
+def test_the_command_writes_all_harmonics_if_asked(da3):
+    from pathlib import Path
+
+    sizes = []
+    for words in ((), ("--sh",)):
+        status, out, said = da3("--export-format", "gs_ply", *words)
+        assert status == 0, said
+        assert out[0].endswith("gs_ply/0000.ply") and len(out) == 2  # and no video
+        header = Path(out[0]).read_bytes().partition(b"end_header")[0]
+        sizes.append(header.count(b"property float f_rest_"))
+    assert sizes == [0, 24]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "match"),
+    [
+        (("--export-option", "gs_video:trj_mode:nope"), 2, "use one of None, original"),
+        (("--export-option", "gs_video:trj_mode:wobble_inter"), 1, "2, need 4"),
+        (("--no-infer-gs",), 1, "infer_gs=True"),
+    ],
+)
+def test_the_command_refuses_a_video_before_the_network_runs(words, status, match, da3, tmp_path):
+    import re
+
+    found, out, said = da3("--export-dir", "out", "--export-format", "gs_video", *words)
+    assert found == status and not out and re.search(match, said), said
+    assert not (tmp_path / "out").exists()
