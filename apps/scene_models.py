@@ -367,10 +367,9 @@ def takes_intrinsics_alone(model: SceneModel) -> bool:
 
 def _seeded(name: str) -> Any:
     """A model with random weights, which says so in all that it writes."""
-    from compile.checkpoint import load_model
-    from depth_anything_3.api import DepthAnything3
+    from compile.checkpoint import load_eager
 
-    model = DepthAnything3(name)
-    model.model, weights = load_model(find_model(name), None)
+    loaded, weights = load_eager(find_model(name), None)
+    model: Any = loaded
     model.provenance = Provenance(name, weights)
     return model

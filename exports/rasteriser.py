@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exports.splat_projection import LEAST_ALPHA, Drawn
+from exports.splat_projection import LEAST_ALPHA, Drawn, rising
 
 TILE = 8  # pixels a side
 PIXELS = TILE * TILE
@@ -25,6 +25,7 @@ LEAST_CHUNK = 1 << 16  # splats, counted once for each tile that they touch
 LOOK_AHEAD = 8  # chunks, if all tiles were open
 CAP = 0.999  # the most that one splat covers
 LEAST_LIGHT = 1e-4  # a splat that would leave less is not drawn, nor what is behind
+MOST_THREADS = 8  # more wait for Python's lock
 NOTHING = -200.0  # log of an opacity that is 0 as float32
 SUMS = 5  # red, green, blue, depth, coverage
 
@@ -72,10 +73,10 @@ def rasterise(
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """How many this process may use, up to as many as help."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    return min(os.cpu_count() or 1, MOST_THREADS)
 
 
 class _Canvas:
@@ -149,8 +150,7 @@ class _Canvas:
         tiles += place - down * wide[which]
         is_open = self.open[tiles]
         which, tiles = which[is_open], tiles[is_open]
-        keys = tiles.astype(np.uint16) if len(self.open) <= 1 << 16 else tiles
-        order = np.argsort(keys, kind="stable")
+        order = rising(tiles.astype(np.uint32))
         return own[which[order]], tiles[order]
 
     def _blend(self, pairs: np.ndarray, tiles: np.ndarray, pool: ThreadPoolExecutor) -> None:

@@ -20,7 +20,7 @@ from exports.colour import stamp_warning
 from exports.feature_video import encode_video
 from exports.rasteriser import Picture
 from exports.scene import Scene, as_array
-from exports.splat_pictures import AUTO, CHUNK, RENDERERS, pictures
+from exports.splat_pictures import AUTO, CHUNK, RENDERERS, check_renderer, pictures
 from exports.splat_projection import Splats
 from exports.trajectories import MODES, Path, camera_path, centred, scaled_to, splat_cameras
 from runtime.errors import InputError
@@ -34,6 +34,7 @@ DEPTHS = {"RGB+ED": True, "RGB+D": False}  # whether depth is the mean of what c
 QUALITIES = {"low": (28, "veryfast"), "medium": (23, "medium"), "high": (18, "slow")}
 ACROSS, DOWN, NONE = "hcat", "vcat", "none"
 GAP = 8  # white pixels between colours and depth
+LARGEST = 8000  # pixels of a side: twice that and the gap are within H.264's 16,384
 POINTS = ("given", "centre")
 PREVIEW = 2  # a preview's sides are so many times smaller
 
@@ -103,9 +104,8 @@ class GsVideoOptions:
             raise InputError(f"chunk_size={self.chunk_size}: use 1 or more")
         if self.output_name is not None:
             check_plain(self.output_name)
-        hw = self.out_image_hw
-        if hw is not None and (len(hw) != 2 or min(hw) < 1):
-            raise InputError(f"out_image_hw={hw}: give height and width in pixels")
+        if self.out_image_hw is not None:
+            object.__setattr__(self, "out_image_hw", _size(self.out_image_hw))
         colour = tuple(self.background)
         if len(colour) != 3 or not all(0 <= one <= 1 for one in colour):
             raise InputError(f"background={colour}: give red, green and blue from 0 to 1")
@@ -132,6 +132,15 @@ class GsVideoOptions:
     def file(self, views: int) -> str:
         """The video's name below the scene's folder."""
         return f"{FOLDER}/{self.output_name or f'0000_{self.mode(views)}'}.mp4"
+
+
+def _size(given: Any) -> tuple[int, int]:
+    values = np.asarray(as_array(given))
+    if values.shape != (2,) or values.dtype.kind not in "iu" or values.min() < 1:
+        raise InputError(f"out_image_hw={given}: give height and width in whole pixels")
+    if values.max() > LARGEST:
+        raise InputError(f"out_image_hw={given}: a side has {LARGEST} pixels at most")
+    return int(values[0]), int(values[1])
 
 
 def _cameras(name: str, given: Any, rows: tuple[int, ...]) -> np.ndarray:
@@ -168,8 +177,7 @@ def check_ready(options: GsVideoOptions, views: Optional[int]) -> None:
         MissingDependency: PyAV is not installed, or gsplat is asked for and is not.
     """
     require("av", "video")
-    if options.renderer == "gsplat":
-        require("gsplat", "gs")
+    check_renderer(options.renderer)
     if views is not None and options.extrinsics is None:
         check_mode(options, views)
         lenses = options.intrinsics

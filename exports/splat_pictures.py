@@ -41,11 +41,10 @@ def pictures(
         renderer: of ``RENDERERS``; auto: gsplat if it is there and works, else the processor.
         chunk_size: pictures that gsplat draws at a time.
     Raises:
-        InputError: another renderer.
+        InputError: another renderer, or gsplat is asked for and there is no GPU for it.
         MissingDependency: gsplat is asked for, and not installed.
     """
-    if renderer not in RENDERERS:
-        raise InputError(f"renderer={renderer!r}: use one of {', '.join(RENDERERS)}")
+    check_renderer(renderer)
     drawn = 0
     if renderer == GSPLAT or (renderer == AUTO and has_gsplat()):
         drawing = _by_gsplat(splats, extrinsics, intrinsics, size_hw, background, chunk_size)
@@ -62,6 +61,20 @@ def pictures(
     for viewmat, lens in zip(extrinsics[drawn:], intrinsics[drawn:]):
         seen = project(splats, viewmat, lens, size_hw, cores())
         yield rasterise(seen, size_hw, background)
+
+
+def check_renderer(renderer: str) -> None:
+    """Refuse what cannot draw here.
+
+    Raises:
+        InputError, MissingDependency: as ``pictures``.
+    """
+    if renderer not in RENDERERS:
+        raise InputError(f"renderer={renderer!r}: use one of {', '.join(RENDERERS)}")
+    if renderer == GSPLAT:
+        require("gsplat", "gs")
+        if not has_gsplat():
+            raise InputError("renderer='gsplat': torch sees no CUDA GPU here; use auto or cpu")
 
 
 def has_gsplat() -> bool:

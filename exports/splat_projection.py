@@ -99,16 +99,17 @@ def project(
     with ThreadPoolExecutor(threads) as pool:
         blocks = list(pool.map(block, range(0, max(len(splats), 1), BLOCK)))
     parts = [np.concatenate(part) for part in zip(*blocks)]
-    order = _order(parts[1])
+    order = rising(parts[1].view(np.uint32))  # positive float32 sort as their bits do
     return Drawn(*(part[order] for part in parts))
 
 
-def _order(depths: np.ndarray) -> np.ndarray:
-    """Rising, stable: positive float32 sort as their bits do, 16 at a time."""
-    bits = depths.view(np.uint32)
-    order = np.argsort((bits & 0xFFFF).astype(np.uint16), kind="stable")
-    upper = (bits >> 16).astype(np.uint16)[order]
-    return np.asarray(order[np.argsort(upper, kind="stable")])
+def rising(keys: np.ndarray) -> np.ndarray:
+    """The stable order of uint32 (K,), 16 bits at a time: numpy counts those, and compares more."""
+    order = np.argsort((keys & 0xFFFF).astype(np.uint16), kind="stable")
+    upper = (keys >> 16).astype(np.uint16)
+    if upper.any():
+        order = order[np.argsort(upper[order], kind="stable")]
+    return np.asarray(order)
 
 
 def _project_block(

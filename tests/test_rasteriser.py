@@ -11,7 +11,7 @@ from scene_recipe import gaussians, golden, scene
 from exports import rasteriser, splat_pictures
 from exports.rasteriser import rasterise
 from exports.splat_pictures import has_gsplat, pictures
-from exports.splat_projection import Splats, project
+from exports.splat_projection import Splats, project, rising
 from runtime.errors import InputError, MissingDependency
 from runtime.scene.cameras import homogeneous
 
@@ -171,6 +171,17 @@ def test_what_nothing_covers_is_the_background():
     np.testing.assert_allclose(on_colour.rgb[empty], np.tile((0.2, 0.5, 1.0), (empty.sum(), 1)))
 
 
+def test_a_picture_of_more_than_65536_tiles_is_sorted_too():
+    splats, k, size_hw = crowd(300, 3.0, (0.3, 0.9), size_hw=(40, 60))
+    large = (2100, 2200)
+    seen = project(splats, IDENTITY, k, size_hw)
+    whole, part = rasterise(seen, large), rasterise(seen, size_hw)
+    assert (2100 // rasteriser.TILE) * (2200 // rasteriser.TILE) > 1 << 16
+    np.testing.assert_allclose(whole.rgb[:32, :56], part.rgb[:32, :56], atol=2e-5)
+    keys = np.random.RandomState(0).randint(0, 1 << 20, 5000).astype(np.uint32)
+    np.testing.assert_array_equal(rising(keys), np.argsort(keys, kind="stable"))
+
+
 def test_no_splats_are_a_picture_of_nothing():
     splats, k, size_hw = crowd(5, 2.0, (0.5, 0.9))
     behind = np.diag([1.0, 1, -1, 1])
@@ -295,6 +306,11 @@ def test_gsplat_is_asked_for_by_name_only_where_it_is(flight, monkeypatch):
     monkeypatch.setitem(sys.modules, "gsplat", None)
     splats, *given = flight
     with pytest.raises(MissingDependency, match=r"gsplat is not installed; run: .*gs"):
+        next(pictures(splats, *given, renderer="gsplat"))
+    module = types.ModuleType("gsplat")
+    module.__spec__ = types.SimpleNamespace(name="gsplat")
+    monkeypatch.setitem(sys.modules, "gsplat", module)
+    with pytest.raises(InputError, match="torch sees no CUDA GPU here; use auto or cpu"):
         next(pictures(splats, *given, renderer="gsplat"))
     with pytest.raises(InputError, match="use one of auto, gsplat, cpu"):
         next(pictures(splats, *given, renderer="opengl"))

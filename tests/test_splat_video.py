@@ -248,6 +248,8 @@ def test_own_lenses_are_in_pixels_of_the_picture_that_is_asked_for():
         ({"video_quality": "best"}, "low, medium, high"),
         ({"chunk_size": 0}, "1 or more"),
         ({"out_image_hw": (0, 5)}, "height and width"),
+        ({"out_image_hw": (40.5, 60)}, "whole pixels"),
+        ({"out_image_hw": (40, 9000)}, "8000 pixels at most"),
         ({"output_name": "../up"}, "up"),
         ({"renderer": "vulkan"}, "auto, gsplat, cpu"),
         ({"background": (2, 0, 0)}, "from 0 to 1"),

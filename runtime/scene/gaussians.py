@@ -26,6 +26,7 @@ DAMPING = np.array([1.0] + [0.1 * 0.25**1] * 3 + [0.1 * 0.25**2] * 5)
 MIN_SPREAD, MAX_SPREAD = 1e-5, 30.0
 PIXEL_SHARE = 0.1
 MAX_POSE_SCALE = 3.0
+BLOCK = 1 << 17  # splats that are moved at a time
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class Gaussians:
     rotations: np.ndarray  # (B, G, 4)
     harmonics: np.ndarray  # (B, G, 3, 9)
     opacities: np.ndarray  # (B, G)
+
+
+PARTS = tuple(Gaussians.__dataclass_fields__)
 
 
 def gaussians_of_scenes(
@@ -70,8 +74,9 @@ def gaussians_of_scenes(
                 raw[own], opacity[own], depth[own], extrinsics[own], intrinsics[own], scale
             )
         )
-    parts = ("means", "scales", "rotations", "harmonics", "opacities")
-    return Gaussians(*(np.concatenate([getattr(one, part) for one in placed]) for part in parts))
+    if scenes == 1:
+        return placed[0]
+    return Gaussians(*(np.concatenate([getattr(one, part) for one in placed]) for part in PARTS))
 
 
 def gaussians_of_scene(
@@ -96,36 +101,50 @@ def gaussians_of_scene(
         a batch of one.
     """
     views, height, width, _ = raw.shape
-    raw = np.asarray(raw, np.float64)
     cameras = inverse(homogeneous(extrinsics))
+    unproject = np.linalg.inv(np.asarray(intrinsics, np.float64))
+    pixels = height * width
+    shapes = ((3,), (3,), (4,), (3, COEFFICIENTS), ())
+    parts = [np.empty((1, views * pixels, *shape), np.float32) for shape in shapes]
+    for view in range(views):  # one at a time: float64 takes eight times what stays
+        own = slice(view * pixels, (view + 1) * pixels)
+        placed = _of_view(
+            raw[view], opacity[view], depth[view], cameras[view], unproject[view], scale
+        )
+        for whole, part in zip(parts, placed):
+            whole[0, own] = part.reshape(pixels, *part.shape[2:])
+    return Gaussians(*parts)
+
+
+def _of_view(
+    raw: np.ndarray,
+    opacity: np.ndarray,
+    depth: np.ndarray,
+    camera: np.ndarray,
+    unproject: np.ndarray,
+    scale: float,
+) -> tuple[np.ndarray, ...]:
+    """The parts of ``Gaussians`` of one view, each (H, W, ...)."""
+    height, width, _ = raw.shape
+    raw = np.asarray(raw, np.float64)
     offset, size, quaternion, colour, further = np.split(raw, (2, 5, 9, 36), axis=-1)
-    distance = np.asarray(depth, np.float64) + further[..., 0]
-    distance, centres = distance * scale, cameras[:, :3, 3] * scale
+    distance = (np.asarray(depth, np.float64) + further[..., 0]) * scale
 
     y, x = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
-    pixel = np.stack((x, y, np.ones_like(x)), -1) + np.pad(offset, ((0, 0),) * 3 + ((0, 1),))
-    unproject = np.linalg.inv(np.asarray(intrinsics, np.float64))
-    ray = np.einsum("nij,nhwj->nhwi", unproject, pixel)
+    pixel = np.stack((x, y, np.ones_like(x)), -1) + np.pad(offset, ((0, 0), (0, 0), (0, 1)))
+    ray = pixel @ unproject.T
     ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
-    turned = np.einsum("nij,nhwj->nhwi", cameras[:, :3, :3], ray)
-    means = centres[:, None, None] + turned * distance[..., None]
+    means = camera[:3, 3] * scale + ray @ camera[:3, :3].T * distance[..., None]
 
-    per_pixel = PIXEL_SHARE * unproject[:, :2, :2].sum((1, 2))  # widths at distance 1, x plus y
+    per_pixel = PIXEL_SHARE * unproject[:2, :2].sum()  # widths at distance 1, x plus y
     spread = MIN_SPREAD + (MAX_SPREAD - MIN_SPREAD) / (1 + np.exp(-size))
-    scales = spread * distance[..., None] * per_pixel[:, None, None, None]
+    scales = spread * distance[..., None] * per_pixel
 
     local = rotation_from_quaternion(quaternion[..., [3, 0, 1, 2]])
-    rotations = quaternion_from_rotation(cameras[:, None, None, :3, :3] @ local)
+    rotations = quaternion_from_rotation(camera[:3, :3] @ local)
 
-    harmonics = colour.reshape(views, height, width, 3, COEFFICIENTS) * DAMPING
-    harmonics = np.stack([rotate_harmonics(h, c[:3, :3]) for h, c in zip(harmonics, cameras)])
-    splats = views * height * width
-    return Gaussians(
-        *(
-            part.reshape(1, splats, *part.shape[3:]).astype(np.float32)
-            for part in (means, scales, rotations, harmonics, np.asarray(opacity))
-        )
-    )
+    harmonics = colour.reshape(height, width, 3, COEFFICIENTS) * DAMPING
+    return means, scales, rotations, rotate_harmonics(harmonics, camera[:3, :3]), opacity
 
 
 def pose_scale(given: Optional[np.ndarray], found: np.ndarray) -> float:
@@ -147,16 +166,26 @@ def move_gaussians(splats: Gaussians, by: Similarity) -> Gaussians:
 
     Colours turn along, since they depend on the direction in the world; opacities stay.
     """
+    parts = [np.empty(getattr(splats, name).shape, np.float32) for name in PARTS]
+    for start in range(0, splats.means.shape[1], BLOCK):
+        own = slice(start, start + BLOCK)
+        block = Gaussians(*(getattr(splats, name)[:, own] for name in PARTS))
+        for whole, part in zip(parts, _moved(block, by)):
+            whole[:, own] = part
+    return Gaussians(*parts)
+
+
+def _moved(splats: Gaussians, by: Similarity) -> tuple[np.ndarray, ...]:
     w, x, y, z = np.moveaxis(splats.rotations.astype(np.float64), -1, 0)
     turned = by.rotation @ rotation_from_quaternion(np.stack((x, y, z, w), axis=-1))
     x, y, z, w = np.moveaxis(quaternion_from_rotation(turned), -1, 0)
-    moved = (
+    return (
         by.move_points(splats.means.astype(np.float64)),
         splats.scales * by.scale,
         np.stack((w, x, y, z), axis=-1),
         rotate_harmonics(splats.harmonics, by.rotation),
+        splats.opacities,
     )
-    return Gaussians(*(part.astype(np.float32) for part in (*moved, splats.opacities)))
 
 
 def harmonic_basis(direction: np.ndarray, degree: int = DEGREE) -> np.ndarray:
