@@ -6,6 +6,7 @@ each. Where CUDA and gsplat are, it draws the same, and both pictures are compar
 
 import argparse
 import time
+import tracemalloc
 from statistics import median
 from typing import Any, Optional
 
@@ -13,7 +14,6 @@ import numpy as np
 
 from benchmarks.document import markdown_table
 from benchmarks.options import add_number, add_rounds
-from benchmarks.peak import peak_mib
 from exports.rasteriser import Picture, cores, rasterise
 from exports.splat_pictures import GSPLAT, has_gsplat, pictures
 from exports.splat_projection import Splats, project
@@ -120,7 +120,10 @@ def _case(count: int, width_px: float, size: tuple[int, int], rounds: int) -> di
     for _ in range(rounds):
         draw()
     found = {name: median(some) for name, some in parts.items()}
-    mib = peak_mib(draw)
+    tracemalloc.start()
+    draw()
+    mib = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
     assert picture is not None
     covered = float(picture.alpha.mean())
     result = {"splats": count, "width_px": width_px, "covered": covered, "mib": mib, **found}
