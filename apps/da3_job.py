@@ -338,6 +338,7 @@ def _infer(
 
         photos, names = given.scene.photos, given.scene.names
         request = _request(photos, names, export.scratch, args, told)
+        request = replace(request, stage=progress.stage)
         model.infer(views, photos, given.query, given.intrinsics, args.focal_px, request, step)
     return broken
 

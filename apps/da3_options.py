@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   da3 images room/ --export-dir out --export-format glb-npz-colmap
   da3 video walk.mp4 --fps 2 --max-frames 60 --model-dir models/da3-small
   da3 colmap project/ --sparse-subdir 0 --export-format npz
+  da3 images room/ --model-dir da3-giant --export-format gs_ply-gs_video
   da3 images room/ --cameras transforms.json --auto-cleanup --export-dir out
   da3 image photo.jpg --model-dir artifacts/ --export-format glb-ply
 
@@ -218,6 +219,12 @@ def _add_export(group: Any) -> None:
         help="put sky behind all else in clouds, instead of leaving it out",
     )
     group.add_argument(
+        "--sh",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="all harmonics in gs_ply: colours that change with the direction",
+    )
+    group.add_argument(
         "--feat-vis-fps", type=int, default=15, metavar="N", help="of feat_vis; default 15"
     )
     group.add_argument("--quiet", action="store_true", help="no progress")
@@ -286,6 +293,8 @@ def export_options(args: argparse.Namespace) -> Optional[dict[str, dict[str, Any
     options: dict[str, dict[str, Any]] = {}
     if args.keep_sky:
         options = {name: {"keep_sky": True} for name in ("glb", "ply", "colmap")}
+    if args.sh:
+        options["gs_ply"] = {"save_sh_dc_only": False}
     for name, key, value in args.export_option:
         options.setdefault(name, {})[key] = value
     return options

@@ -41,7 +41,9 @@ class Progress:
                 bar.update()
                 if not shows and not self.quiet and time.monotonic() - last > LINE_EVERY_S:
                     last = time.monotonic()
-                    log.info("%s: %d of %s %ss", name, done, total or "?", unit)
+                    left = (last - started) / done * ((total or done) - done)
+                    about = f", about {left:.0f} s left" if left > 0 else ""
+                    log.info("%s: %d of %s %ss%s", name, done, total or "?", unit, about)
 
             yield step
         if not self.quiet:

@@ -360,6 +360,7 @@ def _seeded(name: str) -> Any:
     """A model with random weights, which says so in all that it writes."""
     from compile.checkpoint import load_eager
 
-    model, weights = load_eager(find_model(name), None)
-    model.provenance = Provenance(name, weights)  # type: ignore[assignment]
+    loaded, weights = load_eager(find_model(name), None)
+    model: Any = loaded
+    model.provenance = Provenance(name, weights)
     return model

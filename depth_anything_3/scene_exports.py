@@ -5,13 +5,13 @@ Upstream's arguments in; files of a prediction out. Needs no torch.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional, Union
 
 import numpy as np
 
-from exports.scene import EXIF, GIVEN, ScenePhoto, scene_of
+from exports.scene import EXIF, GIVEN, ScenePhoto, Stage, scene_of
 from exports.scene_colmap import names_of
 from exports.scene_files import SCENE_FORMATS, Asked, asked_formats, refuse_impossible
 from exports.write import write_scene
@@ -22,7 +22,11 @@ from runtime.scene.views import View
 log = logging.getLogger(__name__)
 
 GS_VIDEO = "gs_video"
-CLOUDS = tuple(name for name, row in SCENE_FORMATS.items() if "cameras" in row.needs)
+# Upstream's arguments -> that format's options
+RENDER = {"render_exts": "extrinsics", "render_ixts": "intrinsics", "render_hw": "out_image_hw"}
+CLOUDS = tuple(
+    name for name, row in SCENE_FORMATS.items() if "cameras" in row.needs and name != GS_VIDEO
+)
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,14 @@ class ExportRequest:
         asked: formats and their options.
         names: of the photos, if they have any.
         told: called with each file before it is written.
+        stage: told how far a long one is; None: a bar on a terminal.
     """
 
     folder: Path
     asked: Asked
     names: Optional[tuple[str, ...]] = None
     told: Callable[[Path], None] = lambda file: None
+    stage: Optional[Stage] = None
 
     @property
     def has_clouds(self) -> bool:
@@ -61,7 +67,7 @@ class ExportRequest:
             "features": features,
             "photos": self.names is not None,
         }
-        refuse_impossible(self.asked, {what for what, is_there in there.items() if is_there})
+        refuse_impossible(self.asked, {what for what, is_there in there.items() if is_there}, views)
         if self.names is not None and len(self.names) != views:
             raise InputError(f"image_paths: {len(self.names)} for {views} photos; give one each")
 
@@ -83,6 +89,7 @@ class ExportRequest:
         if self.names is not None:
             photos = [ScenePhoto.of_view(name, view) for name, view in zip(self.names, views)]
         scene = scene_of(found, photos, intrinsics, GIVEN if given else EXIF)
+        scene = replace(scene, stage=self.stage)
         return write_scene(scene, self.folder, self.asked, self.told)
 
 
@@ -102,26 +109,29 @@ def export_request(
         export_kwargs: a format -> its options; they come before the plain arguments, and are not
             changed.
         plain: ``conf_thresh_percentile`` and ``num_max_points`` of clouds, ``show_cameras`` of glb,
-            ``feat_vis_fps``; ``render_exts``, ``render_ixts`` and ``render_hw`` are of gs_video
-            alone and do nothing without it, as its options in ``export_kwargs``.
+            ``feat_vis_fps``; ``render_exts``, ``render_ixts`` and ``render_hw`` are gs_video's
+            ``extrinsics``, ``intrinsics`` and ``out_image_hw``, and do nothing without it, as its
+            options in ``export_kwargs``.
     Raises:
         InputError: unknown formats or options.
     """
     if export_dir is None:
         return None
-    unused = [name for name in plain if name.startswith("render_") and plain[name] is not None]
-    if unused:
-        log.warning("%s: cameras of gs_video, which is not asked for", ", ".join(unused))
+    render = {name: plain[name] for name in RENDER if plain.get(name) is not None}
+    if render and GS_VIDEO not in export_format.split("-"):
+        log.warning("%s: cameras of gs_video, which is not asked for", ", ".join(render))
     cloud = {name: plain[name] for name in ("conf_thresh_percentile", "num_max_points")}
     options: dict[str, dict[str, Any]] = {
         "glb": {**cloud, "show_cameras": plain["show_cameras"]},
         "ply": cloud,
         "feat_vis": {"fps": plain["feat_vis_fps"]},
+        GS_VIDEO: {RENDER[name]: value for name, value in render.items()},
         "colmap": {"conf_thresh_percentile": plain["conf_thresh_percentile"]},
     }
     own = {name: dict(some) for name, some in (export_kwargs or {}).items()}
     if GS_VIDEO not in export_format.split("-"):
-        own.pop(GS_VIDEO, None)
+        for some in (own, options):
+            some.pop(GS_VIDEO, None)
     if "glb" in own and "ply" not in own:  # the same points
         own["ply"] = {key: value for key, value in own["glb"].items() if key in cloud}
     own.update({name: {**some, **own.get(name, {})} for name, some in options.items()})

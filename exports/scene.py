@@ -4,6 +4,7 @@ A ``ScenePrediction`` in, never changed; arrays of one view at a time out.
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Optional, TypeVar, cast
 
@@ -17,6 +18,8 @@ from runtime.scene.gaussians import Gaussians
 from runtime.scene.views import View
 
 Made = TypeVar("Made")
+# A part of the work: its name, what a step is called, and how many; gives what is called after each
+Stage = Callable[[str, str, int], AbstractContextManager[Callable[[], object]]]
 PREDICTED, GIVEN, EXIF = "the network", "the caller", "EXIF"
 ASSUMED_FOV_DEG = 60.0  # across the longer side, if nobody knows the focal length
 ASSUMED = f"assumed: {ASSUMED_FOV_DEG:g} degrees across the longer side"
@@ -108,6 +111,7 @@ class Scene:
             None: the views share no world.
         photos: one a view; None if they have no names.
         focal_from: who said the focal length.
+        stage: who is told how far long work is; None: nobody asks.
     """
 
     found: ScenePrediction
@@ -115,6 +119,7 @@ class Scene:
     extrinsics: Optional[np.ndarray] = None
     photos: Optional[tuple[ScenePhoto, ...]] = None
     focal_from: str = PREDICTED
+    stage: Optional[Stage] = field(default=None, repr=False, compare=False)
     _made: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:

@@ -9,6 +9,7 @@ decomposition is exact here, and its signs are fixed: the largest part of each d
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def encode(scene: Scene, options: FeatVisOptions) -> Iterator[tuple[str, Iterabl
             yield f"feat_vis/{layer}.mp4", encode_video(pages, options.fps)
 
 
-def check_video(options: FeatVisOptions) -> None:
+def check_ready(options: FeatVisOptions, views: Optional[int] = None) -> None:
     """Refuse a video that could not be written.
 
     Raises:

@@ -19,6 +19,7 @@ from exports import (
     scene_glb,
     scene_npz,
     scene_ply,
+    scene_splat_video,
     scene_splats,
 )
 from exports.scene import WHAT, Frame, Scene
@@ -41,6 +42,7 @@ class SceneFormat:
         frame: where its coordinates are; None: it has none.
         grid: which pixels it is about.
         check: refuses what cannot be written of a scene, before anything is.
+        ready: refuses what cannot be written here, or of so many views, before any work.
     """
 
     name: str
@@ -51,6 +53,7 @@ class SceneFormat:
     frame: Optional[Callable[[Scene, Any], Frame]] = None
     grid: str = "model"
     check: Optional[Callable[[Scene, Any], None]] = None
+    ready: Optional[Callable[[Any, Optional[int]], None]] = None
 
 
 def _world(scene: Scene, options: Any) -> Frame:
@@ -105,6 +108,15 @@ ROWS = (
         check=scene_splats.check,
     ),
     SceneFormat(
+        "gs_video",
+        scene_splat_video.GsVideoOptions,
+        scene_splat_video.encode,
+        ("gaussians", "cameras"),
+        "a flight through Gaussian splats",
+        check=scene_splat_video.check,
+        ready=scene_splat_video.check_ready,
+    ),
+    SceneFormat(
         "depth_vis",
         depth_vis.DepthVisOptions,
         depth_vis.encode,
@@ -118,6 +130,7 @@ ROWS = (
         ("images", "features"),
         "image | features",
         check=scene_features.check,
+        ready=scene_features.check_ready,
     ),
 )
 SCENE_FORMATS = {row.name: row for row in ROWS}
@@ -169,13 +182,15 @@ def _options(row: SceneFormat, given: Mapping[str, Any]) -> Any:
     return row.options(**given)
 
 
-def refuse_impossible(asked: Asked, gives: Iterable[str]) -> None:
+def refuse_impossible(asked: Asked, gives: Iterable[str], views: Optional[int] = None) -> None:
     """Refuse formats that need what there will not be.
 
     Args:
         gives: of ``exports.scene.WHAT``.
+        views: how many; None: not known yet.
     Raises:
         InputError: names them, and says what would work.
+        MissingDependency: a format needs a package that is not installed.
     """
     for name in asked:
         for what in SCENE_FORMATS[name].needs:
@@ -184,8 +199,10 @@ def refuse_impossible(asked: Asked, gives: Iterable[str]) -> None:
                 raise InputError(
                     f"{name} needs {what}: {WHAT[what]}; as it is, {', '.join(works)} would work"
                 )
-    if asked.get("feat_vis") is not None:
-        scene_features.check_video(asked["feat_vis"])
+    for name, options in asked.items():
+        ready = SCENE_FORMATS[name].ready
+        if ready is not None:
+            ready(options, views)
 
 
 def scene_files(scene: Scene, asked: Asked) -> Files:
@@ -194,7 +211,7 @@ def scene_files(scene: Scene, asked: Asked) -> Files:
     Raises:
         InputError: a format that this scene has not what it takes for.
     """
-    refuse_impossible(asked, scene.gives)
+    refuse_impossible(asked, scene.gives, scene.views)
     for name, options in asked.items():
         check = SCENE_FORMATS[name].check
         if check is not None:
@@ -241,6 +258,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):

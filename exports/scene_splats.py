@@ -19,6 +19,7 @@ from runtime.scene.gaussians import Gaussians
 FILE = "gs_ply/0000.ply"
 BORDER = 8 / 256  # of each side, left out
 LEAST_OPACITY = 1e-6  # so that its logarithm is a number
+LEAST_SCALE = 1e-12  # the same
 MCMC_REST = 45  # harmonics above degree 0 of a file of degree 3
 FARTHEST = 0.95  # quantile that ``shift_and_scale`` brings to distance 1
 VIEWS = 12  # about so many are kept if no interval is given
@@ -77,7 +78,14 @@ def encode(scene: Scene, options: GsPlyOptions) -> Iterator[tuple[str, Iterable[
             table = rows(splats, own, frame, scale, options)
             yield np.ascontiguousarray(table, "<f4").view(dtype)[:, 0]
 
-    yield FILE, encode_ply(blocks(), dtype, len(kept), {})
+    meaning = {
+        **scene.meaning(frame),
+        "opacity": "logit" if options.inv_opacity else "0 to 1",
+        "scale": "natural logarithm",
+        "rot": "w x y z",
+        "f_dc, f_rest": "spherical harmonics of 3D Gaussian Splatting",
+    }
+    yield FILE, encode_ply(blocks(), dtype, len(kept), meaning)
 
 
 def check(scene: Scene, options: Optional[GsPlyOptions] = None) -> None:
@@ -176,7 +184,7 @@ def rows(
         columns.append(np.zeros((count, MCMC_REST)))
     elif not options.save_sh_dc_only:
         columns.append(splats.harmonics[own][..., 1:].reshape(count, -1))
-    with np.errstate(divide="ignore"):
-        sizes = np.log(splats.scales[own].astype(np.float64) * scale)
+    # a splat drawn with a negative size is that of its square: depth below 0 makes such
+    sizes = np.log(abs(splats.scales[own].astype(np.float64) * scale).clip(LEAST_SCALE))
     columns += [opacity[:, None], sizes, splats.rotations[own]]
     return np.concatenate(columns, axis=1)

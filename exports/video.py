@@ -120,6 +120,7 @@ def writing_video(
     sound: Sequence[Any] = (),
     aspect: Fraction = Fraction(1),
     crf: int = CRF,
+    preset: str = PRESET,
 ) -> Iterator[VideoWriter]:
     """Write a video beside its place, and put it there when all went well.
 
@@ -130,6 +131,7 @@ def writing_video(
         sound: streams of the source whose packets will come; of codecs that ``can_copy``.
         aspect: of a pixel.
         crf: quality, 0 (nothing lost) to 51.
+        preset: x264's name of how hard it tries for a small file.
     Raises:
         OSError: the disk refuses.
         MissingDependency: PyAV is not installed.
@@ -140,7 +142,9 @@ def writing_video(
     container = None
     try:
         container = av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"})
-        options = {"crf": str(crf), "preset": PRESET, "x264-params": PARAMETERS}
+        options = {"crf": str(crf), "preset": preset}
+        if preset == PRESET:
+            options["x264-params"] = PARAMETERS
         video = container.add_stream("libx264", rate=rate, options=options)
         video.height, video.width = (side + odd for side, odd in zip(size_hw, odd_sides(size_hw)))
         video.pix_fmt = "yuv420p"

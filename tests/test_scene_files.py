@@ -45,8 +45,15 @@ def full(**more) -> Prediction:
     return scene(2, 42, 56, **fields)
 
 
+FORMATS = [name for name in SCENE_FORMATS if HAS_AV or name != "gs_video"]
+
+
 def options(paths: list[str]) -> dict:
-    return {"colmap": {"image_paths": paths}, "feat_vis": {"video": HAS_AV}}
+    return {
+        "colmap": {"image_paths": paths},
+        "feat_vis": {"video": HAS_AV},
+        "gs_video": {"trj_mode": "original"},
+    }
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -70,7 +77,7 @@ def arrays_of(found) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("pair", list(itertools.combinations(SCENE_FORMATS, 2)), ids="-".join)
+@pytest.mark.parametrize("pair", list(itertools.combinations(FORMATS, 2)), ids="-".join)
 def test_two_formats_give_the_same_bytes_in_both_orders(pair, paths, tmp_path):
     found = full()
     before = arrays_of(found)
@@ -84,7 +91,7 @@ def test_two_formats_give_the_same_bytes_in_both_orders(pair, paths, tmp_path):
 def test_all_formats_twice_give_the_same_bytes_and_change_nothing(paths, tmp_path):
     found, given = full(), options(paths)
     before, asked = arrays_of(found), copy.deepcopy(given)
-    whole = "-".join(SCENE_FORMATS)
+    whole = "-".join(FORMATS)
     written = export(found, whole, tmp_path / "a", **given)
     export(full(), f"{whole}-{whole}", tmp_path / "b b", **given)
     assert digests(tmp_path / "a") == digests(tmp_path / "b b")
@@ -230,7 +237,7 @@ def test_memory_does_not_grow_with_the_views(tmp_path):
 # --- refused, and before anything is written
 
 
-@pytest.mark.parametrize("text", ["glb-x", "x", "glb-", "GLB", "glb,ply", "", "gs", "gs_video"])
+@pytest.mark.parametrize("text", ["glb-x", "x", "glb-", "GLB", "glb,ply", "", "gs", "gs_vide"])
 def test_an_unknown_format_is_refused_before_anything_is_written(text, tmp_path):
     with pytest.raises(InputError, match="Unsupported export format"):
         export(scene(1, 28, 42), text, tmp_path / "out")
@@ -292,7 +299,7 @@ def test_one_view_without_cameras_is_a_cloud_at_an_assumed_focal_length(tmp_path
 
 
 def test_a_description_says_what_lies_beside_it(paths, tmp_path):
-    export(full(is_metric=1), "-".join(SCENE_FORMATS), tmp_path, **options(paths))
+    export(full(is_metric=1), "-".join(FORMATS), tmp_path, **options(paths))
     said = json.loads((tmp_path / "scene.json").read_text())
     assert (said["kind"], said["unit"], said["views"]) == ("depth_m", "metre", 2)
     assert said["photos"] == ["view 0.png", "view 1.png"]
@@ -316,11 +323,12 @@ def test_splats_of_a_metric_model_are_written_in_metres(tmp_path):
     np.testing.assert_array_equal(large[:, 13:], small[:, 13:])
 
 
-def test_opacities_of_0_and_1_stay_numbers_and_nan_depth_drops_alone(tmp_path):
+def test_opacities_and_sizes_at_their_ends_stay_numbers_and_nan_depth_drops_alone(tmp_path):
     from test_scene_exports import read_splats
 
     splats = gaussians(1280, 2005)
     splats.opacities[0, :2] = 0, 1
+    splats.scales[0, :2, 0] = 0, -0.5
     found = scene(1, 32, 40, gaussians=splats)
     found.depth[0, 5, 7] = np.nan
     everything = {"prune_border_gs": False, "prune_by_depth_percent": 1}
@@ -328,6 +336,8 @@ def test_opacities_of_0_and_1_stay_numbers_and_nan_depth_drops_alone(tmp_path):
     _, rows = read_splats(tmp_path / "gs_ply/0000.ply")
     assert len(rows) == 1279
     np.testing.assert_allclose(rows[:2, 9], (-13.8155, 13.8155), atol=1e-3)
+    np.testing.assert_allclose(rows[:2, 10], np.log((1e-12, 0.5)), atol=1e-4)
+    assert np.isfinite(rows).all()
 
 
 @pytest.mark.skipif(not HAS_AV, reason="PyAV is not installed: extra video")

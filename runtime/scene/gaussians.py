@@ -26,6 +26,7 @@ DAMPING = np.array([1.0] + [0.1 * 0.25**1] * 3 + [0.1 * 0.25**2] * 5)
 MIN_SPREAD, MAX_SPREAD = 1e-5, 30.0
 PIXEL_SHARE = 0.1
 MAX_POSE_SCALE = 3.0
+BLOCK = 1 << 17  # splats that are moved at a time
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class Gaussians:
     rotations: np.ndarray  # (B, G, 4)
     harmonics: np.ndarray  # (B, G, 3, 9)
     opacities: np.ndarray  # (B, G)
+
+
+PARTS = tuple(Gaussians.__dataclass_fields__)
 
 
 def gaussians_of_scenes(
@@ -70,8 +74,9 @@ def gaussians_of_scenes(
                 raw[own], opacity[own], depth[own], extrinsics[own], intrinsics[own], scale
             )
         )
-    parts = ("means", "scales", "rotations", "harmonics", "opacities")
-    return Gaussians(*(np.concatenate([getattr(one, part) for one in placed]) for part in parts))
+    if scenes == 1:
+        return placed[0]
+    return Gaussians(*(np.concatenate([getattr(one, part) for one in placed]) for part in PARTS))
 
 
 def gaussians_of_scene(
@@ -96,36 +101,50 @@ def gaussians_of_scene(
         a batch of one.
     """
     views, height, width, _ = raw.shape
-    raw = np.asarray(raw, np.float64)
     cameras = inverse(homogeneous(extrinsics))
+    unproject = np.linalg.inv(np.asarray(intrinsics, np.float64))
+    pixels = height * width
+    shapes = ((3,), (3,), (4,), (3, COEFFICIENTS), ())
+    parts = [np.empty((1, views * pixels, *shape), np.float32) for shape in shapes]
+    for view in range(views):  # one at a time: float64 takes eight times what stays
+        own = slice(view * pixels, (view + 1) * pixels)
+        placed = _of_view(
+            raw[view], opacity[view], depth[view], cameras[view], unproject[view], scale
+        )
+        for whole, part in zip(parts, placed):
+            whole[0, own] = part.reshape(pixels, *part.shape[2:])
+    return Gaussians(*parts)
+
+
+def _of_view(
+    raw: np.ndarray,
+    opacity: np.ndarray,
+    depth: np.ndarray,
+    camera: np.ndarray,
+    unproject: np.ndarray,
+    scale: float,
+) -> tuple[np.ndarray, ...]:
+    """The parts of ``Gaussians`` of one view, each (H, W, ...)."""
+    height, width, _ = raw.shape
+    raw = np.asarray(raw, np.float64)
     offset, size, quaternion, colour, further = np.split(raw, (2, 5, 9, 36), axis=-1)
-    distance = np.asarray(depth, np.float64) + further[..., 0]
-    distance, centres = distance * scale, cameras[:, :3, 3] * scale
+    distance = (np.asarray(depth, np.float64) + further[..., 0]) * scale
 
     y, x = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
-    pixel = np.stack((x, y, np.ones_like(x)), -1) + np.pad(offset, ((0, 0),) * 3 + ((0, 1),))
-    unproject = np.linalg.inv(np.asarray(intrinsics, np.float64))
-    ray = np.einsum("nij,nhwj->nhwi", unproject, pixel)
+    pixel = np.stack((x, y, np.ones_like(x)), -1) + np.pad(offset, ((0, 0), (0, 0), (0, 1)))
+    ray = pixel @ unproject.T
     ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
-    turned = np.einsum("nij,nhwj->nhwi", cameras[:, :3, :3], ray)
-    means = centres[:, None, None] + turned * distance[..., None]
+    means = camera[:3, 3] * scale + ray @ camera[:3, :3].T * distance[..., None]
 
-    per_pixel = PIXEL_SHARE * unproject[:, :2, :2].sum((1, 2))  # widths at distance 1, x plus y
+    per_pixel = PIXEL_SHARE * unproject[:2, :2].sum()  # widths at distance 1, x plus y
     spread = MIN_SPREAD + (MAX_SPREAD - MIN_SPREAD) / (1 + np.exp(-size))
-    scales = spread * distance[..., None] * per_pixel[:, None, None, None]
+    scales = spread * distance[..., None] * per_pixel
 
     local = rotation_from_quaternion(quaternion[..., [3, 0, 1, 2]])
-    rotations = quaternion_from_rotation(cameras[:, None, None, :3, :3] @ local)
+    rotations = quaternion_from_rotation(camera[:3, :3] @ local)
 
-    harmonics = colour.reshape(views, height, width, 3, COEFFICIENTS) * DAMPING
-    harmonics = np.stack([rotate_harmonics(h, c[:3, :3]) for h, c in zip(harmonics, cameras)])
-    splats = views * height * width
-    return Gaussians(
-        *(
-            part.reshape(1, splats, *part.shape[3:]).astype(np.float32)
-            for part in (means, scales, rotations, harmonics, np.asarray(opacity))
-        )
-    )
+    harmonics = colour.reshape(height, width, 3, COEFFICIENTS) * DAMPING
+    return means, scales, rotations, rotate_harmonics(harmonics, camera[:3, :3]), opacity
 
 
 def pose_scale(given: Optional[np.ndarray], found: np.ndarray) -> float:
@@ -147,32 +166,61 @@ def move_gaussians(splats: Gaussians, by: Similarity) -> Gaussians:
 
     Colours turn along, since they depend on the direction in the world; opacities stay.
     """
+    parts = [np.empty(getattr(splats, name).shape, np.float32) for name in PARTS]
+    for start in range(0, splats.means.shape[1], BLOCK):
+        own = slice(start, start + BLOCK)
+        block = Gaussians(*(getattr(splats, name)[:, own] for name in PARTS))
+        for whole, part in zip(parts, _moved(block, by)):
+            whole[:, own] = part
+    return Gaussians(*parts)
+
+
+def _moved(splats: Gaussians, by: Similarity) -> tuple[np.ndarray, ...]:
     w, x, y, z = np.moveaxis(splats.rotations.astype(np.float64), -1, 0)
     turned = by.rotation @ rotation_from_quaternion(np.stack((x, y, z, w), axis=-1))
     x, y, z, w = np.moveaxis(quaternion_from_rotation(turned), -1, 0)
-    moved = (
+    return (
         by.move_points(splats.means.astype(np.float64)),
         splats.scales * by.scale,
         np.stack((w, x, y, z), axis=-1),
         rotate_harmonics(splats.harmonics, by.rotation),
+        splats.opacities,
     )
-    return Gaussians(*(part.astype(np.float32) for part in (*moved, splats.opacities)))
 
 
-def harmonic_basis(direction: np.ndarray) -> np.ndarray:
-    """Real spherical harmonics of degree 0 to 2: unit vectors (K, 3) -> (K, 9)."""
+def harmonic_basis(direction: np.ndarray, degree: int = DEGREE) -> np.ndarray:
+    """Real spherical harmonics of degree 0 to 2, or to 0 to 3: unit vectors (K, 3) -> (K, M)."""
     x, y, z = np.asarray(direction, np.float64).T
     c1, c2 = np.sqrt(3 / (4 * np.pi)), np.sqrt(15 / (4 * np.pi))
-    zero = np.full_like(x, np.sqrt(1 / (4 * np.pi)))
-    first = [-c1 * y, c1 * z, -c1 * x]
-    second = [
-        c2 * x * y,
-        -c2 * y * z,
-        c2 / np.sqrt(12) * (2 * z * z - x * x - y * y),
-        -c2 * x * z,
-        c2 / 2 * (x * x - y * y),
+    found = [np.full_like(x, np.sqrt(1 / (4 * np.pi)))]
+    if degree > 0:
+        found += [-c1 * y, c1 * z, -c1 * x]
+    if degree > 1:
+        found += [
+            c2 * x * y,
+            -c2 * y * z,
+            c2 / np.sqrt(12) * (2 * z * z - x * x - y * y),
+            -c2 * x * z,
+            c2 / 2 * (x * x - y * y),
+        ]
+    if degree > 2:
+        found += _third_harmonics(x, y, z)
+    return np.stack(found, axis=1)
+
+
+def _third_harmonics(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> list[np.ndarray]:
+    c, s = x * x - y * y, 2 * x * y
+    outer, inner = np.sqrt(35 / (32 * np.pi)), np.sqrt(21 / (32 * np.pi))
+    middle, pole = np.sqrt(105 / (16 * np.pi)), np.sqrt(7 / (16 * np.pi))
+    return [
+        -outer * (x * s + y * c),
+        middle * z * s,
+        -inner * y * (5 * z * z - 1),
+        pole * z * (5 * z * z - 3),
+        -inner * x * (5 * z * z - 1),
+        middle * z * c,
+        -outer * (x * c - y * s),
     ]
-    return np.stack([zero, *first, *second], axis=1)
 
 
 def rotate_harmonics(coefficients: np.ndarray, rotation: np.ndarray) -> np.ndarray:

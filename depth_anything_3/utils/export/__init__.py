@@ -48,7 +48,7 @@ def export(
     if colmap is not None and colmap.image_paths is not None:
         photos = _photos(colmap.image_paths, colmap.process_res_method, found)
     scene: Scene = scene_of(found, photos)
-    refuse_impossible(asked, scene.gives)
+    refuse_impossible(asked, scene.gives, scene.views)
     return write_scene(scene, Path(export_dir), asked)
 
 
