@@ -20,7 +20,7 @@ EXTRAS = {
     "prometheus_client": "serve",
     "pythonjsonlogger": "serve",
     "yaml": "serve",
-    "jinja2": "html",
+    "jinja2": "serve",
 }
 
 
