@@ -53,11 +53,7 @@ class SceneModel(Protocol):
         """Of its weights."""
 
     def check(self, query: SceneQuery) -> None:
-        """Refuse a question that it has no answer to; no weights are read.
-
-        Raises:
-            InputError: names what is asked.
-        """
+        """Refuse a question that it has no answer to; no weights are read. InputError: names it."""
 
     def needed_bytes(self, count: int, sizes_hw: Sequence[Size], splats: bool) -> Optional[int]:
         """What so many photos, of sizes among these, take; None if it does not grow with them."""
@@ -79,11 +75,7 @@ class SceneModel(Protocol):
         """A photo, uint8 (H, W, 3), as ``infer`` takes it; after ``load``."""
 
     def at(self, process_res: Optional[int], process_res_method: Optional[str]) -> "SceneModel":
-        """The same model, loaded if this one is, for views of another size.
-
-        Raises:
-            InputError: it has one size.
-        """
+        """The same model, loaded if this one is, for views of another size; InputError: has one."""
 
     def steps(self, query: SceneQuery, views: int) -> Optional[int]:
         """How often ``infer`` calls ``step``; None if it is not known."""
@@ -98,10 +90,7 @@ class SceneModel(Protocol):
         request: Optional[ExportRequest],
         step: Step,
     ) -> ScenePrediction:
-        """Run the network and write what is requested, if anything is.
-
-        See ``DepthAnything3.infer_views``.
-        """
+        """Run the network, and write what is requested; see ``DepthAnything3.infer_views``."""
 
 
 def find_scene_model(
@@ -142,8 +131,8 @@ def find_scene_model(
         )
     if known is not None and not folder.exists():  # what must be fetched is fetched last
         return EagerScene(known, known, device, process_res, process_res_method)
-    found = find_pretrained(source)
-    return EagerScene(found.model_name, found.file, device, process_res, process_res_method)
+    weights = find_pretrained(source)
+    return EagerScene(weights.model_name, weights.file, device, process_res, process_res_method)
 
 
 class EagerScene:
@@ -202,7 +191,7 @@ class EagerScene:
     def at(self, process_res: Optional[int], process_res_method: Optional[str]) -> "EagerScene":
         """As ``SceneModel.at``."""
         other = copy.copy(self)
-        other._res = PROCESS_RES if process_res is None else process_res
+        other._res = process_res or PROCESS_RES
         other._method = process_res_method or PROCESS_METHOD
         return other
 
@@ -310,12 +299,13 @@ class ArtifactScene:
                 f"{', '.join(wrong)}: no artifact has them; name weights instead of an artifact"
             )
         needed = {RAY_HEAD: query.use_ray_pose, CAMERA_ENCODER: query.has_cameras}
-        for artifact in self._chosen.artifacts:
-            for stage in (stage for stage, is_needed in needed.items() if is_needed):
-                try:
+        stages = [stage for stage, is_needed in needed.items() if is_needed]
+        try:
+            for artifact in self._chosen.artifacts:
+                for stage in stages:
                     artifact.manifest.stage(stage)
-                except ArtifactError as error:  # it says which there are
-                    raise InputError(str(error)) from None
+        except ArtifactError as error:  # it says which there are
+            raise InputError(str(error)) from None
 
     def needed_bytes(self, count: int, sizes_hw: Sequence[Size], splats: bool) -> Optional[int]:
         """None: groups of views go through one after the other."""

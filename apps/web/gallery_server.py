@@ -6,6 +6,7 @@ Parsed options in; a server until it is told to stop, or files, and an exit stat
 import argparse
 import logging
 import threading
+import uuid
 import webbrowser
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def make_gallery_server(root: Path, host: str, port: int):  # type: ignore[no-un
 
 def gallery_app(root: Path):  # type: ignore[no-untyped-def]
     """The gallery as a WSGI application of its own."""
-    from flask import Flask, Response
+    from flask import Flask, Response, g
 
     from apps.web.gallery_routes import gallery_blueprint
     from serve.http.problems import problem_of, problem_response
@@ -82,6 +83,16 @@ def gallery_app(root: Path):  # type: ignore[no-untyped-def]
     @app.get("/favicon.ico")
     def favicon() -> Response:
         return Response(status=204)
+
+    @app.before_request
+    def begin() -> None:
+        g.request_id = uuid.uuid4().hex
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
 
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:

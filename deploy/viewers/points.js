@@ -1,5 +1,5 @@
 // Points with colours, and cameras as lines: of a GLB file, or of arrays. window.DepthPoints.PointViewer.
-import { BufferAttribute, BufferGeometry, Line, LineBasicMaterial, Matrix4, Points, PointsMaterial, Vector3 } from "three";
+import { BufferAttribute, BufferGeometry, Line, LineBasicMaterial, LinearSRGBColorSpace, Matrix4, Points, PointsMaterial, Vector3 } from "three";
 import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
 import { Stage, inner } from "./stage.js";
 
@@ -9,6 +9,7 @@ class PointViewer {
   // onMeasure({distance, points}) after two points; null when a measurement begins anew.
   constructor(place, { background = null, onMeasure = () => {} } = {}) {
     this.stage = new Stage(place, { background });
+    this.stage.renderer.outputColorSpace = LinearSRGBColorSpace; // files hold colours as photos have them
     this.onMeasure = onMeasure;
     this.clouds = []; this.lines = []; this.marks = []; this.picked = [];
     this.size = 2; this.measuring = false; this.count = 0; this.extras = {};

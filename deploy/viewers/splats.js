@@ -5,8 +5,9 @@ import { Stage, inner } from "./stage.js";
 
 class SplatViewer {
   constructor(place, { background = 0x000000 } = {}) {
-    this.stage = new Stage(place, { background, always: true }); // Spark sorts in workers, and says nothing when it is done
-    this.stage.scene.add(new SparkRenderer({ renderer: this.stage.renderer }));
+    this.stage = new Stage(place, { background });
+    // Spark sorts in workers, and says when there is something new to draw
+    this.stage.scene.add(new SparkRenderer({ renderer: this.stage.renderer, onDirty: () => this.stage.draw() }));
   }
 
   // The bytes of a PLY file, as ArrayBuffer; resolves to how many splats there are.

@@ -7,7 +7,7 @@ const STEP = Math.PI / 36, NEARER = 0.9;
 const UP = new Vector3(0, 1, 0);
 
 export class Stage {
-  constructor(place, { background = null, always = false } = {}) {
+  constructor(place, { background = null } = {}) {
     this.place = place;
     this.renderer = new WebGLRenderer({ antialias: true, alpha: background === null, preserveDrawingBuffer: true });
     this.renderer.setPixelRatio(Math.min(window.devicePixelRatio || 1, 2));
@@ -27,18 +27,14 @@ export class Stage {
     this.resized.observe(place);
     this.home = { position: new Vector3(0, 0, 3), target: new Vector3() };
     this.waits = false;
-    this.onDraw = () => {};
-    if (always) {
-      const frame = () => { if (!this.ended) { this.#now(); requestAnimationFrame(frame); } };
-      requestAnimationFrame(frame);
-    }
     this.#resize();
   }
 
   // Stand so that a box fills the picture, looking at it from the front and a little above.
   lookAt(box, from = new Vector3(0.25, 0.2, 1)) {
-    const centre = box.getCenter(new Vector3()), size = Math.max(box.getSize(new Vector3()).length(), 1e-6);
-    const distance = size / (2 * Math.tan(this.camera.fov * Math.PI / 360)) * 1.05;
+    const centre = box.getCenter(new Vector3()), size = box.getSize(new Vector3());
+    const across = Math.max(size.y, size.x / this.camera.aspect, 1e-6);
+    const distance = across / (2 * Math.tan(this.camera.fov * Math.PI / 360)) * 1.2 + size.z / 2;
     this.camera.near = distance / 1000; this.camera.far = distance * 100;
     this.camera.updateProjectionMatrix();
     this.home = { position: centre.clone().addScaledVector(from.normalize(), distance), target: centre };
@@ -67,7 +63,7 @@ export class Stage {
     this.canvas.remove();
   }
 
-  #now() { this.renderer.render(this.scene, this.camera); this.onDraw(); }
+  #now() { this.renderer.render(this.scene, this.camera); }
 
   #resize() {
     const { clientWidth: width, clientHeight: height } = this.place;

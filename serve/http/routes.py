@@ -34,17 +34,20 @@ from serve.http.problems import (
 from serve.http.service import Service, rounded
 from serve.http.settings import MIB, Settings
 from serve.http.tracing import trace_requests
+from serve.http.viewers import VIEWERS, viewer_response
 from serve.http.worker_states import FAILED
 
 log = logging.getLogger(__name__)
 
-OPEN = ("/ping", "/livez", "/readyz", "/", "/openapi.json")  # no token is asked for
+# No token is asked for
+VIEWER_PATHS = tuple(f"/viewers/{name}" for name in VIEWERS)
+OPEN = ("/ping", "/livez", "/readyz", "/", "/openapi.json", *VIEWER_PATHS)
 UNLOGGED = ("/ping", "/livez", "/readyz", "/metrics")
 PLACE_OF_LINKS = "<!--links-->"  # in page.html
 TRANSFORM_MB = 100  # MaxConcurrentTransforms * MaxPayloadInMB at most: CreateTransformJob
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src 'self' blob: data:; connect-src 'self'"
+    "img-src 'self' blob: data:; connect-src 'self' blob:"
 )
 PACKAGES = (
     "depth-anything-inferentia",
@@ -199,6 +202,8 @@ def _add_documents(app: Flask, service: Service, extensions: Sequence[Extension]
     @app.get("/openapi.json")
     def openapi() -> Response:
         return Response(document, content_type="application/json")
+
+    app.add_url_rule("/viewers/<name>", "viewer", viewer_response)
 
     @app.get("/")
     def index() -> Response:
