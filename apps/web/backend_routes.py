@@ -13,8 +13,9 @@ from typing import Any, Optional
 from flask import Blueprint, Request, Response, request
 
 from apps.export_folder import check_export_folder
+from apps.web.archive import archive
 from apps.web.backend_state import Backend, gpu_memory, health_of
-from apps.web.results import archive, file_response, find_file, json_response
+from apps.web.results import file_response, find_file, json_response
 from apps.web.task_request import TaskRequest, parse_json, request_of_form, request_of_json
 from apps.web.task_work import check_work
 from apps.web.tasks import COMPLETED, PENDING, RUNNING, Task, new_task, new_task_id
@@ -170,9 +171,8 @@ def _add_results(routes: Blueprint, backend: Backend) -> None:
     @routes.get("/task/<task_id>/zip")
     def zipped(task_id: str) -> Response:
         found, folder = done(task_id)
-        for name in found.files:
-            find_file(folder, name)  # or it is said before the first byte
-        response = Response(archive(folder, found.files), content_type="application/zip")
+        files = [(name, find_file(folder, name)) for name in found.files]  # before the first byte
+        response = Response(archive(files), content_type="application/zip")
         response.headers["Content-Disposition"] = f'attachment; filename="{found.task_id}.zip"'
         return response
 

@@ -53,7 +53,8 @@ class EagerModel:
     @property
     def licence(self) -> str:
         """Of its weights."""
-        return self._scenes.licence
+        provenance = self._scenes.provenance()
+        return self._scenes.licence if provenance is None else provenance.licence
 
     @property
     def warning(self) -> Optional[str]:

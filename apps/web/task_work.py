@@ -6,19 +6,22 @@ refused before the task waits.
 
 import datetime
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Optional
 
 from apps.da3_inputs import IMAGES, ScenePhotos, with_sizes
 from apps.export_folder import MARKER, check_export_folder, writing_export
 from apps.scene_models import PROCESS_METHOD, PROCESS_RES, SceneModel, takes_intrinsics_alone
 from apps.web.task_request import TaskRequest
+from depth_anything_3.scene_exports import ExportRequest
 from exports.scene_colmap import names_of
 from runtime.errors import InputError, LimitError
 from runtime.photo.decode import read_photo
+from runtime.predict.found import ScenePrediction
 from runtime.scene.focal import refuse_useless_focal
 from runtime.scene.query import SceneQuery
-from runtime.scene.views import check_camera_counts
+from runtime.scene.views import View, check_camera_counts
 
 ROOM = 0.9  # of what is free that a scene may take
 READING, INFERRING, WRITING = 0.1, 0.3, 0.9  # upstream's marks of progress
@@ -115,8 +118,28 @@ def do_work(model: SceneModel, work: Work, folder: Path, told: Told) -> list[str
         DepthError, OSError: it cannot be done.
     """
     check_export_folder(folder, work.photos, cleanup=True)
+
+    def write(file: Path) -> None:
+        told(WRITING, f"writes {file.name}")
+
+    with writing_export(folder, datetime.datetime.now()) as export:
+        request = work.request.exports(work.photos, export.scratch, work.names, write)
+        infer_work(model, work, told, request)
+        made = [file for file in export.scratch.rglob("*") if file.is_file()]
+        names = sorted(file.relative_to(export.scratch).as_posix() for file in made)
+    return [name for name in names if name != MARKER]
+
+
+def infer_work(
+    model: SceneModel, work: Work, told: Told, request: Optional[ExportRequest] = None
+) -> tuple[ScenePrediction, list[View]]:
+    """Read and infer; and write, if it is said what. Errors as for ``do_work``.
+
+    Returns:
+        the scene, and how the photos became views.
+    """
     sized = at_size(model, work.request)
-    scene = ScenePhotos(IMAGES, folder, work.photos, work.names, work.sizes_hw)
+    scene = ScenePhotos(IMAGES, work.photos[0].parent, work.photos, work.names, work.sizes_hw)
     _check_memory(sized, scene, work.query.infer_gs)
     sized.load(work.sizes_hw)  # of several compiled sizes the nearest; weights are there
     count = len(work.photos)
@@ -133,14 +156,7 @@ def do_work(model: SceneModel, work: Work, folder: Path, told: Told) -> list[str
         of = f" of {steps}" if steps else ""
         told(INFERRING + (WRITING - INFERRING) * share, f"infers: step {done}{of}")
 
-    def write(file: Path) -> None:
-        told(WRITING, f"writes {file.name}")
-
     told(INFERRING, "infers")
-    with writing_export(folder, datetime.datetime.now()) as export:
-        request = work.request.exports(work.photos, export.scratch, work.names, write)
-        known = work.request.known_intrinsics
-        sized.infer(views, work.photos, work.query, known, work.request.focal_px, request, step)
-        made = [file for file in export.scratch.rglob("*") if file.is_file()]
-        names = sorted(file.relative_to(export.scratch).as_posix() for file in made)
-    return [name for name in names if name != MARKER]
+    known, focal_px = work.request.known_intrinsics, work.request.focal_px
+    found = sized.infer(views, work.photos, work.query, known, focal_px, request, step)
+    return replace(found, provenance=sized.provenance()), views
