@@ -5,8 +5,9 @@ An app in; scenes kept beside the examples' photos out.
 
 import logging
 
-from apps.web.app_actions import App, photos_in
+from apps.web.app_actions import App
 from apps.web.app_engine import HIGH, LOW, SceneAsked
+from apps.web.app_words import photos_in
 from exports.scene import scene_of
 from exports.scene_files import asked_formats
 from exports.write import write_scene
