@@ -107,8 +107,14 @@ def _scene_tab(app: App) -> None:
             looks = _looks()
             files, name = _files_part(app, session, looks)
     inputs = [session, video, photos, fps]
-    for change in (video.change, photos.change, fps.release):
-        change(app.take, inputs, [session, preview, log], concurrency_id="input")
+    for change in (video.change, photos.change, fps.change):
+        change(
+            app.take,
+            inputs,
+            [session, preview, log],
+            concurrency_id="input",
+            trigger_mode="always_last",
+        )
     done = start.click(
         app.reconstruct,
         [session, *controls, *looks],
@@ -117,8 +123,13 @@ def _scene_tab(app: App) -> None:
     )
     stop.click(app.stop, [session], [log], queue=False)
     for look in looks:
-        changed = look.release if isinstance(look, gr.Slider) else look.change
-        changed(app.view, [session, *looks], [model, log], concurrency_id="views")
+        look.change(
+            app.view,
+            [session, *looks],
+            [model, log],
+            concurrency_id="views",
+            trigger_mode="always_last",  # of a slider that is dragged
+        )
     everything = [session, video, photos, preview, model, view, rgb, depth, measured, files, log]
     clear.click(app.clear, [session], everything, queue=False)
     done.then(lambda: [], None, [points])
