@@ -1,7 +1,7 @@
 # The menu. `make` alone prints it; CI calls the same targets.
 .DEFAULT_GOAL := help
 .PHONY: help setup checkpoints compile plan inference test test-all fuzz check bench evaluate train-demo serve clean
-.PHONY: da3 video batch package deploy invoke update undeploy
+.PHONY: da3 video viewers batch package deploy invoke update undeploy
 .NOTPARALLEL: # two installs would meet in .venv
 
 MODEL  ?= vits
@@ -102,6 +102,9 @@ video: .venv/has-base ## videos to videos of their depth: MODEL= ARGS="--video-p
 
 da3: .venv/has-base ## Depth Anything 3's command for scenes: MODEL=da3-small ARGS="auto room/"
 	@$(PY) -m apps.da3 $(ARGS) $(if $(NAMED),--model-dir $(MODEL))
+
+viewers: ## build the viewers of points and splats again, with npm, by their lock file
+	@cd deploy/viewers && npm ci --no-audit --no-fund --ignore-scripts && npm run build
 
 batch: .venv/has-base ## depth for many photos, restartable: ARGS="--input photos/ --output depth/"
 	@$(PY) -m serve.batch run $(if $(NAMED),--model $(MODEL)) $(ARGS)

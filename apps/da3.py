@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Optional
 
 from apps.da3_options import build_parser
-from runtime.command_line import LOG_LEVEL, UsageError, run_command
+from apps.web.options import COMMANDS
+from runtime.command_line import LOG_LEVEL, run_command
 
 LEVEL_VARIABLE = "DA3_LOG_LEVEL"
 LEVELS = {"ERROR": logging.ERROR, "WARN": logging.WARNING, "INFO": logging.INFO}
@@ -33,8 +34,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """Do a command. What it needs is imported here, not for ``--help``."""
     _set_level(args.quiet)
+    if args.command in COMMANDS:
+        from apps.web.commands import run_web
+
+        return run_web(args)
     if args.use_backend:
-        raise UsageError("--use-backend: there is no da3 backend in this version; leave it out")
+        from apps.web.use_backend import run_on_backend
+
+        return run_on_backend(args)
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # as upstream
     from apps.da3_job import run_job
 

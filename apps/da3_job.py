@@ -86,9 +86,9 @@ class Given:
 def run_job(args: argparse.Namespace) -> int:
     """Do a command; returns the exit status."""
     now, progress = datetime.datetime.now(), Progress(args.quiet)
-    asked = _asked(args)
-    kind = _kind(args)
-    given = _read(kind, args, asked)
+    asked = asked_of(args)
+    kind = kind_of_input(args)
+    given = read_given(kind, args, asked)
     for said in given.scene.failed:
         log.warning("failed: %s", said)
     model = find_scene_model(
@@ -112,7 +112,7 @@ def run_job(args: argparse.Namespace) -> int:
     return 1 if failed or given.scene.failed else 0
 
 
-def _asked(args: argparse.Namespace) -> Asked:
+def asked_of(args: argparse.Namespace) -> Asked:
     """The formats and their options.
 
     Raises:
@@ -125,7 +125,8 @@ def _asked(args: argparse.Namespace) -> Asked:
     return request.asked
 
 
-def _kind(args: argparse.Namespace) -> str:
+def kind_of_input(args: argparse.Namespace) -> str:
+    """What the input is: as the command says, or as it looks."""
     if args.command != "auto":
         return str(args.command)
     kind = kind_of(args.input)
@@ -135,7 +136,7 @@ def _kind(args: argparse.Namespace) -> str:
     return kind
 
 
-def _read(kind: str, args: argparse.Namespace, asked: Asked) -> Given:
+def read_given(kind: str, args: argparse.Namespace, asked: Asked) -> Given:
     """The input, its cameras, and what is asked about it."""
     plan: Optional[da3_video.VideoPlan] = None
     file: Optional[CameraFile] = None

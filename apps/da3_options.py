@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Optional
 
+from apps.web.options import add_web_commands
 from runtime.command_line import above_zero, positive
 
 MODEL = "depth-anything/DA3NESTED-GIANT-LARGE-1.1"
@@ -60,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_video(command)
     for command in (auto, colmap):
         _add_colmap(command)
+    add_web_commands(commands, os.environ.get(MODEL_VARIABLE) or MODEL)
     return parser
 
 

@@ -4,6 +4,7 @@ What ``--model-dir`` says in; views in, a scene and its files out. Weights are r
 before: what a model cannot do is refused first.
 """
 
+import copy
 import itertools
 import logging
 from collections.abc import Callable, Sequence
@@ -19,8 +20,9 @@ from depth_anything_3.pretrained import OWNER, find_pretrained
 from depth_anything_3.scene_exports import ExportRequest
 from runtime.artifact.folder import MANIFEST, find_artifacts
 from runtime.engines import load_engine
+from runtime.engines.staged import Loader
 from runtime.engines.where import torch_device
-from runtime.errors import CheckpointError, InputError
+from runtime.errors import ArtifactError, CheckpointError, InputError
 from runtime.hub import WEIGHTS
 from runtime.predict.choose import SCENE, choose, read_artifacts, takes_scenes
 from runtime.predict.found import Provenance, ScenePrediction, provenance_of
@@ -52,11 +54,7 @@ class SceneModel(Protocol):
         """Of its weights."""
 
     def check(self, query: SceneQuery) -> None:
-        """Refuse a question that it has no answer to; no weights are read.
-
-        Raises:
-            InputError: names what is asked.
-        """
+        """Refuse a question that it has no answer to; no weights are read. InputError: names it."""
 
     def needed_bytes(self, count: int, sizes_hw: Sequence[Size], splats: bool) -> Optional[int]:
         """What so many photos, of sizes among these, take; None if it does not grow with them."""
@@ -77,6 +75,9 @@ class SceneModel(Protocol):
     def view(self, photo: np.ndarray) -> View:
         """A photo, uint8 (H, W, 3), as ``infer`` takes it; after ``load``."""
 
+    def at(self, process_res: Optional[int], process_res_method: Optional[str]) -> "SceneModel":
+        """The same model, loaded if this one is, for views of another size; InputError: has one."""
+
     def steps(self, query: SceneQuery, views: int) -> Optional[int]:
         """How often ``infer`` calls ``step``; None if it is not known."""
 
@@ -87,10 +88,10 @@ class SceneModel(Protocol):
         query: SceneQuery,
         intrinsics: Optional[np.ndarray],
         focal_px: Optional[float],
-        request: ExportRequest,
+        request: Optional[ExportRequest],
         step: Step,
     ) -> ScenePrediction:
-        """Run the network and write what is requested; see ``DepthAnything3.infer_views``."""
+        """Run the network, and write what is requested; see ``DepthAnything3.infer_views``."""
 
 
 def find_scene_model(
@@ -117,12 +118,7 @@ def find_scene_model(
     if folder.is_dir() and find_artifacts(folder):
         if seeded:
             raise InputError("--seeded-weights: an artifact has its own weights; leave it out")
-        if process_res is not None or process_res_method is not None:
-            raise InputError(
-                f"--process-res, --process-res-method: {folder} was compiled for one size; leave "
-                "them out, or name weights instead of an artifact"
-            )
-        return ArtifactScene(folder, device)
+        return ArtifactScene(folder, device).at(process_res, process_res_method)
     owner, _, last = source.rpartition("/")
     known = last.lower() if last.lower() in NAMES and owner in ("", OWNER) else None
     if seeded:
@@ -136,8 +132,8 @@ def find_scene_model(
         )
     if known is not None and not folder.exists():  # what must be fetched is fetched last
         return EagerScene(known, known, device, process_res, process_res_method)
-    found = find_pretrained(source)
-    return EagerScene(found.model_name, found.file, device, process_res, process_res_method)
+    weights = find_pretrained(source)
+    return EagerScene(weights.model_name, weights.file, device, process_res, process_res_method)
 
 
 class EagerScene:
@@ -193,10 +189,19 @@ class EagerScene:
         """As ``SceneModel.view``."""
         return make_view(photo, self._res, self._method)
 
+    def at(self, process_res: Optional[int], process_res_method: Optional[str]) -> "EagerScene":
+        """As ``SceneModel.at``."""
+        other = copy.copy(self)
+        other._res = process_res or PROCESS_RES
+        other._method = process_res_method or PROCESS_METHOD
+        return other
+
     def load(self, sizes_hw: Sequence[Size]) -> None:
         """As ``SceneModel.load``."""
         from depth_anything_3.api import DepthAnything3
 
+        if self._model is not None:
+            return
         if self._weights is not None:
             found = find_pretrained(self._weights, self.name)
             model = DepthAnything3.from_pretrained(found.file, self.name)
@@ -223,7 +228,7 @@ class EagerScene:
         query: SceneQuery,
         intrinsics: Optional[np.ndarray],
         focal_px: Optional[float],
-        request: ExportRequest,
+        request: Optional[ExportRequest],
         step: Step,
     ) -> ScenePrediction:
         """As ``SceneModel.infer``."""
@@ -257,15 +262,17 @@ class ArtifactScene:
     Args:
         folder: an artifact, or a folder of them.
         device: auto, cpu or cuda.
+        load: what loads a graph.
     """
 
     finds_cameras = True
 
-    def __init__(self, folder: Path, device: str) -> None:
+    def __init__(self, folder: Path, device: str, load: Loader = load_engine) -> None:
         if device not in ("auto", "cpu", "cuda"):
             raise InputError(f"--device {device}: artifacts run on auto, cpu or cuda")
         model = _model_of(folder)
         self._chosen, self._device = choose([folder], model, SCENE), device
+        self._folder, self._load = folder, load
         self.name = self._chosen.model
         self._step: Step = lambda: None
         self._predictor: Any = None
@@ -283,9 +290,13 @@ class ArtifactScene:
                 f"{', '.join(wrong)}: no artifact has them; name weights instead of an artifact"
             )
         needed = {RAY_HEAD: query.use_ray_pose, CAMERA_ENCODER: query.has_cameras}
-        for artifact in self._chosen.artifacts:
-            for stage in (stage for stage, is_needed in needed.items() if is_needed):
-                artifact.manifest.stage(stage)  # or it says which there are
+        stages = [stage for stage, is_needed in needed.items() if is_needed]
+        try:
+            for artifact in self._chosen.artifacts:
+                for stage in stages:
+                    artifact.manifest.stage(stage)
+        except ArtifactError as error:  # it says which there are
+            raise InputError(str(error)) from None
 
     def needed_bytes(self, count: int, sizes_hw: Sequence[Size], splats: bool) -> Optional[int]:
         """None: groups of views go through one after the other."""
@@ -299,6 +310,15 @@ class ArtifactScene:
         """As ``SceneModel.view``."""
         view: View = self._predictor.view(photo)
         return view
+
+    def at(self, process_res: Optional[int], process_res_method: Optional[str]) -> "ArtifactScene":
+        """As ``SceneModel.at``."""
+        if process_res is not None or process_res_method is not None:
+            raise InputError(
+                f"--process-res, --process-res-method: {self._folder} was compiled for one size; "
+                "leave them out, or name weights instead of an artifact"
+            )
+        return self
 
     def load(self, sizes_hw: Sequence[Size]) -> None:
         """As ``SceneModel.load``; of several sizes the one nearest to the photos."""
@@ -320,17 +340,18 @@ class ArtifactScene:
         query: SceneQuery,
         intrinsics: Optional[np.ndarray],
         focal_px: Optional[float],
-        request: ExportRequest,
+        request: Optional[ExportRequest],
         step: Step,
     ) -> ScenePrediction:
         """As ``SceneModel.infer``."""
         self._step = step
         found: ScenePrediction = self._predictor.predict(views, query)
-        request.write(found, views)
+        if request is not None:
+            request.write(found, views)
         return found
 
     def _loaded(self, *given: Any, **named: Any) -> Any:
-        engine = load_engine(*given, **named)
+        engine = self._load(*given, **named)
 
         def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             outputs: dict[str, np.ndarray] = engine(inputs)

@@ -16,6 +16,7 @@ EXTRAS = {
     "torch": "torch",
     "safetensors": "torch",
     "flask": "serve",
+    "gradio": "app",
     "gunicorn": "serve",
     "prometheus_client": "serve",
     "pythonjsonlogger": "serve",

@@ -27,6 +27,8 @@ MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".exr": "image/x-exr",
     ".pfm": "image/x-portable-floatmap",
+    ".glb": "model/gltf-binary",
+    ".ply": "application/x-ply",
 }
 MAX_KEY_BYTES = 1024
 NO_LONGER_ALLOWED = (

@@ -1,7 +1,6 @@
 """python -m serve: the service, as SageMaker and anybody else starts it."""
 
 import argparse
-import logging
 import logging.config
 import os
 import sys
@@ -10,18 +9,10 @@ from pathlib import Path
 from typing import Optional
 
 from runtime.command_line import run_command
-from runtime.errors import InputError
 from runtime.predict.choose import BOTH, check_licence, choose
-from runtime.predict.found import provenance_of
 from serve.http.scratch import scratch_folder
 from serve.http.settings import Settings, from_environment, table
 
-log = logging.getLogger(__name__)
-
-WITHOUT = (
-    "clients that are slow, idle or too many hold the workers, and a request that comes in while "
-    "the service stops may be lost; let only well-behaved clients reach it"
-)
 EXAMPLES = """examples:
   MODEL_DIR=artifacts python -m serve                     all artifacts in a folder, on port 8080
   MODEL_DIR=model.tar.gz SAGEMAKER_BIND_TO_PORT=9000 python -m serve  as `make package` wrote it
@@ -65,29 +56,15 @@ def _run(args: argparse.Namespace) -> int:
 
 def _serve(settings: Settings, scratch: Path) -> int:
     # Imported here: metrics find their folder when they are imported
-    from serve.http.front import Front
     from serve.http.logs import logging_config
-    from serve.http.nginx import find_nginx
-    from serve.http.server import Server, model_folder
+    from serve.http.server import model_folder
+    from serve.http.start import run_service
 
     logging.config.dictConfig(logging_config(settings.log_level))
     choice = choose([model_folder(settings, scratch)], settings.model, BOTH)
     if settings.commercial_only:
         check_licence(choice.artifacts)
-    warning = provenance_of(choice.artifacts[0]).warning
-    if warning is not None:
-        log.warning("%s: %s", choice.model, warning)
-    nginx, why_not = find_nginx(settings, scratch)
-    if nginx:
-        return Front(settings, choice, scratch, nginx).run()
-    if settings.front == "nginx":
-        raise InputError(f"DEPTH_FRONT=nginx: {why_not}")
-    log.warning("no nginx in front (%s): %s", why_not, WITHOUT)
-    try:
-        Server(settings, choice, scratch).run()
-    except SystemExit as stopped:  # gunicorn's way to return
-        return int(stopped.code or 0)
-    return 0
+    return run_service(settings, choice, scratch)
 
 
 if __name__ == "__main__":

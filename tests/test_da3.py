@@ -217,7 +217,7 @@ def test_documented_commands_run_word_for_word(
 
 
 def test_an_unknown_command_says_which_there_are(da3):
-    status, _, err = da3("gallery", model=None)
+    status, _, err = da3("galery", model=None)
     assert status == 2 and all(name in err for name in ("auto", "images", "colmap", "video"))
     assert da3(model=None)[0] == 2
 
@@ -283,7 +283,9 @@ def refusals():
     yield "an unknown strategy", ["images", "room", "--ref-view-strategy", "empty"], 2, "invalid"
     yield "a useless focal", ["images", "room", "--focal-px", "9"], 1, "does not depend on it"
     yield "no cameras", ["images", "room", "--cameras", "notes.txt"], 1, "no cameras that are known"
-    yield "a backend", ["images", "room", "--use-backend"], 2, "no da3 backend"
+    nowhere = ["--use-backend", "--backend-url", "http://127.0.0.1:9"]
+    yield "no backend", ["images", "room", *nowhere], 1, "start it with `da3 backend`"
+    yield "no address", ["images", "room", *nowhere[:2], "here"], 1, "give http://HOST:PORT"
     yield "an abbreviation", ["images", "room", "--export-form", "npz"], 2, "unrecognized"
     yield "0 frames a second", ["video", "clip.mp4", "--fps", "0"], 2, "above 0"
     yield "somebody's folder", ["images", "room", "--export-dir", "mine"], 1, "no run of da3 made"

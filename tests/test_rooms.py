@@ -85,6 +85,7 @@ PARTS_OF_A_ROOM = {
     "compile.targets",
     "benchmarks.peers",
     "exports.pages",
+    "apps.web",
 }
 
 

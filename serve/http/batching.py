@@ -26,6 +26,7 @@ class Lane:
     key: Hashable
     run: Runner
     batch: int = 1
+    watched: bool = True  # False: nobody knows how long it takes, so that it never hangs
 
 
 @dataclass
@@ -86,9 +87,10 @@ class Batcher:
             group = self._next_group()
             if not group:
                 continue
-            start = self.busy_since = time.monotonic()
+            start, lane = time.monotonic(), group[0].lane
+            self.busy_since = start if lane.watched else 0.0
             try:
-                results = group[0].lane.run([task.payload for task in group])
+                results = lane.run([task.payload for task in group])
             except Exception as error:
                 for task in group:
                     task.future.set_exception(error)

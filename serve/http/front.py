@@ -22,6 +22,7 @@ from typing import Any, NoReturn, Optional
 
 from runtime.errors import InputError
 from runtime.predict.choose import Choice
+from serve.http.extension import Door
 from serve.http.listener import listening_address, open_listener, turn_away
 from serve.http.nginx import Place, places_of, render
 from serve.http.server import NO_RELOAD, Server
@@ -45,17 +46,25 @@ class Front:
     Args:
         nginx: the program.
         scratch: a folder of this service alone.
+        door: as for ``Server``.
     Raises:
         InputError: a host that is none, a port that is taken, or what ``Server`` refuses.
     """
 
-    def __init__(self, settings: Settings, choice: Choice, scratch: Path, nginx: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        choice: Choice,
+        scratch: Path,
+        nginx: str,
+        door: Optional[Door] = None,
+    ) -> None:
         self.settings, self._nginx = settings, nginx
         folder = scratch / "nginx"
         folder.mkdir()
         sockets = folder / "gunicorn"
         self._listener = open_listener(settings)
-        self._server = Server(settings, choice, scratch, sockets)
+        self._server = Server(settings, choice, scratch, sockets, door)
         port = self._listener.getsockname()[1]
         address = listening_address(settings).rpartition(":")[0]
         self.place = Place(

@@ -13,6 +13,7 @@ from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import Engine, load_engine
 from runtime.errors import InputError
 from runtime.predict.choose import takes_scenes
+from runtime.predict.found import provenance_of
 from runtime.predict.predictor import Predictor
 from runtime.predict.scenes import SceneEngine, ScenePredictor
 from serve.http.costs import Costs
@@ -34,8 +35,11 @@ class Model:
         self, artifacts: Sequence[Artifact], device: str = "auto", threads: Optional[int] = None
     ) -> None:
         self.manifest = artifacts[0].manifest
+        self.name, self.target = self.manifest.model, self.manifest.target
+        self.licence = self.manifest.weights.licence
+        self.warning = provenance_of(artifacts[0]).warning
         self.costs = Costs()
-        graphs = Graphs()
+        self.graphs = graphs = Graphs()
         self._photos: Optional[Handler] = None
         self._scenes: Optional[Handler] = None
         single = [one for one in artifacts if one.manifest.views == 1]

@@ -32,7 +32,7 @@ def cores_a_worker(artifacts: Sequence[Artifact], environment: Mapping[str, str]
     if int(given) and not environment.get(CORES_CHOSEN):
         return int(given)
     # 0 is Neuron's word for all cores, which several workers cannot have
-    return max(cores_of(artifact.manifest) for artifact in artifacts)
+    return max((cores_of(artifact.manifest) for artifact in artifacts), default=1)
 
 
 def workers_that_fit(target: str, cores: int, environment: Mapping[str, str], devices: Path) -> int:

@@ -32,6 +32,7 @@ CODES = {
     "body_incomplete": (400, "The body ended early"),
     "unauthorized": (401, "The token is missing or wrong"),
     "forbidden_bucket": (403, "Photos may not come from that bucket"),
+    "forbidden_path": (403, "Files may not be at that place"),
     "not_found": (404, "There is nothing here"),
     "method_not_allowed": (405, "That method does not go with this path"),
     "not_acceptable": (406, "None of the accepted media types can be made"),

@@ -201,7 +201,7 @@ def headers_of(
         "Size": "{height}x{width}".format(**facts["size"]) if "size" in facts else "per photo",
         "Grid": facts["grid"],
         "Model": facts["model"],
-        "Artifact": facts["artifact"]["digest"],
+        "Artifact": facts["artifact"]["digest"] if facts["artifact"] else "none: eager",
         "Licence": facts["licence"],
     }
     if "warning" in facts:  # first, because SageMaker's header is cut at its end

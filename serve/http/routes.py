@@ -9,18 +9,20 @@ import logging
 import time
 import uuid
 import warnings
+from collections.abc import Collection, Sequence
 from importlib import resources
 from typing import Any
 
 import yaml
 from flask import Flask, Response, g, request
 from gunicorn.http.errors import ParseException
+from markupsafe import escape
 
 from runtime.artifact.manifest import to_json
 from runtime.optional import version_of
-from runtime.predict.found import provenance_of
 from serve.http import metrics
 from serve.http.broken_body import close_after_answer
+from serve.http.extension import Extension
 from serve.http.problems import (
     PROBLEM_HEADER,
     REQUEST_ID,
@@ -32,16 +34,20 @@ from serve.http.problems import (
 from serve.http.service import Service, rounded
 from serve.http.settings import MIB, Settings
 from serve.http.tracing import trace_requests
+from serve.http.viewers import VIEWERS, viewer_response
 from serve.http.worker_states import FAILED
 
 log = logging.getLogger(__name__)
 
-OPEN = ("/ping", "/livez", "/readyz", "/", "/openapi.json")  # no token is asked for
+# No token is asked for
+VIEWER_PATHS = tuple(f"/viewers/{name}" for name in VIEWERS)
+OPEN = ("/ping", "/livez", "/readyz", "/", "/openapi.json", *VIEWER_PATHS)
 UNLOGGED = ("/ping", "/livez", "/readyz", "/metrics")
+PLACE_OF_LINKS = "<!--links-->"  # in page.html
 TRANSFORM_MB = 100  # MaxConcurrentTransforms * MaxPayloadInMB at most: CreateTransformJob
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src 'self' blob: data:; connect-src 'self'"
+    "img-src 'self' blob: data:; connect-src 'self' blob:"
 )
 PACKAGES = (
     "depth-anything-inferentia",
@@ -54,24 +60,26 @@ PACKAGES = (
 )
 
 
-def create_app(service: Service) -> Flask:
-    """The application of one worker process."""
+def create_app(service: Service, extensions: Sequence[Extension] = ()) -> Flask:
+    """The application of one worker process, with the routes that a door adds."""
     # Pillow's, about tags that it skips: Python remembers the text of each for ever
     warnings.filterwarnings("ignore", module=r"PIL\.")
     app = Flask(__name__, static_folder=None)
     settings = service.settings
     app.extensions["depth"] = service
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_mb * MIB)
-    _around_requests(app, service)
+    _around_requests(app, service, {*OPEN, *(path for one in extensions for path in one.open)})
     _add_probes(app, service)
     _add_depth(app, service)
-    _add_documents(app, service)
+    _add_documents(app, service, extensions)
+    for one in extensions:
+        app.register_blueprint(one.blueprint)
     if settings.otel:
         trace_requests(app)
     return app
 
 
-def _around_requests(app: Flask, service: Service) -> None:
+def _around_requests(app: Flask, service: Service, opened: Collection[str]) -> None:
     """Id and token before a request; counts, log and errors after it."""
     token = service.settings.token
 
@@ -80,7 +88,7 @@ def _around_requests(app: Flask, service: Service) -> None:
         g.start, g.seconds, g.problem_code = time.monotonic(), {}, ""
         asked = (request.headers.get(name, "") for name in REQUEST_ID_HEADERS)
         g.request_id = next(filter(REQUEST_ID.fullmatch, asked), "") or uuid.uuid4().hex
-        if token and request.path not in OPEN:
+        if token and request.path not in opened:
             given = request.headers.get("Authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
                 raise Problem("unauthorized", "send Authorization: Bearer TOKEN")
@@ -177,10 +185,15 @@ def transform_parameters(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _add_documents(app: Flask, service: Service) -> None:
+def _add_documents(app: Flask, service: Service, extensions: Sequence[Extension]) -> None:
     """What runs here, how to ask it, and a page to try it."""
-    document = _openapi(service.settings)
+    document = _openapi(service.settings, extensions)
     page = resources.files("serve.http").joinpath("page.html").read_text(encoding="utf-8")
+
+    links = [(one.open[0].lstrip("/"), one.title) for one in extensions if one.title]
+    page = page.replace(
+        PLACE_OF_LINKS, "".join(f'<a href="{where}">{escape(what)}</a> ' for where, what in links)
+    )
 
     @app.get("/info")
     def info() -> Response:
@@ -189,6 +202,8 @@ def _add_documents(app: Flask, service: Service) -> None:
     @app.get("/openapi.json")
     def openapi() -> Response:
         return Response(document, content_type="application/json")
+
+    app.add_url_rule("/viewers/<name>", "viewer", viewer_response)
 
     @app.get("/")
     def index() -> Response:
@@ -203,12 +218,12 @@ def describe_service(service: Service) -> dict[str, Any]:
     Raises:
         Problem: the model is not ready.
     """
-    manifest, settings = service.model.manifest, service.settings
+    model, settings = service.model, service.settings
     return {
-        "model": manifest.model,
-        "target": manifest.target,
-        "licence": manifest.weights.licence,
-        "warning": provenance_of(service.choice.artifacts[0]).warning,
+        "model": model.name,
+        "target": model.target,
+        "licence": model.licence,
+        "warning": model.warning,
         "artifacts": [
             {"digest": one.digest, "manifest": json.loads(to_json(one.manifest))}
             for one in service.choice.artifacts
@@ -230,10 +245,14 @@ def describe_service(service: Service) -> dict[str, Any]:
     }
 
 
-def _openapi(settings: Settings) -> bytes:
+def _openapi(settings: Settings, extensions: Sequence[Extension]) -> bytes:
     text = resources.files("serve.http").joinpath("openapi.yaml").read_text(encoding="utf-8")
     document = yaml.safe_load(text)
     document["info"]["version"] = version_of("depth-anything-inferentia")
+    problem = document["paths"]["/v1/depth"]["post"]["responses"]["400"]
+    document["components"]["responses"] = {"problem": problem}
+    for one in extensions:
+        document["paths"].update(one.paths)
     if settings.token:
         document["security"] = [{"token": []}]
     return json.dumps(document).encode()

@@ -18,6 +18,7 @@ from runtime.artifact.archive import unpack
 from runtime.errors import ArtifactError, DepthError
 from runtime.predict.choose import Choice
 from serve.http import broken_body, metrics, neuron_cores
+from serve.http.extension import EAGER, Door, Served
 from serve.http.listener import listening_address
 from serve.http.logs import logging_config
 from serve.http.settings import Settings
@@ -99,6 +100,7 @@ class Server(BaseApplication):
         scratch: a folder of this service alone.
         behind: the Unix socket on which a front asks; else clients ask themselves, at the settings'
             address.
+        door: what brings a model or routes of its own.
     Raises:
         InputError: more workers than there are NeuronCores for, or a host that is none.
     """
@@ -107,11 +109,16 @@ class Server(BaseApplication):
     _place = 0  # of the worker that this process is
 
     def __init__(
-        self, settings: Settings, choice: Choice, scratch: Path, behind: Optional[Path] = None
+        self,
+        settings: Settings,
+        choice: Choice,
+        scratch: Path,
+        behind: Optional[Path] = None,
+        door: Optional[Door] = None,
     ) -> None:
-        self.settings, self.choice, self.behind = settings, choice, behind
+        self.settings, self.choice, self.behind, self.door = settings, choice, behind, door
         self.address = f"unix:{behind}" if behind else listening_address(settings)
-        self.target = choice.artifacts[0].manifest.target
+        self.target = choice.artifacts[0].manifest.target if choice.artifacts else EAGER
         self.cores = neuron_cores.cores_a_worker(choice.artifacts, os.environ)
         self.workers = worker_count(settings, self.target, cores=self.cores)
         neuron_cores.check_workers(self.target, self.workers, self.cores, os.environ)
@@ -170,8 +177,10 @@ class Server(BaseApplication):
         from serve.http.routes import create_app
         from serve.http.service import Service
 
-        def load() -> Model:
+        def load() -> Served:
             threads = engine_threads(self.settings, self.workers)
+            if self.door is not None:
+                return self.door.load(self.settings, threads)
             return Model(self.choice.artifacts, self.settings.device, threads)
 
         def stop() -> None:
@@ -182,11 +191,12 @@ class Server(BaseApplication):
         service = Service(
             self.settings, self.choice, load, self.states, stop, self.behind is not None
         )
+        extensions = self.door.extend(service) if self.door is not None else ()
         if self.behind or self.states.any_ready():
             _load_or_end(service)
         else:
             threading.Thread(target=_load_or_end, args=(service,), daemon=True).start()
-        return create_app(service)
+        return create_app(service, extensions)
 
     def _forking(self, server: Any, worker: Any) -> None:
         if worker.age > self.workers:  # it takes the place of another

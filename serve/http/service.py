@@ -25,9 +25,9 @@ from serve.http import metrics
 from serve.http.admission import Admission
 from serve.http.arrays import SentArray
 from serve.http.batching import Batcher, Done, Lane, Task
+from serve.http.extension import Served
 from serve.http.growth import Growth
 from serve.http.handlers import Handler
-from serve.http.model import Model
 from serve.http.options import CUSTOM_ATTRIBUTES, TIME_LIMIT, time_limit_in
 from serve.http.problems import Problem, shown
 from serve.http.request_body import DepthRequest, SentPhoto, read_request
@@ -64,14 +64,14 @@ class Service:
         self,
         settings: Settings,
         choice: Choice,
-        load: Callable[[], Model],
+        load: Callable[[], Served],
         states: WorkerStates,
         stop: Callable[[], None],
         behind: bool = False,
     ) -> None:
         self.settings, self.choice, self.states, self.behind = settings, choice, states, behind
         self._load, self._stop = load, stop
-        self._model: Optional[Model] = None
+        self._model: Optional[Served] = None
         self.batcher = Batcher(settings.batch_window_ms / 1000, self._device_failed)
         self.admission = Admission(settings.queue_s, settings.in_flight)
         self.growth = Growth(int(GROWTH * settings.max_body_mb * MIB))
@@ -89,7 +89,7 @@ class Service:
         log.info("ready")
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Served:
         """The model, once it is ready.
 
         Raises:
@@ -112,7 +112,7 @@ class Service:
             check_work(begun, deadline)
             return self._answer(model, asked, deadline)
 
-    def _answer(self, model: Model, asked: DepthRequest, deadline: float) -> Response:
+    def _answer(self, model: Served, asked: DepthRequest, deadline: float) -> Response:
         """Depth for a request that has been read."""
         settings, seconds = self.settings, {"read": time.monotonic() - g.start}
         handler = model.handler_of(asked)

@@ -1,0 +1,1 @@
+"""Pages for people: the backend with its tasks, the gallery, one app."""
