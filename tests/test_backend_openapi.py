@@ -55,14 +55,6 @@ def test_every_answer_of_a_backend_is_one_that_its_document_promises(case, runni
     seen[case.operation.label, answer.status_code] += 1
 
 
-def test_a_backends_document_has_a_problem_for_each_refusal(running):
-    paths = json.loads(get(running.base, "/openapi.json")[2])["paths"]
-    assert {path for path in paths if path.startswith("/task")} == {
-        *("/task/{task_id}", "/task/{task_id}/files", "/task/{task_id}/files/{name}"),
-        *("/task/{task_id}/zip", "/tasks"),
-    }
-
-
 def test_the_examples_reached_answers_and_refusals():
     """The examples of the test before this one."""
     if not seen:
