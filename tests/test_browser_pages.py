@@ -65,7 +65,7 @@ def test_points_in_metres_are_measured_in_metres(make_artifact, tmp_path, photo)
 
 
 def test_a_model_of_scenes_shows_a_photos_depth_and_points_too(tmp_path, photo):
-    models = make_scene_artifact(tmp_path / "artifacts", 1).path
+    models = make_scene_artifact(tmp_path / "artifacts", 3).path
     with backend(models, tmp_path, DEPTH_FRONT="none") as running, browsing() as page:
         page.goto(running.base)
         choose(page, photo)
