@@ -1,7 +1,7 @@
 # The menu. `make` alone prints it; CI calls the same targets.
 .DEFAULT_GOAL := help
 .PHONY: help setup checkpoints compile plan inference test test-all fuzz check bench evaluate train-demo serve clean
-.PHONY: da3 video viewers batch package deploy invoke update undeploy
+.PHONY: da3 backend gallery app video viewers batch package deploy invoke update undeploy
 .NOTPARALLEL: # two installs would meet in .venv
 
 MODEL  ?= vits
@@ -38,6 +38,9 @@ check:                                  $(call needs,serve lint)
 test test-all fuzz:                     $(call needs,$(TESTS))
 serve:                                  $(call needs,serve)
 da3 video:                              $(call needs,video)
+backend:                                $(call needs,serve video)
+gallery:                                $(call needs,serve)
+app:                                    $(call needs,app)
 batch:                                  $(call needs,batch $(call said,ray))
 package deploy invoke update undeploy:  $(call needs,aws)
 compile:                                $(call needs,$(call said,int8))
@@ -102,6 +105,15 @@ video: .venv/has-base ## videos to videos of their depth: MODEL= ARGS="--video-p
 
 da3: .venv/has-base ## Depth Anything 3's command for scenes: MODEL=da3-small ARGS="auto room/"
 	@$(PY) -m apps.da3 $(ARGS) $(if $(NAMED),--model-dir $(MODEL))
+
+backend: .venv/has-base ## tasks over HTTP with a dashboard, port 8008: MODEL=da3-small ARGS="--root ."
+	@$(PY) -m apps.da3 backend $(ARGS) $(if $(NAMED),--model-dir $(MODEL))
+
+gallery: .venv/has-base ## a page of the scenes in workspace/gallery, port 8007: ARGS="--export page.html"
+	@$(PY) -m apps.da3 gallery $(ARGS)
+
+app: .venv/has-base ## the app in a browser (Python 3.10 or newer), port 7860: ARGS="--server URL"
+	@$(PY) app.py $(ARGS) $(if $(NAMED),--model-dir $(MODEL))
 
 viewers: ## build the viewers of points and splats again, with npm, by their lock file
 	@cd deploy/viewers && npm ci --no-audit --no-fund --ignore-scripts && npm run build

@@ -8,23 +8,18 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from backend_process import backend
-from known_scene import SIZE_HW
 from PIL import Image
 from served import ROOT
-from tiny_scene import make_scene_artifact
 
 from apps.da3 import main
-from apps.web.app_engine import FoundScene, SceneAsked, Stopped
+from apps.web.app_engine import FoundScene
 from apps.web.app_measure import mark, measure
-from apps.web.app_remote import RemoteEngine
 from apps.web.app_sessions import (
     Sessions,
     ViewAsked,
     save_to_gallery,
     take_photos,
 )
-from apps.web.client import ServerError
 from apps.web.gallery import groups_in, scenes_in
 from apps.web.gradio_door import check_python
 from exports.scene import ScenePhoto, scene_of
@@ -172,33 +167,6 @@ def test_an_old_python_is_told_what_to_do_instead(capsys):
     with pytest.raises(MissingDependency, match=r"3\.10 or newer.*make serve.*--server"):
         check_python((3, 9))
     check_python((3, 10))
-
-
-def test_the_app_is_a_client_of_a_backend(tmp_path, save_photo):
-    models = make_scene_artifact(tmp_path / "artifacts", 3).path
-    photos = [save_photo(tmp_path / f"{n}.png", *SIZE_HW, seed=n) for n in range(2)]
-    with backend(models, tmp_path) as running:
-        engine = RemoteEngine(running.base)
-        assert engine.scene_model == "da3-small" and "Apache-2.0" in engine.about
-        words = []
-        found = engine.scene(photos, SceneAsked(strategy="first"), words.append)
-        assert found.scene.depth.shape == (2, 28, 42) and found.scene.conf is not None
-        assert [photo.name for photo in found.photos] == ["0.png", "1.png"]
-        assert found.scene.provenance.model == "da3-small" and words
-        scene = scene_of(found.scene, found.photos)
-        assert measure(scene, 0, [(3, 3), (20, 20)]).unit == "relative"
-        depth = engine.photo(photos[0], "da3-small")
-        assert depth.depth.shape == SIZE_HW and depth.output.kind == "depth"
-
-        def stop(what):
-            raise Stopped
-
-        with pytest.raises(Stopped):
-            engine.scene(photos, SceneAsked(), stop)
-        tasks = engine.client.get("/tasks")
-        assert tasks["active_count"] == 0
-        with pytest.raises(ServerError, match="no such"):
-            engine.client.post("/inference", {"image_paths": ["none.png"]})
 
 
 def test_the_commands_options_are_upstreams(capsys):

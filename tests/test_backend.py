@@ -16,7 +16,11 @@ from tiny_scene import make_scene_artifact
 
 from apps.da3 import main
 from apps.export_folder import MARKER
-from apps.web.client import Client
+from apps.web.app_engine import SceneAsked, Stopped
+from apps.web.app_measure import measure
+from apps.web.app_remote import RemoteEngine
+from apps.web.client import Client, ServerError
+from exports.scene import scene_of
 
 # What a client of upstream's sends and reads
 UPSTREAM = {
@@ -305,3 +309,36 @@ def test_photos_that_are_none_never_leave_anything_in_the_spool(base, here):
     with pytest.raises(Exception, match="no such field"):
         Client(base, "").post_form("/inference", {"nothing": 1}, [("0.png", here / "room/0.png")])
     assert (set(uploads.iterdir()) if uploads.exists() else set()) == before
+
+
+def test_the_app_is_a_client_of_a_backend(base, tmp_path, save_photo):
+    photos = [save_photo(tmp_path / f"{n}.png", 40, 60, seed=n) for n in range(2)]
+    engine = RemoteEngine(base)
+    assert engine.scene_model == "da3-small" and "Apache-2.0" in engine.about
+    words = []
+    found = engine.scene(photos, SceneAsked(strategy="first"), words.append)
+    assert found.scene.depth.shape == (2, 28, 42) and found.scene.conf is not None
+    assert [photo.name for photo in found.photos] == ["0.png", "1.png"]
+    assert found.scene.provenance.model == "da3-small" and words
+    scene = scene_of(found.scene, found.photos)
+    assert measure(scene, 0, [(3, 3), (20, 20)]).unit == "relative"
+    depth = engine.photo(photos[0], "da3-small")
+    assert depth.depth.shape == (40, 60) and depth.output.kind == "depth"
+
+    def stop(what):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        engine.scene(photos, SceneAsked(), stop)
+    tasks = engine.client.get("/tasks")
+    assert tasks["active_count"] == 0
+    with pytest.raises(ServerError, match="no such"):
+        engine.client.post("/inference", {"image_paths": ["none.png"]})
+
+
+def test_a_backends_document_has_its_paths(base):
+    paths = json.loads(get(base, "/openapi.json")[2])["paths"]
+    assert {path for path in paths if path.startswith("/task")} == {
+        *("/task/{task_id}", "/task/{task_id}/files", "/task/{task_id}/files/{name}"),
+        *("/task/{task_id}/zip", "/tasks"),
+    }

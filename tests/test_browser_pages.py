@@ -64,6 +64,17 @@ def test_points_in_metres_are_measured_in_metres(make_artifact, tmp_path, photo)
         assert " m between" in page.inner_text("#measured")
 
 
+def test_a_model_of_scenes_shows_a_photos_depth_and_points_too(tmp_path, photo):
+    models = make_scene_artifact(tmp_path / "artifacts", 3).path
+    with backend(models, tmp_path, DEPTH_FRONT="none") as running, browsing() as page:
+        page.goto(running.base)
+        choose(page, photo)
+        assert colours_in(page, "#depth") > 20
+        page.click("#show3d")
+        page.wait_for_selector("#measured:has-text('relative units')")
+        assert not page.is_visible("#measures") and not page.wrong
+
+
 def test_an_error_is_said_in_words_and_the_picture_before_it_stays(tiny_served, photo, tmp_path):
     (tmp_path / "notes.txt").write_text("no photo")
     with browsing() as page:

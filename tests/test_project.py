@@ -12,7 +12,7 @@ from compile.registry import table
 ROOT = Path(__file__).parent.parent
 MENU = (
     "setup checkpoints compile plan inference test test-all check bench evaluate train-demo serve "
-    "video da3 batch package deploy invoke update undeploy clean"
+    "video da3 backend gallery app viewers batch package deploy invoke update undeploy clean"
 )
 BINARY = {".png", ".jpg", ".npz", ".ply", ".glb", ".bin", ".safetensors"}
 TARGETS = set(MENU.split(" "))

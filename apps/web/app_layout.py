@@ -105,7 +105,7 @@ def _scene_tab(app: App) -> None:
                 stop = gr.Button("Cancel")
                 clear = gr.Button("Clear")
             looks = _looks()
-            files, name = _files_part(app, session, looks)
+            files = _files_part(app, session, looks)
     inputs = [session, video, photos, fps]
     for change in (video.change, photos.change, fps.change):
         change(
@@ -133,20 +133,22 @@ def _scene_tab(app: App) -> None:
     everything = [session, video, photos, preview, model, view, rgb, depth, measured, files, log]
     clear.click(app.clear, [session], everything, queue=False)
     done.then(lambda: [], None, [points])
-    examples = app.scene_examples()
-    if examples:
-        thumbnails = gr.Gallery(
-            app.example_thumbnails(),
-            label="Example Scenes",
-            columns=4,
-            height=240,
-            object_fit="contain",
-            allow_preview=False,
-        )
-        thumbnails.select(
-            app.take_example, [session], [session, preview, log], concurrency_id="input"
-        )
-    del name
+    _scene_examples(app, [session, preview, log])
+
+
+def _scene_examples(app: App, taken: list[Any]) -> None:
+    """Scenes of the workspace, if there are some; ``taken``: session, preview, log."""
+    if not app.scene_examples():
+        return
+    thumbnails = gr.Gallery(
+        app.example_thumbnails(),
+        label="Example Scenes",
+        columns=4,
+        height=240,
+        object_fit="contain",
+        allow_preview=False,
+    )
+    thumbnails.select(app.take_example, taken[:1], taken, concurrency_id="input")
 
 
 def _measure_part(app: App, session: Any, points: Any) -> tuple[Any, Any, Any, Any]:
@@ -202,7 +204,7 @@ def _looks() -> list[Any]:
     return [cameras, black, white, percentile, most, sky]
 
 
-def _files_part(app: App, session: Any, looks: list[Any]) -> tuple[Any, Any]:
+def _files_part(app: App, session: Any, looks: list[Any]) -> Any:
     with gr.Row():
         make = gr.Button("Make files to download")
         name = gr.Textbox(label="Name in the gallery", placeholder="a name", elem_id="save-name")
@@ -211,7 +213,7 @@ def _files_part(app: App, session: Any, looks: list[Any]) -> tuple[Any, Any]:
     saved = gr.Markdown(elem_id="saved")
     make.click(app.downloads, [session, *looks], [files, saved], concurrency_id="views")
     save.click(app.save, [session, name, *looks], [saved], concurrency_id="views")
-    return files, name
+    return files
 
 
 def _video_tab(app: App) -> None:

@@ -5,6 +5,7 @@ of scenes are kept.
 """
 
 import functools
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from exports.scene import ScenePhoto
 from runtime.errors import DepthError, InputError
 from runtime.photo.decode import photo_size, read_photo
 from runtime.photo.frames import video_size
-from runtime.predict.choose import read_artifacts
+from runtime.predict.choose import needs_consent, read_artifacts
 from runtime.predict.found import Prediction
 
 SPLATS = ("da3-giant", "da3nested-giant-large")
@@ -104,6 +105,7 @@ class LocalEngine:
     def _model(self) -> SceneModel:
         if self._scenes is None:
             raise InputError(self.about)
+        _check_licence(self.scene_model, self._scenes.licence)
         return self._scenes
 
     def _request(self, asked: SceneAsked) -> TaskRequest:
@@ -118,6 +120,7 @@ class LocalEngine:
     @functools.lru_cache(maxsize=1)  # noqa: B019 the engine lives as long as the program
     def _estimator(self, name: str, size_hw: tuple[int, int]) -> Estimator:
         spec = MODELS[name]
+        _check_licence(name, spec.licence)
         if spec.family == "v2":
             wanted = Wanted(spec, None, spec.short_side, device=self._device)
             return find_estimator(wanted, [size_hw])
@@ -125,6 +128,12 @@ class LocalEngine:
         if any(one.manifest.model == name and one.manifest.views == 1 for one in there):
             return artifact_estimator([ARTIFACTS], self._device, name)
         return eager_estimator(spec, None, False, SHORT_SIDE_DA3, self._device)
+
+
+def _check_licence(name: str, licence: str) -> None:
+    """Refuse weights that may not be used commercially, if the operator says so."""
+    if os.environ.get("COMMERCIAL_ONLY") == "1" and needs_consent(licence):
+        raise InputError(f"{name}: its weights' licence is {licence}, and COMMERCIAL_ONLY=1")
 
 
 def asked_method(asked: SceneAsked) -> Optional[str]:

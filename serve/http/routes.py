@@ -4,6 +4,7 @@ A ``Service`` in, a Flask application out. It does no work on photos itself.
 """
 
 import hmac
+import html
 import json
 import logging
 import time
@@ -16,7 +17,6 @@ from typing import Any
 import yaml
 from flask import Flask, Response, g, request
 from gunicorn.http.errors import ParseException
-from markupsafe import escape
 
 from runtime.artifact.manifest import to_json
 from runtime.optional import version_of
@@ -192,7 +192,8 @@ def _add_documents(app: Flask, service: Service, extensions: Sequence[Extension]
 
     links = [(one.open[0].lstrip("/"), one.title) for one in extensions if one.title]
     page = page.replace(
-        PLACE_OF_LINKS, "".join(f'<a href="{where}">{escape(what)}</a> ' for where, what in links)
+        PLACE_OF_LINKS,
+        "".join(f'<a href="{where}">{html.escape(what)}</a> ' for where, what in links),
     )
 
     @app.get("/info")
