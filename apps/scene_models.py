@@ -86,10 +86,14 @@ class SceneModel(Protocol):
         query: SceneQuery,
         intrinsics: Optional[np.ndarray],
         focal_px: Optional[float],
-        request: ExportRequest,
+        request: Optional[ExportRequest],
         step: Step,
     ) -> ScenePrediction:
         """Run the network and write what is requested; see ``DepthAnything3.infer_views``."""
+
+    @property
+    def compiled_views(self) -> Sequence[int]:
+        """The numbers of views that it is compiled for; none: it takes any."""
 
 
 def find_scene_model(
@@ -166,6 +170,11 @@ class EagerScene:
         """As ``SceneModel.licence``."""
         return find_model(self.name).licence if self._weights is not None else ""
 
+    @property
+    def compiled_views(self) -> Sequence[int]:
+        """As ``SceneModel.compiled_views``."""
+        return ()
+
     def check(self, query: SceneQuery) -> None:
         """As ``SceneModel.check``; and a device that is not here."""
         from depth_anything_3.model import check_query
@@ -222,7 +231,7 @@ class EagerScene:
         query: SceneQuery,
         intrinsics: Optional[np.ndarray],
         focal_px: Optional[float],
-        request: ExportRequest,
+        request: Optional[ExportRequest],
         step: Step,
     ) -> ScenePrediction:
         """As ``SceneModel.infer``."""
@@ -284,6 +293,11 @@ class ArtifactScene:
         """As ``SceneModel.licence``."""
         return self._chosen.artifacts[0].manifest.weights.licence
 
+    @property
+    def compiled_views(self) -> Sequence[int]:
+        """As ``SceneModel.compiled_views``."""
+        return sorted({one.manifest.views for one in self._chosen.artifacts})
+
     def check(self, query: SceneQuery) -> None:
         """As ``SceneModel.check``."""
         wrong = [name for name in ("infer_gs", "export_feat_layers") if getattr(query, name)]
@@ -329,13 +343,14 @@ class ArtifactScene:
         query: SceneQuery,
         intrinsics: Optional[np.ndarray],
         focal_px: Optional[float],
-        request: ExportRequest,
+        request: Optional[ExportRequest],
         step: Step,
     ) -> ScenePrediction:
         """As ``SceneModel.infer``."""
         self._step = step
         found: ScenePrediction = self._predictor.predict(views, query)
-        request.write(found, views)
+        if request is not None:
+            request.write(found, views)
         return found
 
     def _loaded(self, *given: Any, **named: Any) -> Any:

@@ -102,9 +102,7 @@ def _moved(part: Maps, link: Link) -> Maps:
 def _blended(one: Maps, other: Maps, part: float) -> Maps:
     """A view of two groups, ``part`` of it of the later one."""
     found = {**one}
-    found["depth"] = blended_depth(
-        one["depth"], other["depth"], one["conf"], other["conf"], part
-    )
+    found["depth"] = blended_depth(one["depth"], other["depth"], one["conf"], other["conf"], part)
     found["conf"] = mixed_conf(one["conf"], other["conf"], part)
     found["extrinsics"] = blended_camera(one["extrinsics"], other["extrinsics"], part)
     if "intrinsics" in one:

@@ -76,7 +76,8 @@ def similar_pairs(
 
 
 def _thinned(pairs: Sequence[Pair], around: int) -> list[Pair]:
-    kept, taken = [], set()
+    kept: list[Pair] = []
+    taken: set[int] = set()
     for later, earlier, cosine in pairs:
         if later in taken or earlier in taken:
             continue
@@ -102,17 +103,21 @@ class CutFinder:
         self.scores = list(scores)[-CUT_MEMORY:]
         self._last: Optional[np.ndarray] = None
 
-    def next(self, rgb: np.ndarray) -> tuple[bool, float]:
-        """Whether a frame, uint8 (H, W, 3), begins a shot; its cosine to the frame before."""
+    def look(self, rgb: np.ndarray) -> None:
+        """A frame that is judged already, uint8 (H, W, 3), where a run goes on."""
+        self._last = appearance(rgb)
+
+    def next(self, rgb: np.ndarray) -> tuple[bool, Optional[float]]:
+        """Whether a frame begins a shot; its cosine to the frame before, None if it begins one."""
         look = appearance(rgb)
         last, self._last = self._last, look
         if last is None:
-            return False, 1.0
+            return False, None
         score = float(look @ last)
         usual = float(np.median(self.scores)) if self.scores else 1.0
         cut = score < CUT and score < CUT_OF_MEDIAN * usual
         self.scores = [] if cut else [*self.scores, score][-CUT_MEMORY:]
-        return cut, score
+        return cut, None if cut else score
 
 
 def appearance(rgb: np.ndarray) -> np.ndarray:

@@ -54,7 +54,9 @@ def chain(links: Sequence[Similarity], first: Similarity) -> list[Similarity]:
     return found
 
 
-def close_loops(windows: Sequence[Similarity], edges: Sequence[Edge], robust: bool = True) -> Solved:
+def close_loops(
+    windows: Sequence[Similarity], edges: Sequence[Edge], robust: bool = True
+) -> Solved:
     """Bring windows to agree with all edges; the first stays where it is.
 
     Args:
@@ -117,9 +119,7 @@ def _minimised(
     damping, cost = 1e-6, _cost(windows, edges, weights)
     for _ in range(steps):
         step = _step(windows, edges, weights, damping)
-        moved = [windows[0]] + [
-            exp_similarity(x).after(one) for x, one in zip(step, windows[1:])
-        ]
+        moved = [windows[0]] + [exp_similarity(x).after(one) for x, one in zip(step, windows[1:])]
         fresh = _cost(moved, edges, weights)
         if fresh < cost:
             done = cost - fresh <= 1e-12 * cost
