@@ -16,16 +16,17 @@ from typing import Any, Optional
 from apps.da3_progress import Progress
 from apps.scene_models import SceneModel
 from apps.sequence_poses import CAMERAS, COLMAP, INTRINSICS, KITTI, POSES, TRANSFORMS, TUM
+from apps.sequence_preview import FOLDER as PREVIEW
 from apps.sequence_preview import Preview
 from apps.sequence_report import JSON, TEXT, report_of, report_text
-from apps.sequence_results import VIDEO, Wanted, Writer, remove_older, sweep_all
+from apps.sequence_results import DEPTH, VIDEO, Wanted, Writer, remove_older, sweep_all
 from apps.sequence_solve import solve
 from apps.sequence_source import Source
 from apps.sequence_store import SequenceStore, sequence_store
 from apps.sequence_windows import KnownCameras, WindowJob, run_windows
 from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import InputError
-from runtime.files import write_whole
+from runtime.files import sweep, write_whole
 from runtime.predict.found import ArtifactName, Provenance, ScenePrediction
 from runtime.scene.groups import overlap_of
 from runtime.scene.query import SceneQuery
@@ -170,6 +171,8 @@ def export_sequence(
     if json.loads(json.dumps(source.identity())) != store.header["input"]:
         raise InputError(f"{source.path}: not what {job.output} was made of; give that one")
     progress = progress or Progress()
+    for name in ("", DEPTH, COLMAP, PREVIEW):
+        sweep(job.output / name)  # what a killed run has left
     known = store.header["settings"]["known_cameras"] is not None
     solved = solve(store.lines, known, job.scale)
     with progress.stage("ranges", "frame") as step:
