@@ -36,6 +36,10 @@ def run(args: argparse.Namespace) -> int:
     if args.use_backend:
         raise UsageError("--use-backend: there is no da3 backend in this version; leave it out")
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # as upstream
+    if getattr(args, "sequence", False):
+        from apps.da3_sequence import run_sequence_job
+
+        return run_sequence_job(args)
     from apps.da3_job import run_job
 
     return run_job(args)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from apps.da3_progress import Progress
+from apps.scene_checks import refuse_large_windows, refuse_licence
 from apps.scene_models import SceneModel
 from apps.sequence_poses import CAMERAS, COLMAP, INTRINSICS, KITTI, POSES, TRANSFORMS, TUM
 from apps.sequence_preview import FOLDER as PREVIEW
@@ -130,8 +131,11 @@ def run_sequence(
     if first is None or first.rgb is None:
         raise InputError(f"{source.path}: not one frame of it can be used")
     model.check(query if known is None else known.query([first.number], query))
+    size_hw = first.rgb.shape[0], first.rgb.shape[1]
+    refuse_licence(model)
+    refuse_large_windows(model, views, size_hw)
     log.info("%s: loading", model.name)
-    model.load([(first.rgb.shape[0], first.rgb.shape[1])])
+    model.load([size_hw])
     windows = WindowJob(views, job.overlap, job.cuts, query, known)
     header = {
         "input": source.identity(),

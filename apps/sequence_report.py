@@ -25,8 +25,18 @@ def report_of(
     provenance: Provenance,
 ) -> dict[str, Any]:
     """All of it as JSON values; nothing in it changes from one run to the next."""
-    lines, kind = store.lines, store.lines[0]["kind"]
+    lines = store.lines
+    kind = next((line["kind"] for line in lines if not line["problem"]), lines[0]["kind"])
     bad = [row for line in lines for row in line["bad"]] + (store.ended or {}).get("bad", [])
+    there = {number for line in lines if not line["problem"] for number in line["frames"]}
+    nothing = {
+        number: [number, name, line["problem"]]
+        for line in lines
+        if line["problem"]
+        for number, name in zip(line["frames"], line["names"])
+        if number not in there
+    }
+    bad = sorted([*bad, *nothing.values()])
     shots = [
         line["frames"][0]
         for before, line in zip(lines, lines[1:])

@@ -97,6 +97,8 @@ def frames_of(store: SequenceStore, solved: SolvedSequence) -> Iterator[StreamFr
     """All frames of the scene, each once, in their order."""
     blender = Blender()
     for number, line in enumerate(store.lines):
+        if line["problem"]:
+            continue
         yield from blender.add(solved.place(number, line, store.window(number)))
     yield from blender.rest()
 
@@ -150,7 +152,7 @@ class Writer:
     ) -> None:
         self._output, self._source, self._store = output, source, store
         self._solved, self._seen, self._wanted, self._step = solved, seen, wanted, step
-        line = store.lines[0]
+        line = next((line for line in store.lines if not line["problem"]), store.lines[0])
         self.kind = line["kind"]
         height, width = line["view_hw"]
         self._template = Prediction(

@@ -123,7 +123,9 @@ def _segment(
     links = [similarity_of(line["link"]) for line in lines[1:]]
     scales = np.cumprod([1.0, *(link.scale for link in links)])
     factors = np.ones(len(lines))
-    if all(line["kind"] == "depth_m" for line in lines):  # each claims metres
+    if all(
+        line["kind"] == "depth_m" and not line["problem"] for line in lines
+    ):  # each claims metres
         factors = scale_factors((-np.log(scales)).tolist())
     steps = [1.0, *(factors[1:] / factors[:-1])]
     links = [replace(link, scale=link.scale * float(step)) for link, step in zip(links, steps[1:])]

@@ -17,7 +17,7 @@ import numpy as np
 from apps.sequence_source import Source, SourceFrame
 from apps.sequence_store import SequenceStore, WindowMaps, decode_window, encode_window, finite
 from apps.video_render import in_turn
-from runtime.errors import InputError
+from runtime.errors import InputError, first_line
 from runtime.predict.found import ScenePrediction
 from runtime.scene.links import Link, SharedFrames, link_windows, median_depth
 from runtime.scene.loops import CUT_MEMORY, CutFinder
@@ -90,6 +90,7 @@ class _Ready:
     planned: Planned
     noted: _Noted
     found: Optional[ScenePrediction] = None
+    problem: str = ""  # why a window has no depth
     seconds: float = 0.0
 
 
@@ -120,8 +121,14 @@ def run_windows(
         query = job.query
         if job.known is not None:
             query = job.known.query(ready.planned.frames, query)
-        found = model.infer([seen.view for seen in ready.planned.items], query)
-        return dataclasses.replace(ready, found=found, seconds=time.perf_counter() - start)
+        problem, views = "", [seen.view for seen in ready.planned.items]
+        try:
+            found = model.infer(views, query)
+        except InputError as error:  # as a nested model says of nothing but sky
+            found, problem = _nothing(views), first_line(error)
+            log.warning("frames from %d on: %s", ready.planned.frames[0], problem)
+        seconds = time.perf_counter() - start
+        return dataclasses.replace(ready, found=found, problem=problem, seconds=seconds)
 
     before = store.window(len(store.lines) - 1) if store.lines else None
     keeper = _Keeper(store, job, before, told)
@@ -248,7 +255,7 @@ class _Keeper:
 
     def _line(self, ready: _Ready, found: ScenePrediction, maps: WindowMaps) -> dict[str, Any]:
         planned, last = ready.planned, self._store.lines[-1] if self._store.lines else None
-        link = self._link(planned, maps, last)
+        link = None if ready.problem else self._link(planned, maps, last)
         segment = 0 if last is None else last["segment"] + int(link is None or link.broken)
         if link is not None and link.broken:
             log.warning(
@@ -269,13 +276,16 @@ class _Keeper:
             "tells_scale": self._job.known is None or _path_of(maps) > STANDS,
             "bad": ready.noted.bad,
             "scores": ready.noted.scores,
+            "problem": ready.problem,
             "seconds": round(ready.seconds, 3),
         }
 
     def _link(
         self, planned: Planned, maps: WindowMaps, last: Optional[dict[str, Any]]
     ) -> Optional[Link]:
-        if last is None or self._before is None or last["shot"] != planned.shot:
+        if last is None or self._before is None or last["problem"]:
+            return None
+        if last["shot"] != planned.shot:
             return None
         shared = [number for number in planned.frames if number in set(last["frames"])]
         if not shared:
@@ -287,6 +297,15 @@ class _Keeper:
         known, new = (shared_frames(one, own) for one, own in zip((self._before, maps), rows))
         metric = 1.0 if last["kind"] == "depth_m" else None
         return link_windows(known, new, metric)
+
+
+def _nothing(views: Sequence[View]) -> ScenePrediction:
+    """A window without depth."""
+    shape, poses = (len(views), *views[0].size_hw), np.stack([np.eye(4)[:3]] * len(views))
+    nothing, focal = np.zeros(shape, np.float32), np.stack([np.eye(3)] * len(views))
+    return ScenePrediction(
+        nothing, conf=np.ones(shape, np.float32), extrinsics=poses, intrinsics=focal
+    )
 
 
 def shared_frames(maps: WindowMaps, rows: Iterable[int]) -> SharedFrames:

@@ -166,6 +166,27 @@ def test_a_cut_begins_a_segment_and_no_window_straddles_it(artifact, tmp_path):
     assert whole["cuts"] == []
 
 
+def test_windows_that_do_not_agree_become_segments_and_every_frame_is_there_once(
+    clip, artifact, tmp_path, monkeypatch
+):
+    calls, infer = [], Windows.infer
+
+    def turned(self, views, query):
+        found = infer(self, views, query)
+        calls.append(0)
+        if len(calls) == 4:  # one camera of those shared looks elsewhere
+            found.extrinsics[0, :, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]
+        return found
+
+    monkeypatch.setattr(Windows, "infer", turned)
+    facts = run(clip, artifact, tmp_path, overlap=2)
+    assert facts["frames"] == 23 and len(list((tmp_path / "depth").glob("*.npz"))) == 23
+    assert [(row["first"], row["windows"]) for row in facts["segments"]] == [(0, 3), (6, 8)]
+    assert facts["links"]["flagged"]["break"] == 1
+    rows = json.loads((tmp_path / "cameras.json").read_text())["photos"]
+    assert [row["segment"] for row in rows] == [0] * 8 + [1] * 15
+
+
 def test_a_repeated_frame_and_a_photo_of_another_size_are_frames_as_all_others(artifact, tmp_path):
     folder = photos(tmp_path / "in", range(7))
     Image.fromarray(picture(2, 56, 84)).save(folder / "shot_3.png")
@@ -353,3 +374,59 @@ def test_a_cloud_keeps_the_surest_point_of_each_cube_within_its_budget():
     far = VoxelCloud(10, 1e-3)
     far.add(np.array([[0, 0, 0], [1e9, 0, 0]]), np.zeros((2, 3)), np.ones(2))
     assert len(far.finish()[0]) == 1 and far.left_out == 1
+
+
+def test_da3_does_a_sequence_of_a_video_and_of_photos(clip, artifact, tmp_path, capsys):
+    from apps import da3
+
+    words = ["--sequence", "--model-dir", str(artifact), "--quiet"]
+    out = ["--export-dir", str(tmp_path / "video"), "--depth-formats", "exr"]
+    assert da3.main(["video", str(clip), *words, *out]) == 0
+    assert str(tmp_path / "video" / "cloud.glb") in capsys.readouterr().out
+    assert len(list((tmp_path / "video" / "depth").glob("*.exr"))) == 23
+    folder = photos(tmp_path / "in", range(6))
+    (folder / "notes.png.txt").write_text("no photo")
+    out = ["--export-dir", str(tmp_path / "photos"), "--export-format", "npz"]
+    assert da3.main(["images", str(folder), *words, *out]) == 0
+    assert len(list((tmp_path / "photos" / "depth").glob("*.npz"))) == 6
+    assert not (tmp_path / "photos" / "cloud.glb").exists()
+    assert da3.main(["video", str(clip), *words, "--fps", "10", *out]) == 1  # another input
+    assert "other input" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ([], "name its --export-dir"),
+        (["--export-dir", "out", "--max-frames", "9"], "--max-frames: not with --sequence"),
+        (["--export-dir", "out", "--export-format", "gs_ply"], "gs_ply: a sequence has"),
+        (["--export-dir", "out", "--infer-gs"], "--infer-gs: not with"),
+    ],
+)
+def test_what_a_sequence_has_not_is_refused_by_name(clip, words, said, capsys, tmp_path):
+    from apps import da3
+
+    assert da3.main(["video", str(clip), "--sequence", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_window_of_which_the_model_says_nothing_ends_a_segment_and_not_the_run(
+    clip, artifact, tmp_path, monkeypatch
+):
+    calls, infer = [], Windows.infer
+
+    def sometimes(self, views, query):
+        calls.append(len(views))
+        if len(calls) in (3, 4, 5):
+            raise InputError("all but 10 pixels are sky")
+        return infer(self, views, query)
+
+    monkeypatch.setattr(Windows, "infer", sometimes)
+    facts = run(clip, artifact, tmp_path)
+    assert {row["why"] for row in facts["bad_frames"]} == {"all but 10 pixels are sky"}
+    assert len(facts["segments"]) == 5 and facts["frames"] + len(facts["bad_frames"]) == 23
+    assert not (tmp_path / "depth" / f"{facts['bad_frames'][0]['frame']:06d}.npz").exists()
+    import av
+
+    with av.open(str(tmp_path / "depth.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 23

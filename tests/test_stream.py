@@ -4,6 +4,7 @@ Numbers are those of other implementations, on a made-up scene whose truth is kn
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,17 @@ def test_chained_windows_drift_as_little_as_stated(scene):
     solved = close_loops(windows, [*edges, Edge(6, 0, edge, loop=True)], robust=False)
     scale, turn, ate, _ = errors_of(scene, solved.windows)
     assert scale < 1.26 * 1.05 and turn < 0.05 * 1.05 and ate < 3.91 * 1.05
+
+
+def test_frames_that_two_segments_share_are_given_once(scene):
+    blender, given = Blender(), []
+    for k in range(3):
+        frames = placed(scene, k, IDENTITY)
+        own = [replace(frame, segment=int(k > 0)) for frame in frames]
+        given += blender.add(own)
+    given += blender.rest()
+    assert [frame.number for frame in given] == list(range(28))
+    assert [frame.segment for frame in given] == [0] * 12 + [1] * 16
 
 
 def test_no_step_at_a_seam_is_large(scene):

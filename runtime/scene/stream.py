@@ -99,17 +99,20 @@ class Blender:
     """Windows that have been brought into one scene, to frames; holds a window's worth of them."""
 
     _held: dict[int, StreamFrame] = field(default_factory=dict)
+    _given: int = -1  # the last frame that was given out
 
     def add(self, frames: Sequence[StreamFrame]) -> Iterator[StreamFrame]:
         """Take a window's frames; those that no later window has.
 
         Frames that were held and are in this window, too, are blended: the more of the later one,
-        the later they are.
+        the later they are. Those of another segment cannot be: they stay as they were.
         """
         first, segment = frames[0].number, frames[0].segment
         for number in sorted(self._held):
             if number < first or self._held[number].segment != segment:
+                self._given = number
                 yield self._held.pop(number)
+        frames = [one for one in frames if one.number > self._given]
         shared = [one for one in frames if one.number in self._held]
         for at, one in enumerate(shared):
             part = (at + 0.5) / len(shared)
