@@ -264,6 +264,9 @@ def _add_sequence(parser: argparse.ArgumentParser) -> None:
         "--overlap", type=positive, metavar="N", help="frames that windows share; a quarter"
     )
     group.add_argument(
+        "--loops", action="store_true", help="close the path at places that are seen again"
+    )
+    group.add_argument(
         "--depth-formats",
         type=some_of(FORMATS),
         default=(),

@@ -61,6 +61,7 @@ def run_sequence_job(args: argparse.Namespace) -> int:
         strategy=args.ref_view_strategy,
         from_start=args.auto_cleanup,
         wanted=wanted,
+        loops=args.loops,
     )
     return told(args.export_dir, run_sequence(source, model, job, known, Progress(args.quiet)))
 

@@ -23,7 +23,7 @@ from runtime.errors import CheckpointError, InputError
 from runtime.hub import WEIGHTS
 from runtime.predict.choose import SCENE, choose, read_artifacts, takes_scenes
 from runtime.predict.found import Provenance, ScenePrediction, provenance_of
-from runtime.predict.scenes import CAMERA_ENCODER, RAY_HEAD, ScenePredictor
+from runtime.predict.scenes import CAMERA_ENCODER, IMAGE, RAY_HEAD, ScenePredictor
 from runtime.scene.query import SceneQuery
 from runtime.scene.views import METHODS, View, make_view, same_size
 
@@ -32,6 +32,7 @@ PROCESS_RES, PROCESS_METHOD = 504, METHODS[0]  # upstream's
 
 Size = tuple[int, int]
 Step = Callable[[], object]
+Hears = Optional[Callable[[Any], object]]
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,10 @@ class SceneModel(Protocol):
 
     Attributes:
         name: of the model. finds_cameras: whether it finds those of its photos.
+        hears: gets the local tokens (V, 1 + P, C) of each run, numpy's or torch's.
     """
 
+    hears: Hears
     name: str
     finds_cameras: bool
 
@@ -160,6 +163,7 @@ class EagerScene:
         process_res_method: Optional[str],
     ) -> None:
         self.name, self._weights, self._device = name, weights, device
+        self.hears: Hears = None
         self.finds_cameras = find_model(name).any_view
         self._res = PROCESS_RES if process_res is None else process_res
         self._method = process_res_method or PROCESS_METHOD
@@ -203,6 +207,7 @@ class EagerScene:
 
     def load(self, sizes_hw: Sequence[Size]) -> None:
         """As ``SceneModel.load``."""
+        from apps.scene_tokens import hear_encoder
         from depth_anything_3.api import DepthAnything3
 
         if self._weights is not None:
@@ -211,6 +216,7 @@ class EagerScene:
         else:
             model = _seeded(self.name)
         self._model = model.to(self._where())
+        hear_encoder(self._model, lambda tokens: self.hears and self.hears(tokens))
 
     def provenance(self) -> Optional[Provenance]:
         """As ``SceneModel.provenance``."""
@@ -286,6 +292,7 @@ class ArtifactScene:
         self._chosen, self._device = choose([folder], model, SCENE), device
         self.name = self._chosen.model
         self._step: Step = lambda: None
+        self.hears: Hears = None
         self._predictor: Any = None
 
     @property
@@ -358,6 +365,8 @@ class ArtifactScene:
 
         def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             outputs: dict[str, np.ndarray] = engine(inputs)
+            if self.hears is not None and IMAGE in inputs and "tokens" in outputs:
+                self.hears(outputs["tokens"])
             self._step()
             return outputs
 

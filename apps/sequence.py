@@ -96,6 +96,11 @@ def add_window_options(group: Any) -> None:
     group.add_argument(
         "--no-cuts", action="store_true", help="do not look for cuts: the frames are one shot"
     )
+    group.add_argument(
+        "--loops",
+        action="store_true",
+        help="find places that are seen again, and close the path there",
+    )
     group.add_argument("--from-start", action="store_true", help="forget what is there")
     group.add_argument(
         "--preview", type=float, default=5.0, metavar="S", help="seconds between previews; 0: none"
@@ -188,7 +193,8 @@ def job_of(args: argparse.Namespace) -> Any:
         args.from_start,
         wanted,
         args.scale,
-        args.preview,
+        args.loops,
+        preview_s=args.preview,
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, Optional
 from apps.da3_progress import Progress
 from apps.scene_checks import refuse_large_windows, refuse_licence
 from apps.scene_models import SceneModel
+from apps.sequence_loops import find_loops, read_loops
 from apps.sequence_poses import CAMERAS, COLMAP, INTRINSICS, KITTI, POSES, TRANSFORMS, TUM
 from apps.sequence_preview import FOLDER as PREVIEW
 from apps.sequence_preview import Preview
@@ -24,12 +25,13 @@ from apps.sequence_results import DEPTH, VIDEO, Wanted, Writer, remove_older, sw
 from apps.sequence_solve import solve
 from apps.sequence_source import Source
 from apps.sequence_store import SequenceStore, sequence_store
-from apps.sequence_windows import KnownCameras, WindowJob, run_windows
+from apps.sequence_windows import DESCRIPTORS, KnownCameras, WindowJob, run_windows
 from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import InputError
 from runtime.files import sweep, write_whole
 from runtime.predict.found import ArtifactName, Provenance, ScenePrediction
 from runtime.scene.groups import overlap_of
+from runtime.scene.loops import ALIKE, describe
 from runtime.scene.query import SceneQuery
 from runtime.scene.reference_view import DEFAULT_STRATEGY
 from runtime.scene.views import View
@@ -48,6 +50,7 @@ class SequenceJob:
         output: a folder. views: frames of a window; None: see ``window_size``. overlap: that two
             share. cuts: look for cuts; strategy: of the reference view.
         from_start: forget what is there. wanted: files. scale: what all is multiplied by.
+        loops: look for places that are seen again; alike: cosine from which frames are looked at.
         preview_s: seconds between previews; 0: none.
     """
 
@@ -59,14 +62,17 @@ class SequenceJob:
     from_start: bool = False
     wanted: Wanted = field(default_factory=Wanted)
     scale: float = 1.0
+    loops: bool = False
+    alike: float = ALIKE
     preview_s: float = 5.0
 
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """A scene model as the first pass takes it."""
+    """A scene model as the first pass takes it; ``describes``: with descriptors of the views."""
 
     model: SceneModel
+    describes: bool = False
 
     def view(self, rgb: Any) -> View:
         """As ``WindowModel.view``."""
@@ -74,8 +80,14 @@ class Windows:
 
     def infer(self, views: Sequence[View], query: SceneQuery) -> ScenePrediction:
         """As ``WindowModel.infer``."""
-        photos = [Path()] * len(views)
-        return self.model.infer(views, photos, query, None, None, None, lambda: None)
+        photos, heard = [Path()] * len(views), list[Any]()
+        self.model.hears = heard.append if self.describes else None
+        found = self.model.infer(views, photos, query, None, None, None, lambda: None)
+        if not heard:
+            return found
+        tokens = heard[0].detach().cpu().numpy() if hasattr(heard[0], "detach") else heard[0]
+        described = describe(tokens[: len(views), 1:])
+        return dataclasses.replace(found, aux={**found.aux, DESCRIPTORS: described})
 
 
 def window_size(model: SceneModel, asked: Optional[int]) -> int:
@@ -146,6 +158,7 @@ def run_sequence(
             "cuts": job.cuts,
             "strategy": job.strategy,
             "view_hw": list(model.view(first.rgb).size_hw),
+            "describes": job.loops,
             "known_cameras": None if known is None else _hash_of(known),
         },
     }
@@ -158,7 +171,10 @@ def run_sequence(
         with progress.stage("windows", "frame", source.expected) as step:
             preview = Preview(job.output, job.preview_s, source.expected, step)
             preview.begin(store.lines)
-            run_windows(source, Windows(model), windows, store, preview)
+            run_windows(source, Windows(model, job.loops), windows, store, preview)
+        if job.loops and known is None:
+            with progress.stage("loops", "loop"):
+                find_loops(source, Windows(model), store, query, job.alike)
         return export_sequence(source, store, job, progress)
 
 
@@ -178,7 +194,8 @@ def export_sequence(
     for name in ("", DEPTH, COLMAP, PREVIEW):
         sweep(job.output / name)  # what a killed run has left
     known = store.header["settings"]["known_cameras"] is not None
-    solved = solve(store.lines, known, job.scale)
+    loops = read_loops(store) if store.header["settings"]["describes"] else None
+    solved = solve(store.lines, known, job.scale, loops["loops"] if loops else ())
     with progress.stage("ranges", "frame") as step:
         seen = sweep_all(store, solved, step)
     provenance = _provenance(store.header["provenance"])

@@ -75,8 +75,8 @@ def solve(
     Args:
         known: cameras were given: windows share axes and scale already.
         scale: what all is multiplied by.
-        loops: edges between windows: ``later``, ``earlier``, and ``scale``, ``rotation`` and
-            ``translation`` from the later into the earlier one.
+        loops: edges between windows: ``later``, ``earlier``, ``accepted``, and ``scale``,
+            ``rotation`` and ``translation`` from the later into the earlier one.
     """
     segments = [int(line["segment"]) for line in lines]
     windows: list[Similarity] = []
@@ -87,7 +87,11 @@ def solve(
         if known:
             windows += _given(own)
             continue
-        inside = [one for one in loops if first <= one["earlier"] and one["later"] < last]
+        inside = [
+            one
+            for one in loops
+            if one["accepted"] and first <= one["earlier"] and one["later"] < last
+        ]
         solved, weights = _segment(own, inside, first)
         windows += solved
         told += [
@@ -99,6 +103,11 @@ def solve(
     wide = Similarity(np.eye(3), np.zeros(3), scale)
     for one in told:
         one["accepted"] = one["weight"] >= REJECTED
+    told += [
+        {"later": one["later"], "earlier": one["earlier"], "weight": 0.0, "accepted": False}
+        for one in loops
+        if not one["accepted"]
+    ]
     return SolvedSequence([wide.after(one) for one in windows], segments, known, told, drift)
 
 

@@ -19,6 +19,7 @@ from apps.sequence_store import SequenceStore, WindowMaps, decode_window, encode
 from apps.video_render import in_turn
 from runtime.errors import InputError, first_line
 from runtime.predict.found import ScenePrediction
+from runtime.scene.cameras import inverse
 from runtime.scene.links import Link, SharedFrames, link_windows, median_depth
 from runtime.scene.loops import CUT_MEMORY, CutFinder
 from runtime.scene.query import SceneQuery
@@ -26,6 +27,7 @@ from runtime.scene.stream import Planned, WindowPlan
 from runtime.scene.views import View, fit_view
 
 IN_FLIGHT = 2  # windows between two stages
+DESCRIPTORS = "descriptors"  # in a prediction's aux
 STANDS = 1e-9  # between cameras, up to which they stand in one place
 STRETCHED = 1.5  # of a frame's shape against the sequence's, from which it is said
 
@@ -245,7 +247,14 @@ class _Keeper:
         assert found.extrinsics is not None and found.intrinsics is not None
         conf = np.full(found.depth.shape, 2.0) if found.conf is None else found.conf
         data = encode_window(
-            WindowMaps(found.depth, conf, found.extrinsics, found.intrinsics, found.sky)
+            WindowMaps(
+                found.depth,
+                conf,
+                found.extrinsics,
+                found.intrinsics,
+                found.sky,
+                found.aux.get(DESCRIPTORS),
+            )
         )
         maps = decode_window(data)
         line = self._line(ready, found, maps)
@@ -273,7 +282,8 @@ class _Keeper:
             "kind": found.kind,
             "median": median_depth(shared_frames(maps, range(len(maps.depth)))),
             "link": None if link is None else link_facts(link),
-            "tells_scale": self._job.known is None or _path_of(maps) > STANDS,
+            "tells_scale": self._job.known is None or _extent(maps) > STANDS,
+            "centre": _centres(maps).mean(0).tolist(),
             "bad": ready.noted.bad,
             "scores": ready.noted.scores,
             "problem": ready.problem,
@@ -327,8 +337,11 @@ def link_facts(link: Link) -> dict[str, Any]:
     }
 
 
-def _path_of(maps: WindowMaps) -> float:
+def _centres(maps: WindowMaps) -> np.ndarray:
+    """Where a window's cameras are, in its gauge: (n, 3)."""
+    return np.asarray(inverse(maps.extrinsics)[:, :, 3])
+
+
+def _extent(maps: WindowMaps) -> float:
     """How far a window's cameras are apart."""
-    rotation, shift = maps.extrinsics[:, :, :3], maps.extrinsics[:, :, 3:]
-    centres = -(np.swapaxes(rotation, 1, 2) @ shift)[:, :, 0]
-    return float(np.ptp(centres, axis=0).max())
+    return float(np.ptp(_centres(maps), axis=0).max())

@@ -13,15 +13,20 @@ from clips import make_clip, picture, times
 from PIL import Image
 from tiny_scene import make_scene_artifact
 
-from apps import sequence
+from apps import sequence, sequence_loops
 from apps.scene_models import find_scene_model
 from apps.sequence_job import SequenceJob, Windows, run_sequence
 from apps.sequence_results import Wanted
-from apps.sequence_source import PhotoSource, open_source
+from apps.sequence_source import PhotoSource, SourceFrame, open_source
 from apps.sequence_store import WindowMaps, decode_window, encode_window, read_store
 from exports.voxels import VoxelCloud
+from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import DepthError, InputError
+from runtime.predict.found import Provenance, ScenePrediction
 from runtime.scene.camera_files import read_cameras
+from runtime.scene.cameras import inverse
+from runtime.scene.query import SceneQuery
+from runtime.scene.views import fit_view
 
 ROOT = Path(__file__).parent.parent
 VIEWS = 4
@@ -233,7 +238,7 @@ def test_a_run_that_ends_anywhere_goes_on_to_the_same_bytes(clip, artifact, tmp_
 
 SLOW = """
 import sys, time
-from apps import sequence
+from apps import sequence, sequence_loops
 from apps.sequence_job import Windows
 infer = Windows.infer
 Windows.infer = lambda *given: (time.sleep(0.08), infer(*given))[1]
@@ -430,3 +435,108 @@ def test_a_window_of_which_the_model_says_nothing_ends_a_segment_and_not_the_run
 
     with av.open(str(tmp_path / "depth.mp4")) as video:
         assert sum(1 for _ in video.decode(video=0)) == 23
+
+
+class Ring:
+    """A model whose windows bend, of frames that go twice round a ring: 60 frames a round."""
+
+    name, finds_cameras, licence, compiled_views = "ring", True, "none", ()
+
+    def __init__(self):
+        random = np.random.RandomState(0)
+        self.hears, self._bends = None, random.normal(0, 0.02, 200)
+        self._places = random.normal(size=(60, 24))
+        self._walls = np.repeat(np.repeat(random.uniform(2, 3, (4, 6)), 7, 0), 7, 1)
+
+    def check(self, query):
+        pass
+
+    def load(self, sizes_hw):
+        pass
+
+    def needed_bytes(self, count, sizes_hw, splats):
+        return None
+
+    def free_bytes(self):
+        return None
+
+    def provenance(self):
+        return Provenance("ring", WeightsSpec("seeded", "0" * 64, "none"))
+
+    def view(self, photo):
+        return fit_view(photo, (28, 42))
+
+    def infer(self, views, *rest):
+        numbers = [int(view.rgb[0, 0, 0]) for view in views]
+        bend = self._bends[numbers[0]] if numbers[-1] - numbers[0] < 20 else 0.0
+        at = np.linspace(-0.5, 0.5, len(views))
+        angle = 2 * np.pi * np.array(numbers) / 60
+        pose = np.stack([np.eye(4)] * len(views))
+        pose[:, 0, 0], pose[:, 0, 2] = np.cos(angle), np.sin(angle)
+        pose[:, 2, 0], pose[:, 2, 2] = -np.sin(angle), np.cos(angle)
+        pose[:, 0, 3], pose[:, 2, 3] = np.sin(angle), np.cos(angle)
+        if self.hears is not None:
+            tokens = self._places[np.array(numbers) % 60][:, None].repeat(3, 1)
+            self.hears(tokens + 0.01 * np.random.RandomState(numbers[0]).normal(size=tokens.shape))
+        scale = np.exp(bend * at)[:, None, None].astype(np.float32)
+        return ScenePrediction(
+            (self._walls[None] * scale).astype(np.float32),
+            conf=np.full((len(views), 28, 42), 3, np.float32),
+            extrinsics=inverse(pose)[:, :3],
+            intrinsics=np.stack([np.diag([40.0, 40, 1])] * len(views)),
+        )
+
+
+class Numbered:
+    """Frames that are their numbers."""
+
+    is_video, path, expected = False, Path("numbered"), 120
+
+    def identity(self):
+        return {"numbered": self.expected}
+
+    def frames(self, start=0):
+        for number in range(start, self.expected):
+            rgb = np.full((28, 42, 3), number, np.uint8)
+            rgb[20:] += 100
+            yield SourceFrame(number, f"{number:06d}.png", rgb)
+
+
+def ring(tmp_path, **more):
+    wanted = Wanted((), cloud=False, video=False)
+    made = SequenceJob(tmp_path, views=8, cuts=False, wanted=wanted, preview_s=0, alike=0.9, **more)
+    return run_sequence(Numbered(), Ring(), made)
+
+
+def test_places_that_are_seen_again_close_the_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(sequence_loops, "APART_FRAMES", 40)
+    alone = ring(tmp_path / "alone")
+    closed = ring(tmp_path / "closed", loops=True)
+    assert alone["loops"] == [] and len(closed["loops"]) >= 1
+    assert all(row["accepted"] for row in closed["loops"])
+
+    def off(folder):
+        """By how far frames of one place are apart."""
+        poses = inverse(np.stack([c.world_to_camera for c in read_cameras(folder).cameras]))
+        return np.linalg.norm(poses[:60, :3, 3] - poses[60:, :3, 3], axis=1).mean()
+
+    assert off(tmp_path / "closed" / "cameras.json") < 0.5 * off(
+        tmp_path / "alone" / "cameras.json"
+    )
+    before = contents(tmp_path / "closed")
+    monkeypatch.setattr(sequence_loops, "candidates", None)  # not looked for again
+    ring(tmp_path / "closed", loops=True)
+    assert contents(tmp_path / "closed") == before
+
+
+def test_an_encoder_is_heard_in_eager_weights_and_in_artifacts(artifact):
+    views, heard = None, []
+    for model in (find_scene_model(str(artifact)), find_scene_model("da3-small", seeded=True)):
+        model.load([(28, 42)])
+        views = [model.view(picture(number, 28, 42)) for number in range(VIEWS)]
+        views = [fit_view(view.rgb, (28, 42)) for view in views]
+        found = Windows(model, True).infer(views, SceneQuery())
+        heard.append(found.aux["descriptors"])
+        assert np.allclose(np.linalg.norm(heard[-1].astype(float), axis=1), 1, atol=1e-2)
+        assert "descriptors" not in Windows(model).infer(views, SceneQuery()).aux
+    assert heard[0].shape == (VIEWS, 4) and heard[1].shape == (VIEWS, 384)
