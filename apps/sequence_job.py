@@ -20,15 +20,23 @@ from apps.sequence_loops import find_loops, read_loops
 from apps.sequence_poses import CAMERAS, COLMAP, INTRINSICS, KITTI, POSES, TRANSFORMS, TUM
 from apps.sequence_preview import FOLDER as PREVIEW
 from apps.sequence_preview import Preview
-from apps.sequence_report import JSON, TEXT, report_of, report_text
-from apps.sequence_results import DEPTH, VIDEO, Wanted, Writer, remove_older, sweep_all
+from apps.sequence_report import (
+    JSON,
+    TEXT,
+    earlier_report,
+    remove_older,
+    remove_older_depth,
+    report_of,
+    report_text,
+)
+from apps.sequence_results import DEPTH, VIDEO, Wanted, Writer, sweep_all
 from apps.sequence_solve import solve
 from apps.sequence_source import Source
 from apps.sequence_store import SequenceStore, sequence_store
 from apps.sequence_windows import DESCRIPTORS, KnownCameras, WindowJob, run_windows
 from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import InputError
-from runtime.files import sweep, write_whole
+from runtime.files import check_output_folder, sweep, write_whole
 from runtime.predict.found import ArtifactName, Provenance, ScenePrediction
 from runtime.scene.groups import overlap_of
 from runtime.scene.loops import ALIKE, describe
@@ -137,6 +145,7 @@ def run_sequence(
         )
     if known is not None and job.scale != 1.0:
         raise InputError("--scale: the cameras have a unit of their own; leave it out")
+    check_output_folder(job.output)
     views = window_size(model, job.views)
     query = SceneQuery(ref_view_strategy=job.strategy)
     first = next((frame for frame in source.frames() if frame.rgb is not None), None)
@@ -202,10 +211,14 @@ def export_sequence(
     with progress.stage("results", "frame", source.expected) as step:
         writer = Writer(job.output, source, store, solved, seen, provenance, job.wanted, step)
         results = writer.run()
-    facts = report_of(store, solved, seen, results, job.output, job.scale, provenance)
+    facts = report_of(
+        store, solved, seen, results, job.output, job.scale, provenance, job.wanted.formats
+    )
+    before = earlier_report(job.output)
     text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(job.output / JSON, text.encode("utf-8", "backslashreplace"))
     write_whole(job.output / TEXT, report_text(facts).encode("utf-8", "backslashreplace"))
+    remove_older_depth(job.output / DEPTH, before, facts)
     made = {file.relative_to(job.output).as_posix() for file in results.files}
     all_names = (TUM, KITTI, POSES, INTRINSICS, TRANSFORMS, CAMERAS, VIDEO, "cloud.ply")
     colmap = [f"{COLMAP}/{name}.bin" for name in ("cameras", "rigs", "frames", "images")]

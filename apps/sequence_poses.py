@@ -119,8 +119,8 @@ class PoseFiles:
         params = [intrinsics[at] for at in ((0, 0), (1, 1), (0, 2), (1, 2))]
         row = np.array((given.number, photo_hw, params, (w, x, y, z), pose[:3, 3]), ROW)
         self._rows.append(row)
-        if given.name != f"{given.number:06d}.png":
-            self._names[given.number] = given.name
+        if given.name != f"{given.number:06d}.png":  # as text that every reader takes
+            self._names[given.number] = given.name.encode("utf-8", "backslashreplace").decode()
 
     def _put(self, name: str, text: str) -> None:
         self._out[name].write(text.encode("utf-8", "backslashreplace"))

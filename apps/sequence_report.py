@@ -1,6 +1,8 @@
 """What a sequence's results are, for programs and for people. Pure."""
 
-from collections.abc import Mapping
+import contextlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ from apps.sequence_results import Results, Seen
 from apps.sequence_solve import SolvedSequence, link_numbers
 from apps.sequence_store import SequenceStore
 from exports.colour_range import SHARES
+from exports.frame_files import FRAME_SUFFIXES
 from runtime.artifact.manifest import OutputSpec
 from runtime.predict.found import Provenance
 
@@ -23,6 +26,7 @@ def report_of(
     output: Path,
     scale: float,
     provenance: Provenance,
+    formats: Sequence[str],
 ) -> dict[str, Any]:
     """All of it as JSON values; nothing in it changes from one run to the next."""
     lines = store.lines
@@ -64,6 +68,7 @@ def report_of(
         },
         "range": {"shares": SHARES, "values": seen.limits(), "sky_at": seen.far(kind)},
         "cloud": {"points": results.points, "cube": results.cube, "segment": solved.longest},
+        "depth_formats": list(formats),
         "problems": list(results.problems),
         "files": sorted(file.relative_to(output).as_posix() for file in results.files),
     }
@@ -77,6 +82,30 @@ def _segments(store: SequenceStore, solved: SolvedSequence) -> list[dict[str, in
         row = found.setdefault(segment, first)
         row["last"], row["windows"] = line["frames"][-1], row["windows"] + 1
     return list(found.values())
+
+
+def earlier_report(output: Path) -> dict[str, Any]:
+    """What an earlier second pass said; empty if there was none."""
+    try:
+        told = json.loads((output / JSON).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def remove_older(output: Path, names: Iterable[str]) -> None:
+    """Remove results of an earlier run that this one does not make."""
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            (output / name).unlink()
+
+
+def remove_older_depth(folder: Path, before: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Remove frames' files in formats that an earlier pass made and this one does not."""
+    kept = {FRAME_SUFFIXES[name] for name in facts["depth_formats"]}
+    gone = {FRAME_SUFFIXES.get(name, "") for name in before.get("depth_formats", ())} - kept - {""}
+    last = max((row["last"] for row in facts["segments"]), default=-1)
+    remove_older(folder, (f"{at:06d}{suffix}" for suffix in gone for at in range(last + 1)))
 
 
 def report_text(facts: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -320,10 +320,3 @@ class Writer:
     def _facts(self) -> Mapping[str, Any]:
         unit = OutputSpec(self.kind).unit
         return {"kind": self.kind, "unit": unit, **self._template.provenance.facts()}
-
-
-def remove_older(output: Path, names: Sequence[str]) -> None:
-    """Remove results of an earlier run that this one does not make."""
-    for name in names:
-        with contextlib.suppress(FileNotFoundError):
-            (output / name).unlink()

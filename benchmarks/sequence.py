@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
+import torch
 
 from apps.scene_models import SceneModel, find_scene_model
 from apps.sequence_job import VIEWS, SequenceJob, Windows, run_sequence
@@ -64,6 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Seconds a frame of both sides, and MiB of each length."""
+    torch.set_num_threads(1)  # else its threads wait for each other where others work, too
     model = find_scene_model(args.model, "cpu", args.process_res, seeded=True)
     with tempfile.TemporaryDirectory(prefix="sequence-") as scratch:
         root = Path(scratch)
@@ -222,7 +224,7 @@ def table(numbers: dict[str, Any]) -> str:
     ]
     memory = markdown_table(["frames, SIMULATED", "MiB at most", "frames/s, both passes"], lengths)
     return (
-        f"{rates}\n\n{numbers['model']} with random weights, eager, views of "
+        f"{rates}\n\n{numbers['model']} with random weights, eager on one thread, views of "
         f"{numbers['process_res']} pixels, {numbers['frames']} frames in windows of {VIEWS}: the "
         f"first pass keeps {share:.0%} of the rate.\n\n{memory}\n\nNo network ran: maps of "
         f"{SIZE_HW[0]}x{SIZE_HW[1]} are made up, poses and a cloud of {POINTS:,} points are "

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from apps.sequence_job import SequenceJob, Windows, run_sequence
 from apps.sequence_results import Wanted
 from apps.sequence_source import PhotoSource, SourceFrame, open_source
 from apps.sequence_store import WindowMaps, decode_window, encode_window, read_store
+from exports.video import to_yuv, writing_video
 from exports.voxels import VoxelCloud
 from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import DepthError, InputError
@@ -155,6 +157,26 @@ def test_bad_frames_keep_their_numbers_and_windows_take_the_next_good_ones(artif
     assert rows[2]["world_to_camera"] == rows[1]["world_to_camera"]
     lines = read_store(tmp_path / "out").lines
     assert all(len(line["frames"]) == VIEWS for line in lines)
+
+
+def test_a_black_passage_of_a_video_shows_the_depth_before_it(artifact, tmp_path):
+    rate, clip = Fraction(30), tmp_path / "fade.mp4"
+    with writing_video(clip, (56, 84), 1 / rate, rate) as writer:
+        for number in range(14):
+            dark = number in (0, 6, 7, 8, 13)
+            rgb = np.zeros((56, 84, 3), np.uint8) if dark else picture(number, 56, 84)
+            writer.picture(to_yuv(rgb), number, 1)
+    facts = run(clip, artifact, tmp_path / "out")
+    assert [row["frame"] for row in facts["bad_frames"]] == [0, 6, 7, 8, 13]
+    assert facts["frames"] == 9 and len(facts["segments"]) == 1
+    poses = (tmp_path / "out" / "poses.tum").read_text().splitlines()
+    assert len(poses) == 13  # nothing is known before the first good frame
+    assert poses[5].split()[1:] == poses[4].split()[1:]  # frame 6 as frame 5
+    assert float(poses[5].split()[0]) == pytest.approx(6 / 30, abs=1e-6)
+    import av
+
+    with av.open(str(tmp_path / "out" / "depth.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 14
 
 
 def test_a_cut_begins_a_segment_and_no_window_straddles_it(artifact, tmp_path):
@@ -313,6 +335,7 @@ def test_export_makes_other_results_without_a_network(clip, artifact, tmp_path, 
     assert sequence.main([*words, "--parts", "poses"]) == 0
     assert np.allclose(np.load(tmp_path / "depth" / "000007.npz")["depth"], 2.5 * first)
     assert not (tmp_path / "cloud.ply").exists() and (tmp_path / "poses.tum").exists()
+    assert {file.suffix for file in (tmp_path / "depth").iterdir()} == {".npz"}
     capsys.readouterr()
     assert sequence.main(["status", str(tmp_path)]) == 0
     status = json.loads(capsys.readouterr().out)
@@ -438,14 +461,14 @@ def test_a_window_of_which_the_model_says_nothing_ends_a_segment_and_not_the_run
 
 
 class Ring:
-    """A model whose windows bend, of frames that go twice round a ring: 60 frames a round."""
+    """A model whose windows bend, of frames that go twice round a ring: 30 frames a round."""
 
     name, finds_cameras, licence, compiled_views = "ring", True, "none", ()
 
     def __init__(self):
         random = np.random.RandomState(0)
         self.hears, self._bends = None, random.normal(0, 0.02, 200)
-        self._places = random.normal(size=(60, 24))
+        self._places = random.normal(size=(30, 24))
         self._walls = np.repeat(np.repeat(random.uniform(2, 3, (4, 6)), 7, 0), 7, 1)
 
     def check(self, query):
@@ -470,13 +493,13 @@ class Ring:
         numbers = [int(view.rgb[0, 0, 0]) for view in views]
         bend = self._bends[numbers[0]] if numbers[-1] - numbers[0] < 20 else 0.0
         at = np.linspace(-0.5, 0.5, len(views))
-        angle = 2 * np.pi * np.array(numbers) / 60
+        angle = 2 * np.pi * np.array(numbers) / 30
         pose = np.stack([np.eye(4)] * len(views))
         pose[:, 0, 0], pose[:, 0, 2] = np.cos(angle), np.sin(angle)
         pose[:, 2, 0], pose[:, 2, 2] = -np.sin(angle), np.cos(angle)
         pose[:, 0, 3], pose[:, 2, 3] = np.sin(angle), np.cos(angle)
         if self.hears is not None:
-            tokens = self._places[np.array(numbers) % 60][:, None].repeat(3, 1)
+            tokens = self._places[np.array(numbers) % 30][:, None].repeat(3, 1)
             self.hears(tokens + 0.01 * np.random.RandomState(numbers[0]).normal(size=tokens.shape))
         scale = np.exp(bend * at)[:, None, None].astype(np.float32)
         return ScenePrediction(
@@ -490,7 +513,7 @@ class Ring:
 class Numbered:
     """Frames that are their numbers."""
 
-    is_video, path, expected = False, Path("numbered"), 120
+    is_video, path, expected = False, Path("numbered"), 60
 
     def identity(self):
         return {"numbered": self.expected}
@@ -509,7 +532,7 @@ def ring(tmp_path, **more):
 
 
 def test_places_that_are_seen_again_close_the_path(tmp_path, monkeypatch):
-    monkeypatch.setattr(sequence_loops, "APART_FRAMES", 40)
+    monkeypatch.setattr(sequence_loops, "APART_FRAMES", 20)
     alone = ring(tmp_path / "alone")
     closed = ring(tmp_path / "closed", loops=True)
     assert alone["loops"] == [] and len(closed["loops"]) >= 1
@@ -518,7 +541,7 @@ def test_places_that_are_seen_again_close_the_path(tmp_path, monkeypatch):
     def off(folder):
         """By how far frames of one place are apart."""
         poses = inverse(np.stack([c.world_to_camera for c in read_cameras(folder).cameras]))
-        return np.linalg.norm(poses[:60, :3, 3] - poses[60:, :3, 3], axis=1).mean()
+        return np.linalg.norm(poses[:30, :3, 3] - poses[30:, :3, 3], axis=1).mean()
 
     assert off(tmp_path / "closed" / "cameras.json") < 0.5 * off(
         tmp_path / "alone" / "cameras.json"
