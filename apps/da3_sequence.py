@@ -47,6 +47,7 @@ def run_sequence_job(args: argparse.Namespace) -> int:
         formats=tuple(dict.fromkeys(depth)),
         cloud=any(name in CLOUD for name in formats),
         points=args.num_max_points,
+        unsure=args.conf_thresh_percentile / 100,
     )
     source, known = _source(args, kind), None
     if args.cameras is not None:
@@ -72,6 +73,7 @@ def _refuse(args: argparse.Namespace) -> None:
         raise UsageError("--sequence: name its --export-dir, so that the command can go on there")
     given: dict[str, Any] = {
         "--max-frames": getattr(args, "max_frames", None),
+        "--memory-gib": args.memory_gib,
         "--infer-gs": args.infer_gs,
         "--export-feat": args.export_feat,
         "--use-ray-pose": args.use_ray_pose,

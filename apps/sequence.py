@@ -201,11 +201,13 @@ def job_of(args: argparse.Namespace) -> Any:
 def told(output: Path, facts: dict[str, Any]) -> int:
     """Say what has been made; the exit status is 1 if anything of the input was broken."""
     from apps.sequence_report import JSON, report_text
+    from apps.sequence_windows import NO_CAMERA
 
     print(report_text(facts), end="", file=sys.stderr)
     for name in [*facts["files"], JSON]:
         print(output / name)
-    return 1 if facts["bad_frames"] or facts["problems"] else 0
+    broken = any(row["why"] != NO_CAMERA for row in facts["bad_frames"])
+    return 1 if broken or facts["problems"] else 0
 
 
 def _status(output: Path) -> int:

@@ -151,7 +151,7 @@ def run_sequence(
     first = next((frame for frame in source.frames() if frame.rgb is not None), None)
     if first is None or first.rgb is None:
         raise InputError(f"{source.path}: not one frame of it can be used")
-    model.check(query if known is None else known.query([first.number], query))
+    model.check(query if known is None else known.query(sorted(known.extrinsics)[:1], query))
     size_hw = first.rgb.shape[0], first.rgb.shape[1]
     refuse_licence(model)
     refuse_large_windows(model, views, size_hw)

@@ -31,6 +31,7 @@ from exports.v2_picture import v2_picture
 from exports.video import can_copy
 from exports.voxels import VoxelCloud
 from runtime.artifact.manifest import InputSpec, OutputSpec
+from runtime.errors import InputError
 from runtime.files import write_whole
 from runtime.photo.frames import VideoFrames
 from runtime.photo.postprocess import resize_to_photo
@@ -41,7 +42,7 @@ from runtime.scene.links import SKY_CONFIDENCE
 from runtime.scene.stream import Blender, StreamFrame
 
 DEPTH, VIDEO = "depth", "depth.mp4"
-SURE = 0.4  # of all confidences, above which a pixel becomes a point
+UNSURE = 0.4  # of all confidences, below which a pixel becomes no point
 FAR, MAX_SKY_M = 0.99, 200.0  # quantile of all depth that sky is put at; metres at most
 CUBE = 0.005  # side of a cube at first, over the median depth
 WRITERS = 2
@@ -55,6 +56,7 @@ class Wanted:
 
     Args:
         formats: of each frame's depth. cloud, poses, video: whether. points: of the cloud, at most.
+        unsure: share of all confidences below which a pixel becomes no point.
         look: of the video.
     """
 
@@ -63,7 +65,12 @@ class Wanted:
     cloud: bool = True
     video: bool = True
     points: int = 1_000_000
+    unsure: float = UNSURE
     look: Look = field(default_factory=Look)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.unsure < 1:
+            raise InputError(f"unsure={self.unsure}: give a share from 0 to 1, below 1")
 
 
 @dataclass
@@ -85,9 +92,9 @@ class Seen:
         far = self.depth.quantile(FAR)
         return min(far, MAX_SKY_M) if kind == "depth_m" else far
 
-    def surest(self) -> float:
-        """The confidence above which a pixel becomes a point."""
-        return self.conf.quantile(SURE) if self.conf.counts.sum() else 1.0
+    def surest(self, unsure: float) -> float:
+        """The confidence from which a pixel becomes a point."""
+        return self.conf.quantile(unsure) if self.conf.counts.sum() else 1.0
 
 
 Step = Callable[[], object]
@@ -163,7 +170,7 @@ class Writer:
             photo_hw=(1, 1),
         )
         self._limits, self._far = seen.limits(), seen.far(self.kind)
-        self._surest = seen.surest()
+        self._surest = seen.surest(wanted.unsure)
         median = seen.depth.quantile(0.5) if seen.depth.counts.sum() else 1.0
         self._cloud = VoxelCloud(wanted.points, CUBE * median) if wanted.cloud else None
         self._poses = PoseFiles(output, self._facts()) if wanted.poses else None

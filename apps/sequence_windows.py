@@ -28,6 +28,7 @@ from runtime.scene.views import View, fit_view
 
 IN_FLIGHT = 2  # windows between two stages
 DESCRIPTORS = "descriptors"  # in a prediction's aux
+NO_CAMERA = "no known camera"  # why a frame is left out, where cameras are known
 STANDS = 1e-9  # between cameras, up to which they stand in one place
 STRETCHED = 1.5  # of a frame's shape against the sequence's, from which it is said
 
@@ -155,7 +156,7 @@ def _planned(
     for frame in frames:
         if frame.rgb is None or (job.known is not None and _unknown(job.known, frame.number)):
             if frame.number not in told:
-                problem = frame.problem or "no known camera"
+                problem = frame.problem or NO_CAMERA
                 noted.bad.append([frame.number, frame.name, problem])
             continue
         cut, score = cuts.next(frame.rgb)

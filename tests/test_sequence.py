@@ -328,6 +328,18 @@ def test_known_cameras_come_back_as_they_were_given(clip, artifact, tmp_path, ca
         assert np.allclose(one.intrinsics, other.intrinsics, rtol=1e-6)
 
 
+def test_frames_without_a_known_camera_are_left_out_as_by_da3(clip, artifact, tmp_path):
+    run(clip, artifact, tmp_path / "first")
+    facts = json.loads((tmp_path / "first" / "cameras.json").read_text())
+    facts["photos"] = [row for at, row in enumerate(facts["photos"]) if at not in (0, 5, 22)]
+    (tmp_path / "some.json").write_text(json.dumps(facts))
+    words = ["run", str(clip), "--output", str(tmp_path / "known"), "--model", str(artifact)]
+    known = ["--known", str(tmp_path / "some.json"), "--formats", "npz", "--quiet"]
+    assert sequence.main([*words, *known]) == 0
+    report = json.loads((tmp_path / "known" / "report.json").read_text())
+    assert report["frames"] == 20 and [row["frame"] for row in report["bad_frames"]] == [0, 5, 22]
+
+
 def test_export_makes_other_results_without_a_network(clip, artifact, tmp_path, capsys):
     run(clip, artifact, tmp_path)
     first = np.load(tmp_path / "depth" / "000007.npz")["depth"]
@@ -428,6 +440,7 @@ def test_da3_does_a_sequence_of_a_video_and_of_photos(clip, artifact, tmp_path, 
         ([], "name its --export-dir"),
         (["--export-dir", "out", "--max-frames", "9"], "--max-frames: not with --sequence"),
         (["--export-dir", "out", "--export-format", "gs_ply"], "gs_ply: a sequence has"),
+        (["--export-dir", "out", "--memory-gib", "9"], "--memory-gib: not with"),
         (["--export-dir", "out", "--infer-gs"], "--infer-gs: not with"),
     ],
 )
