@@ -40,7 +40,7 @@ class PoseFiles:
         self._output, self._facts = output, facts
         self._stack = contextlib.ExitStack()
         self._out: dict[str, BinaryIO] = {}
-        self._rows: list[np.ndarray] = []
+        self._rows = bytearray()  # of ``ROW``: a hundred bytes a frame
         self._names: dict[int, str] = {}  # of photos; frames of a video are called by number
         self._count = 0
         names = (TUM, KITTI, POSES, INTRINSICS, TRANSFORMS, CAMERAS)
@@ -98,7 +98,7 @@ class PoseFiles:
 
     def images(self) -> Iterator[Image]:
         """COLMAP's images, made as they are asked for."""
-        for row in self._rows:
+        for row in np.frombuffer(bytes(self._rows), ROW):
             number = int(row["number"])
             height, width = (int(side) for side in row["size"])
             params, q, t = (tuple(map(float, row[name])) for name in ("params", "q", "t"))
@@ -106,7 +106,7 @@ class PoseFiles:
             yield Image(name, width, height, params, q, t, 0, ())
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) // ROW.itemsize
 
     def _remember(
         self,
@@ -118,7 +118,7 @@ class PoseFiles:
         x, y, z, w = quaternion_from_rotation(homogeneous(pose)[:3, :3])
         params = [intrinsics[at] for at in ((0, 0), (1, 1), (0, 2), (1, 2))]
         row = np.array((given.number, photo_hw, params, (w, x, y, z), pose[:3, 3]), ROW)
-        self._rows.append(row)
+        self._rows += row.tobytes()
         if given.name != f"{given.number:06d}.png":  # as text that every reader takes
             self._names[given.number] = given.name.encode("utf-8", "backslashreplace").decode()
 

@@ -119,6 +119,7 @@ class SequenceStore:
         self.header: dict[str, Any] = {}
         self.lines: list[dict[str, Any]] = []
         self.ended: Optional[dict[str, Any]] = None
+        self._raw: list[bytes] = []
         self._out: Optional[BinaryIO] = None
 
     def read(self) -> bool:
@@ -141,7 +142,8 @@ class SequenceStore:
             raise InputError(f"{file}: damaged; --from-start begins anew") from None
         if version != FORMAT:
             raise InputError(f"{file}: format {version}, this program has {FORMAT}; --from-start")
-        self.header, self.lines = parsed[0], [row for row in parsed[1:] if "window" in row]
+        self.header, self._raw = parsed[0], rows
+        self.lines = [slim(row) for row in parsed[1:] if "window" in row]
         self.ended = parsed[-1] if "end" in parsed[-1] else None
         return True
 
@@ -162,12 +164,13 @@ class SequenceStore:
                 )
         else:
             self.header, self.lines, self.ended = wanted, [], None
+            self._raw = [json.dumps(wanted).encode()]
         whole = self._whole()
         if whole < len(self.lines):
             self.lines, self.ended = self.lines[:whole], None
-        rows = [self.header, *self.lines, *([self.ended] if self.ended else [])]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        write_whole(self.folder / JOURNAL, text.encode())
+        kept_rows = self._raw[: 1 + whole + (self.ended is not None)]
+        write_whole(self.folder / JOURNAL, b"".join(row + b"\n" for row in kept_rows))
+        self._raw = []
         kept = {line["file"] for line in self.lines}
         (self.folder / WINDOWS).mkdir(parents=True, exist_ok=True)
         sweep(self.folder / WINDOWS)
@@ -195,7 +198,7 @@ class SequenceStore:
         facts = {"file": name, "bytes": len(maps), "sha256": hashlib.sha256(maps).hexdigest()}
         row = {"window": len(self.lines), **line, **facts}
         self._write(row)
-        self.lines.append(row)
+        self.lines.append({**slim(row), "scores": []})  # of use to a run that goes on
 
     def end(self, line: Mapping[str, Any]) -> None:
         """Note that there is no more window."""
@@ -272,6 +275,12 @@ def _differences(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
         else:
             names.append(name)
     return names
+
+
+def slim(row: dict[str, Any]) -> dict[str, Any]:
+    """A window's line without what is long and hardly needed: names of frames that have depth."""
+    short = () if row["problem"] else ("names",)
+    return {name: row[name] for name in row if name not in (*short, "sizes", "seconds")}
 
 
 def finite(value: float) -> float:
