@@ -43,6 +43,10 @@ def run(args: argparse.Namespace) -> int:
 
         return run_on_backend(args)
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # as upstream
+    if getattr(args, "sequence", False):
+        from apps.da3_sequence import run_sequence_job
+
+        return run_sequence_job(args)
     from apps.da3_job import run_job
 
     return run_job(args)

@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import datetime
 import logging
-import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +37,7 @@ from apps.export_folder import (
     new_folder,
     writing_export,
 )
+from apps.scene_checks import ROOM, refuse_licence
 from apps.scene_models import PROCESS_RES, SceneModel, find_scene_model, takes_intrinsics_alone
 from depth_anything_3.scene_exports import ExportRequest, export_request
 from exports.scene_files import SCENE_FORMATS, Asked
@@ -45,7 +45,6 @@ from runtime.command_line import UsageError, sentence
 from runtime.errors import InputError, LimitError
 from runtime.photo.decode import focal_px_of, orientation_of, read_photo
 from runtime.photo.preprocess import PATCH_SIZE
-from runtime.predict.choose import needs_consent
 from runtime.scene.camera_files import read_cameras
 from runtime.scene.camera_match import Shot, match_cameras
 from runtime.scene.focal import refuse_useless_focal
@@ -53,7 +52,6 @@ from runtime.scene.known_cameras import CameraFile
 from runtime.scene.query import SceneQuery
 from runtime.scene.views import View
 
-ROOM = 0.9  # of what is free that a scene may take
 SHOWN = 5
 
 log = logging.getLogger("da3")
@@ -212,11 +210,7 @@ def _checked(model: SceneModel, given: Given, args: argparse.Namespace, asked: A
         log.info("%s: takes focal lengths for metres, and no poses", model.name)
         given = replace(given, query=replace(given.query, extrinsics=None, intrinsics=None))
     model.check(given.query)
-    if os.environ.get("COMMERCIAL_ONLY") == "1" and needs_consent(model.licence):
-        raise InputError(
-            f"{model.name}: its weights' licence is {model.licence}, and COMMERCIAL_ONLY=1; use "
-            "da3-small, da3-base, da3mono-large or da3metric-large"
-        )
+    refuse_licence(model)
     request = _request(given.scene.photos, given.scene.names, Path(), args)
     cameras = model.finds_cameras or given.query.has_cameras
     query = given.query

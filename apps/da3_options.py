@@ -59,6 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for command in (auto, video):
         _add_video(command)
+    for command in (auto, images, video):
+        _add_sequence(command)
     for command in (auto, colmap):
         _add_colmap(command)
     add_web_commands(commands, os.environ.get(MODEL_VARIABLE) or MODEL)
@@ -239,7 +241,7 @@ def _add_video(parser: argparse.ArgumentParser) -> None:
         type=above_zero,
         default=FPS,
         metavar="F",
-        help="frames a second that become views, at least; default 1",
+        help="frames a second that become views, at least; default 1, with --sequence all",
     )
     group.add_argument(
         "--max-frames",
@@ -252,6 +254,33 @@ def _add_video(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="keep them in input_images/",
+    )
+
+
+def _add_sequence(parser: argparse.ArgumentParser) -> None:
+    from exports.files import FORMATS
+    from runtime.command_line import some_of
+
+    group = parser.add_argument_group("sequence")
+    group.add_argument(
+        "--sequence",
+        action="store_true",
+        help="any number of frames, in windows: memory does not grow, and the same command goes on "
+        "after a stop (docs/long-sequences.md)",
+    )
+    group.add_argument("--views", type=positive, metavar="N", help="frames of a window; default 8")
+    group.add_argument(
+        "--overlap", type=positive, metavar="N", help="frames that windows share; a quarter"
+    )
+    group.add_argument(
+        "--loops", action="store_true", help="close the path at places that are seen again"
+    )
+    group.add_argument(
+        "--depth-formats",
+        type=some_of(FORMATS),
+        default=(),
+        metavar="LIST",
+        help=f"files of each frame's depth: {','.join(FORMATS)}; default none",
     )
 
 

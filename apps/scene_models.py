@@ -26,7 +26,7 @@ from runtime.errors import ArtifactError, CheckpointError, InputError
 from runtime.hub import WEIGHTS
 from runtime.predict.choose import SCENE, choose, read_artifacts, takes_scenes
 from runtime.predict.found import Provenance, ScenePrediction, provenance_of
-from runtime.predict.scenes import CAMERA_ENCODER, RAY_HEAD, ScenePredictor
+from runtime.predict.scenes import CAMERA_ENCODER, IMAGE, RAY_HEAD, ScenePredictor
 from runtime.scene.query import SceneQuery
 from runtime.scene.views import METHODS, View, make_view, same_size
 
@@ -35,6 +35,7 @@ PROCESS_RES, PROCESS_METHOD = 504, METHODS[0]  # upstream's
 
 Size = tuple[int, int]
 Step = Callable[[], object]
+Hears = Optional[Callable[[Any], object]]
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,10 @@ class SceneModel(Protocol):
 
     Attributes:
         name: of the model. finds_cameras: whether it finds those of its photos.
+        hears: gets the local tokens (V, 1 + P, C) of each run, numpy's or torch's.
     """
 
+    hears: Hears
     name: str
     finds_cameras: bool
 
@@ -92,6 +95,10 @@ class SceneModel(Protocol):
         step: Step,
     ) -> ScenePrediction:
         """Run the network, and write what is requested; see ``DepthAnything3.infer_views``."""
+
+    @property
+    def compiled_views(self) -> Sequence[int]:
+        """The numbers of views that it is compiled for; none: it takes any."""
 
 
 def find_scene_model(
@@ -153,6 +160,7 @@ class EagerScene:
         process_res_method: Optional[str],
     ) -> None:
         self.name, self._weights, self._device = name, weights, device
+        self.hears: Hears = None
         self.finds_cameras = find_model(name).any_view
         self._res = PROCESS_RES if process_res is None else process_res
         self._method = process_res_method or PROCESS_METHOD
@@ -162,6 +170,11 @@ class EagerScene:
     def licence(self) -> str:
         """As ``SceneModel.licence``."""
         return find_model(self.name).licence if self._weights is not None else ""
+
+    @property
+    def compiled_views(self) -> Sequence[int]:
+        """As ``SceneModel.compiled_views``."""
+        return ()
 
     def check(self, query: SceneQuery) -> None:
         """As ``SceneModel.check``; and a device that is not here."""
@@ -198,6 +211,7 @@ class EagerScene:
 
     def load(self, sizes_hw: Sequence[Size]) -> None:
         """As ``SceneModel.load``."""
+        from apps.scene_tokens import hear_encoder
         from depth_anything_3.api import DepthAnything3
 
         if self._model is not None:
@@ -208,6 +222,7 @@ class EagerScene:
         else:
             model = _seeded(self.name)
         self._model = model.to(self._where())
+        hear_encoder(self._model, lambda tokens: self.hears and self.hears(tokens))
 
     def provenance(self) -> Optional[Provenance]:
         """As ``SceneModel.provenance``."""
@@ -275,12 +290,18 @@ class ArtifactScene:
         self._folder, self._load = folder, load
         self.name = self._chosen.model
         self._step: Step = lambda: None
+        self.hears: Hears = None
         self._predictor: Any = None
 
     @property
     def licence(self) -> str:
         """As ``SceneModel.licence``."""
         return self._chosen.artifacts[0].manifest.weights.licence
+
+    @property
+    def compiled_views(self) -> Sequence[int]:
+        """As ``SceneModel.compiled_views``."""
+        return sorted({one.manifest.views for one in self._chosen.artifacts})
 
     def check(self, query: SceneQuery) -> None:
         """As ``SceneModel.check``."""
@@ -355,6 +376,8 @@ class ArtifactScene:
 
         def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             outputs: dict[str, np.ndarray] = engine(inputs)
+            if self.hears is not None and IMAGE in inputs and "tokens" in outputs:
+                self.hears(outputs["tokens"])
             self._step()
             return outputs
 

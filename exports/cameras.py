@@ -2,6 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from runtime.errors import InputError
 from runtime.predict.found import ScenePrediction
@@ -30,12 +33,7 @@ def encode_cameras(scene: ScenePrediction, views: Sequence[View], names: Sequenc
         "convention": CONVENTION,
         "groups": [[names[index] for index in group] for group in scene.groups],
         "photos": [
-            {
-                "name": name,
-                "size": {"height": view.photo_hw[0], "width": view.photo_hw[1]},
-                "intrinsics": view.intrinsics_of_photo(intrinsics).tolist(),
-                "world_to_camera": extrinsics.tolist(),
-            }
+            camera_row(name, view.photo_hw, view.intrinsics_of_photo(intrinsics), extrinsics)
             for name, view, intrinsics, extrinsics in zip(
                 names, views, scene.intrinsics, scene.extrinsics
             )
@@ -44,3 +42,15 @@ def encode_cameras(scene: ScenePrediction, views: Sequence[View], names: Sequenc
     for key in ("cameras", "size", "grid"):  # of maps, which are not in this file
         facts.pop(key)
     return (json.dumps(facts, indent=2) + "\n").encode()
+
+
+def camera_row(
+    name: str, photo_hw: tuple[int, int], intrinsics: np.ndarray, extrinsics: np.ndarray
+) -> dict[str, Any]:
+    """A photo's camera: intrinsics (3, 3) in its own pixels, world-to-camera (3, 4)."""
+    return {
+        "name": name,
+        "size": {"height": photo_hw[0], "width": photo_hw[1]},
+        "intrinsics": intrinsics.tolist(),
+        "world_to_camera": extrinsics.tolist(),
+    }

@@ -3,8 +3,8 @@
 A map in; suffixes and bytes out.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Optional
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional
 
 import numpy as np
 
@@ -19,7 +19,11 @@ FRAME_SUFFIXES = {**SUFFIXES, "png16": ".png"}
 
 
 def frame_files(
-    found: Prediction, formats: Sequence[str], limits16: Limits, painted: Optional[np.ndarray]
+    found: Prediction,
+    formats: Sequence[str],
+    limits16: Limits,
+    painted: Optional[np.ndarray],
+    more: Optional[Mapping[str, Any]] = None,
 ) -> Iterator[tuple[str, bytes]]:
     """Encode a frame's map, one format after the other.
 
@@ -27,10 +31,11 @@ def frame_files(
         formats: of ``exports.files.FORMATS``.
         limits16: what 0 and 65535 stand for in png16 of relative maps; values beyond get these.
         painted: the picture of depth alone, for png.
+        more: what the files say beside the map's own facts.
     Yields:
         each file's suffix and its bytes; what it is stands in the file itself, if that has room.
     """
-    facts = found.facts()
+    facts = {**found.facts(), **(more or {})}
     for name in formats:
         if name == "png":
             assert painted is not None

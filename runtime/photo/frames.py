@@ -309,10 +309,11 @@ def numbered(folder: Path) -> list[Path]:
         and re.search(r"\d", file.stem)
         and file.is_file()
     ]
-    return sorted(found, key=lambda file: (_by_number(file.name), file.name))
+    return sorted(found, key=lambda file: (by_number(file.name), file.name))
 
 
-def _by_number(name: str) -> list[tuple[int, str]]:
+def by_number(name: str) -> list[tuple[int, str]]:
+    """What sorts names by the numbers in them, 2 before 10."""
     parts = re.split(r"(\d+)", name)
     return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
 

@@ -4,12 +4,15 @@ Counts in, groups out; maps and cameras of each group in, one scene out, in the 
 of the first group. numpy only.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from runtime.scene.cameras import inverse
-from runtime.scene.similarity import Similarity
+from runtime.scene.blend import blended_camera, blended_depth, blended_intrinsics, mixed_conf
+from runtime.scene.links import Link, SharedFrames, link_windows
+
+log = logging.getLogger(__name__)
 
 # Arrays with a row for each view: depth and conf (n, H, W), extrinsics (n, 3, 4), and any others,
 # which go along unchanged.
@@ -27,6 +30,11 @@ def pick_views(photos: int, compiled: Sequence[int]) -> int:
     return min(enough) if enough else max(compiled)
 
 
+def overlap_of(views: int) -> int:
+    """How many views two groups of so many share: a quarter."""
+    return max(1, views // 4) if views > 1 else 0
+
+
 def group_views(photos: int, views: int) -> list[tuple[int, ...]]:
     """Split photos, in their order, into groups of ``views`` that overlap by a quarter.
 
@@ -37,7 +45,7 @@ def group_views(photos: int, views: int) -> list[tuple[int, ...]]:
         return [tuple(range(photos))]
     if views == 1:
         return [(index,) for index in range(photos)]
-    step = views - max(1, views // 4)
+    step = views - overlap_of(views)
     starts = [*range(0, photos - views, step), photos - views]
     return [tuple(range(start, start + views)) for start in starts]
 
@@ -50,51 +58,53 @@ def join_groups(parts: Sequence[Maps], groups: Sequence[tuple[int, ...]], linked
         groups: the views of each, ascending; together all views from 0 on.
         linked: whether groups must be aligned; with known cameras they share axes already.
     Returns:
-        the same maps of all views. A view of several groups comes from the first of them.
+        the same maps of all views. Depth, confidence and cameras of a view of several groups are
+        blended, as those of a sequence are; all else is of the first of them.
     """
-    home: dict[int, tuple[int, int]] = {}  # of a view: the group and the row it is taken from
-    moved: list[Maps] = []
+    rows: dict[int, Maps] = {}
     for part, group in zip(parts, groups):
-        shared = [row for row, view in enumerate(group) if view in home]
+        shared = [row for row, view in enumerate(group) if view in rows]
         if linked and shared:
-            known = _rows(moved, [home[group[row]] for row in shared])
-            fit = fit_groups(known, {name: array[shared] for name, array in part.items()})
-            part = {
-                **part,
-                "extrinsics": fit.move_cameras(part["extrinsics"])[:, :3],
-                "depth": (part["depth"] * fit.scale).astype(np.float32),
-            }
+            part = _moved(part, _link(rows, part, group, shared))
+        for at, row in enumerate(shared):
+            own = {name: array[row] for name, array in part.items()}
+            rows[group[row]] = _blended(rows[group[row]], own, (at + 0.5) / len(shared))
         for row, view in enumerate(group):
-            home.setdefault(view, (len(moved), row))
-        moved.append(part)
-    return _rows(moved, [home[view] for view in range(len(home))])
+            rows.setdefault(view, {name: array[row] for name, array in part.items()})
+    return {name: np.stack([rows[view][name] for view in range(len(rows))]) for name in parts[0]}
 
 
-def fit_groups(known: Maps, new: Maps) -> Similarity:
-    """The similarity that brings a group onto the same views of groups before it.
-
-    The depth of a view in both, where both are surer than their median, gives the scale; its two
-    cameras give rotation and translation.
-
-    Args:
-        known, new: depth, conf and extrinsics of the shared views, in one order.
-    """
-    ratios = []
-    for old, one, old_conf, one_conf in zip(
-        known["depth"], new["depth"], known["conf"], new["conf"]
-    ):
-        sure = (old_conf >= np.median(old_conf)) & (one_conf >= np.median(one_conf))
-        sure = sure if sure.any() else np.ones_like(sure)
-        ratios.append(np.median(old[sure] / one[sure]))
-    scale = float(np.exp(np.mean(np.log(ratios))))
-    old_cameras, new_cameras = inverse(known["extrinsics"]), inverse(new["extrinsics"])
-    rotations = (old_cameras[:, :3, :3] @ np.swapaxes(new_cameras[:, :3, :3], 1, 2)).sum(0)
-    u, _, v = np.linalg.svd(rotations)
-    rotation = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ v))]) @ v
-    gaps = old_cameras[:, :3, 3] - scale * new_cameras[:, :3, 3] @ rotation.T
-    return Similarity(rotation, gaps.mean(0), scale)
+def _link(rows: Mapping[int, Maps], part: Maps, group: Sequence[int], shared: list[int]) -> Link:
+    """From a group into the scene so far."""
+    known = [
+        np.stack([rows[group[row]][name] for row in shared])
+        for name in ("depth", "conf", "extrinsics")
+    ]
+    new = [part[name][shared] for name in ("depth", "conf", "extrinsics")]
+    link = link_windows(SharedFrames(*known), SharedFrames(*new))
+    if link.broken:
+        log.warning(
+            "views %d to %d disagree with those before (%.0f %% of depth agrees, cameras turn by "
+            "%.0f degrees): their scale and place may be wrong",
+            *(group[0], group[-1], 100 * link.inliers, link.turn_deg),
+        )
+    return link
 
 
-def _rows(parts: Sequence[Maps], places: Sequence[tuple[int, int]]) -> Maps:
-    """Rows of several groups, stacked."""
-    return {name: np.stack([parts[group][name][row] for group, row in places]) for name in parts[0]}
+def _moved(part: Maps, link: Link) -> Maps:
+    return {
+        **part,
+        "extrinsics": link.to.move_cameras(part["extrinsics"])[:, :3],
+        "depth": (part["depth"] * link.to.scale).astype(np.float32),
+    }
+
+
+def _blended(one: Maps, other: Maps, part: float) -> Maps:
+    """A view of two groups, ``part`` of it of the later one."""
+    found = {**one}
+    found["depth"] = blended_depth(one["depth"], other["depth"], one["conf"], other["conf"], part)
+    found["conf"] = mixed_conf(one["conf"], other["conf"], part)
+    found["extrinsics"] = blended_camera(one["extrinsics"], other["extrinsics"], part)
+    if "intrinsics" in one:
+        found["intrinsics"] = blended_intrinsics(one["intrinsics"], other["intrinsics"], part)
+    return found

@@ -38,6 +38,11 @@ class Similarity:
         back = -(self.translation @ self.rotation) / self.scale
         return Similarity(self.rotation.T, back, 1 / self.scale)
 
+    def after(self, first: "Similarity") -> "Similarity":
+        """One of both: what ``first`` does, and then this."""
+        moved = self.move_points(first.translation[None])[0]
+        return Similarity(self.rotation @ first.rotation, moved, self.scale * first.scale)
+
     def move_cameras(self, extrinsics: np.ndarray) -> np.ndarray:
         """Move cameras: world-to-camera (N, 3 or 4, 4) -> (N, 4, 4)."""
         cameras = inverse(homogeneous(extrinsics))

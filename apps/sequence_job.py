@@ -1,0 +1,251 @@
+"""A sequence from end to end: the first pass through a network, the second to files.
+
+A job in; an output's folder with its results and their report out. What is done of the first pass
+is never done again; the second is done whole.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from apps.da3_progress import Progress
+from apps.scene_checks import refuse_large_windows, refuse_licence
+from apps.scene_models import SceneModel
+from apps.sequence_loops import find_loops, read_loops
+from apps.sequence_poses import CAMERAS, COLMAP, INTRINSICS, KITTI, POSES, TRANSFORMS, TUM
+from apps.sequence_preview import FOLDER as PREVIEW
+from apps.sequence_preview import Preview
+from apps.sequence_report import (
+    JSON,
+    TEXT,
+    earlier_report,
+    remove_older,
+    remove_older_depth,
+    report_of,
+    report_text,
+)
+from apps.sequence_results import DEPTH, VIDEO, Wanted, Writer, sweep_all
+from apps.sequence_solve import solve
+from apps.sequence_source import Source
+from apps.sequence_store import SequenceStore, sequence_store
+from apps.sequence_windows import DESCRIPTORS, KnownCameras, WindowJob, run_windows
+from runtime.artifact.manifest import WeightsSpec
+from runtime.errors import InputError
+from runtime.files import check_output_folder, sweep, write_whole
+from runtime.predict.found import ArtifactName, Provenance, ScenePrediction
+from runtime.scene.groups import overlap_of
+from runtime.scene.loops import ALIKE, describe
+from runtime.scene.query import SceneQuery
+from runtime.scene.reference_view import DEFAULT_STRATEGY
+from runtime.scene.views import View
+
+VIEWS = 8  # of a window, if the model takes any number
+FEW = 8  # below, windows drift two to three times as much
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SequenceJob:
+    """What is made of a sequence.
+
+    Args:
+        output: a folder. views: frames of a window; None: see ``window_size``. overlap: that two
+            share. cuts: look for cuts; strategy: of the reference view.
+        from_start: forget what is there. wanted: files. scale: what all is multiplied by.
+        loops: look for places that are seen again; alike: cosine from which frames are looked at.
+        preview_s: seconds between previews; 0: none.
+    """
+
+    output: Path
+    views: Optional[int] = None
+    overlap: Optional[int] = None
+    cuts: bool = True
+    strategy: str = DEFAULT_STRATEGY
+    from_start: bool = False
+    wanted: Wanted = field(default_factory=Wanted)
+    scale: float = 1.0
+    loops: bool = False
+    alike: float = ALIKE
+    preview_s: float = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """A scene model as the first pass takes it; ``describes``: with descriptors of the views."""
+
+    model: SceneModel
+    describes: bool = False
+
+    def view(self, rgb: Any) -> View:
+        """As ``WindowModel.view``."""
+        return self.model.view(rgb)
+
+    def infer(self, views: Sequence[View], query: SceneQuery) -> ScenePrediction:
+        """As ``WindowModel.infer``."""
+        photos, heard = [Path()] * len(views), list[Any]()
+        self.model.hears = heard.append if self.describes else None
+        found = self.model.infer(views, photos, query, None, None, None, lambda: None)
+        if not heard:
+            return found
+        tokens = heard[0].detach().cpu().numpy() if hasattr(heard[0], "detach") else heard[0]
+        described = describe(tokens[: len(views), 1:])
+        return dataclasses.replace(found, aux={**found.aux, DESCRIPTORS: described})
+
+
+def window_size(model: SceneModel, asked: Optional[int]) -> int:
+    """How many frames go together: as many as are compiled for, but not more than asked.
+
+    Raises:
+        InputError: fewer than two.
+    """
+    compiled = model.compiled_views
+    wanted = asked or (max(compiled) if compiled else VIEWS)
+    if compiled and asked is not None and asked not in compiled:
+        raise InputError(
+            f"--views {asked}: compiled for {', '.join(map(str, compiled))}; give one of them, or "
+            f"compile for {asked} with `python -m compile --views {asked}`"
+        )
+    if wanted < 2:
+        raise InputError(
+            f"windows of {wanted} frame share nothing with each other; compile for 8 views with "
+            "`python -m compile --views 8`"
+        )
+    if wanted < FEW:
+        log.warning(
+            "windows of %d frames: those of %d drift two to three times less; `python -m compile "
+            "--views %d`, or --views %d with weights",
+            *(wanted, FEW, FEW, FEW),
+        )
+    return wanted
+
+
+def run_sequence(
+    source: Source,
+    model: SceneModel,
+    job: SequenceJob,
+    known: Optional[KnownCameras] = None,
+    progress: Optional[Progress] = None,
+) -> dict[str, Any]:
+    """Do all that is missing, and write the results; what ``report.json`` says.
+
+    Raises:
+        InputError: input, model and options do not go together, or with what is there.
+        ArtifactError, DeviceError, OSError: nothing goes on; the same command goes on later.
+    """
+    if not model.finds_cameras:
+        raise InputError(
+            f"{model.name}: finds no cameras, so windows of it share no scale; use da3-small, "
+            "da3-base, da3-large or da3nested-giant-large, or run_video.py for each frame alone"
+        )
+    if known is not None and job.scale != 1.0:
+        raise InputError("--scale: the cameras have a unit of their own; leave it out")
+    check_output_folder(job.output)
+    views = window_size(model, job.views)
+    query = SceneQuery(ref_view_strategy=job.strategy)
+    first = next((frame for frame in source.frames() if frame.rgb is not None), None)
+    if first is None or first.rgb is None:
+        raise InputError(f"{source.path}: not one frame of it can be used")
+    model.check(query if known is None else known.query(sorted(known.extrinsics)[:1], query))
+    size_hw = first.rgb.shape[0], first.rgb.shape[1]
+    refuse_licence(model)
+    refuse_large_windows(model, views, size_hw)
+    log.info("%s: loading", model.name)
+    model.load([size_hw])
+    windows = WindowJob(views, job.overlap, job.cuts, query, known)
+    header = {
+        "input": source.identity(),
+        "provenance": _provenance_facts(model.provenance(), model.name),
+        "settings": {
+            "views": views,
+            "overlap": overlap_of(views) if job.overlap is None else job.overlap,
+            "cuts": job.cuts,
+            "strategy": job.strategy,
+            "view_hw": list(model.view(first.rgb).size_hw),
+            "describes": job.loops,
+            "known_cameras": None if known is None else _hash_of(known),
+        },
+    }
+    del first
+    progress = progress or Progress()
+    with sequence_store(job.output) as store:
+        store.begin(header, job.from_start)
+        if store.lines:
+            log.info("%s: goes on after %d windows", job.output, len(store.lines))
+        with progress.stage("windows", "frame", source.expected) as step:
+            preview = Preview(job.output, job.preview_s, source.expected, step)
+            preview.begin(store.lines)
+            run_windows(source, Windows(model, job.loops), windows, store, preview)
+        if job.loops and known is None:
+            with progress.stage("loops", "loop"):
+                find_loops(source, Windows(model), store, query, job.alike)
+        return export_sequence(source, store, job, progress)
+
+
+def export_sequence(
+    source: Source, store: SequenceStore, job: SequenceJob, progress: Optional[Progress] = None
+) -> dict[str, Any]:
+    """The second pass: results of what the first has left; what ``report.json`` says.
+
+    Raises:
+        InputError: the input is not the one that the first pass read, or a file is damaged.
+    """
+    if not store.lines:
+        raise InputError(f"{job.output}: not one window there yet; `run` goes on")
+    if json.loads(json.dumps(source.identity())) != store.header["input"]:
+        raise InputError(f"{source.path}: not what {job.output} was made of; give that one")
+    progress = progress or Progress()
+    for name in ("", DEPTH, COLMAP, PREVIEW):
+        sweep(job.output / name)  # what a killed run has left
+    known = store.header["settings"]["known_cameras"] is not None
+    loops = read_loops(store) if store.header["settings"]["describes"] else None
+    solved = solve(store.lines, known, job.scale, loops["loops"] if loops else ())
+    with progress.stage("ranges", "frame") as step:
+        seen = sweep_all(store, solved, step)
+    provenance = _provenance(store.header["provenance"])
+    with progress.stage("results", "frame", source.expected) as step:
+        writer = Writer(job.output, source, store, solved, seen, provenance, job.wanted, step)
+        results = writer.run()
+    facts = report_of(
+        store, solved, seen, results, job.output, job.scale, provenance, job.wanted.formats
+    )
+    before = earlier_report(job.output)
+    text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(job.output / JSON, text.encode("utf-8", "backslashreplace"))
+    write_whole(job.output / TEXT, report_text(facts).encode("utf-8", "backslashreplace"))
+    remove_older_depth(job.output / DEPTH, before, facts)
+    made = {file.relative_to(job.output).as_posix() for file in results.files}
+    all_names = (TUM, KITTI, POSES, INTRINSICS, TRANSFORMS, CAMERAS, VIDEO, "cloud.ply")
+    colmap = [f"{COLMAP}/{name}.bin" for name in ("cameras", "rigs", "frames", "images")]
+    others = (*all_names, "cloud.glb", *colmap, f"{COLMAP}/points3D.bin")
+    remove_older(job.output, [name for name in others if name not in made])
+    return facts
+
+
+def _hash_of(known: KnownCameras) -> str:
+    digest = hashlib.sha256()
+    for number in sorted(known.extrinsics):
+        digest.update(f"{number}".encode())
+        digest.update(known.extrinsics[number].tobytes() + known.intrinsics[number].tobytes())
+    return digest.hexdigest()
+
+
+def _provenance_facts(provenance: Optional[Provenance], name: str) -> dict[str, Any]:
+    if provenance is None:
+        raise InputError(f"{name}: nobody knows whose weights these are; name a model or a file")
+    return dataclasses.asdict(provenance)
+
+
+def _provenance(facts: dict[str, Any]) -> Provenance:
+    artifact = facts["artifact"]
+    return Provenance(
+        facts["model"],
+        WeightsSpec(**facts["weights"]),
+        None if artifact is None else ArtifactName(**artifact),
+        facts["simulated"],
+    )

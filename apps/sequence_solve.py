@@ -1,0 +1,201 @@
+"""The journal of a sequence to one scene: where each window is, and how sure that is. Pure.
+
+Lines in; a similarity a window, segments, and numbers for the report out. It can be done again with
+other settings, and on the part of a journal that there is.
+"""
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from apps.sequence_store import WindowMaps
+from runtime.scene.links import GUESSED, WEAK
+from runtime.scene.one_scale import scale_factors
+from runtime.scene.pose_graph import REJECTED, SIGMAS, Edge, close_loops
+from runtime.scene.similarity import IDENTITY, Similarity
+from runtime.scene.stream import StreamFrame
+
+DOUBTFUL = 0.1  # weight of a link that is weak or guessed
+
+
+@dataclass(frozen=True, eq=False)
+class SolvedSequence:
+    """Windows in the scene's unit and axes.
+
+    Args:
+        windows: of each. segments: of each; those of different ones share nothing.
+        known: cameras are as they were given; only depth is scaled.
+        loops: what became of each, as JSON values.
+        drift: standard deviation of the log scale that links add up to, of the longest segment.
+    """
+
+    windows: list[Similarity]
+    segments: list[int]
+    known: bool
+    loops: list[dict[str, Any]]
+    drift: float
+
+    @property
+    def longest(self) -> int:
+        """The segment of the most windows; the first of them."""
+        return max(sorted(set(self.segments)), key=self.segments.count)
+
+    def place(self, number: int, line: Mapping[str, Any], maps: WindowMaps) -> list[StreamFrame]:
+        """A window's frames in the scene."""
+        to = self.windows[number]
+        poses = maps.extrinsics if self.known else to.move_cameras(maps.extrinsics)[:, :3]
+        scale = np.float32(to.scale)
+        return [
+            StreamFrame(
+                frame,
+                number,
+                self.segments[number],
+                maps.depth[row] * scale,
+                maps.conf[row],
+                None if maps.sky is None else maps.sky[row],
+                poses[row],
+                maps.intrinsics[row],
+            )
+            for row, frame in enumerate(line["frames"])
+        ]
+
+
+def solve(
+    lines: Sequence[Mapping[str, Any]],
+    known: bool = False,
+    scale: float = 1.0,
+    loops: Sequence[Mapping[str, Any]] = (),
+) -> SolvedSequence:
+    """Bring all windows into one scene, segment by segment.
+
+    Args:
+        known: cameras were given: windows share axes and scale already.
+        scale: what all is multiplied by.
+        loops: edges between windows: ``later``, ``earlier``, ``accepted``, and ``scale``,
+            ``rotation`` and ``translation`` from the later into the earlier one.
+    """
+    segments = [int(line["segment"]) for line in lines]
+    windows: list[Similarity] = []
+    told: list[dict[str, Any]] = []
+    drift, longest = 0.0, 0
+    for first, last in _runs(segments):
+        own = lines[first:last]
+        if known:
+            windows += _given(own)
+            continue
+        inside = [
+            one
+            for one in loops
+            if one["accepted"] and first <= one["earlier"] and one["later"] < last
+        ]
+        solved, weights = _segment(own, inside, first)
+        windows += solved
+        told += [
+            {"later": one["later"], "earlier": one["earlier"], "weight": weight}
+            for one, weight in zip(inside, weights)
+        ]
+        if len(own) > longest:
+            longest, drift = len(own), _drift(own)
+    wide = Similarity(np.eye(3), np.zeros(3), scale)
+    for one in told:
+        one["accepted"] = one["weight"] >= REJECTED
+    told += [
+        {"later": one["later"], "earlier": one["earlier"], "weight": 0.0, "accepted": False}
+        for one in loops
+        if not one["accepted"]
+    ]
+    return SolvedSequence([wide.after(one) for one in windows], segments, known, told, drift)
+
+
+def similarity_of(facts: Mapping[str, Any]) -> Similarity:
+    """A link's similarity, from JSON values."""
+    rotation, shift = (np.array(facts[name], float) for name in ("rotation", "translation"))
+    return Similarity(rotation, shift, float(facts["scale"]))
+
+
+def _runs(segments: Sequence[int]) -> Iterator[tuple[int, int]]:
+    first = 0
+    for at in range(1, len(segments) + 1):
+        if at == len(segments) or segments[at] != segments[first]:
+            yield first, at
+            first = at
+
+
+def _segment(
+    lines: Sequence[Mapping[str, Any]], loops: Sequence[Mapping[str, Any]], first: int
+) -> tuple[list[Similarity], list[float]]:
+    """Windows of one segment, and what each of its loops weighs."""
+    links = [similarity_of(line["link"]) for line in lines[1:]]
+    scales = np.cumprod([1.0, *(link.scale for link in links)])
+    factors = np.ones(len(lines))
+    if all(
+        line["kind"] == "depth_m" and not line["problem"] for line in lines
+    ):  # each claims metres
+        factors = scale_factors((-np.log(scales)).tolist())
+    steps = [1.0, *(factors[1:] / factors[:-1])]
+    links = [replace(link, scale=link.scale * float(step)) for link, step in zip(links, steps[1:])]
+    windows = [Similarity(np.eye(3), np.zeros(3), float(factors[0]))]
+    for link in links:
+        windows.append(windows[-1].after(link))
+    if not loops:
+        return windows, []
+    edges = [
+        Edge(at, at - 1, link, _sigmas(line["link"], lines[at - 1].get("median", 1.0)))
+        for at, (line, link) in enumerate(zip(lines[1:], links), start=1)
+    ]
+    edges += [
+        Edge(
+            one["later"] - first,
+            one["earlier"] - first,
+            similarity_of(one),
+            _sigmas(one, lines[one["earlier"] - first].get("median", 1.0)),
+            loop=True,
+        )
+        for one in loops
+    ]
+    solved = close_loops(windows, edges)
+    return solved.windows, solved.weights
+
+
+def _sigmas(facts: Mapping[str, Any], depth: float) -> tuple[float, float, float]:
+    """How sure a link is; its shift in the unit of the window that it leads to."""
+    shift, turn, scale = SIGMAS
+    doubt = 1 / math.sqrt(DOUBTFUL) if {WEAK, GUESSED} & set(facts.get("flags", ())) else 1.0
+    turn = max(turn, math.radians(facts.get("turn_deg", 0.0)))
+    scale = max(scale, facts.get("spread", 0.0))
+    return shift * depth * doubt, turn * doubt, scale * doubt
+
+
+def _given(lines: Sequence[Mapping[str, Any]]) -> list[Similarity]:
+    """With known cameras: a window whose cameras tell no scale takes that of its link."""
+    windows: list[Similarity] = []
+    for line in lines:
+        scale = 1.0
+        if not line["tells_scale"] and windows and line["link"] is not None:
+            scale = windows[-1].scale * line["link"]["scale"]
+        windows.append(replace(IDENTITY, scale=scale))
+    return windows
+
+
+def _drift(lines: Sequence[Mapping[str, Any]]) -> float:
+    """What the links' own deviations of scale add up to."""
+    return math.sqrt(sum(line["link"]["scales_std"] ** 2 for line in lines[1:]))
+
+
+def link_numbers(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of all links: the middle and the worst of each quality, and how many are flagged."""
+    links = [line["link"] for line in lines if line["link"] is not None]
+    facts: dict[str, Any] = {"count": len(links)}
+    worst = {"used": min, "inliers": min}
+    for name in ("used", "spread", "scales_std", "inliers", "turn_deg", "shift"):
+        values = [float(link[name]) for link in links]
+        if values:
+            pick = worst.get(name, max)
+            facts[name] = {"median": statistics.median(values), "worst": pick(values)}
+    flags = [flag for link in links for flag in link["flags"]]
+    facts["flagged"] = {flag: flags.count(flag) for flag in sorted(set(flags))}
+    return facts

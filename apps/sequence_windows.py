@@ -1,0 +1,348 @@
+"""The first pass of a sequence: frames through the network in windows, each kept in its own gauge.
+
+A source and a model in; files and journal lines out. Decoding, the network and writing overlap; at
+most a few windows are in memory. A run that was killed goes on after its last line.
+"""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Optional, Protocol
+
+import numpy as np
+
+from apps.sequence_source import Source, SourceFrame
+from apps.sequence_store import SequenceStore, WindowMaps, decode_window, encode_window, finite
+from apps.video_render import in_turn
+from runtime.errors import InputError, first_line
+from runtime.predict.found import ScenePrediction
+from runtime.scene.cameras import inverse
+from runtime.scene.links import Link, SharedFrames, link_windows, median_depth
+from runtime.scene.loops import CUT_MEMORY, CutFinder
+from runtime.scene.query import SceneQuery
+from runtime.scene.stream import Planned, WindowPlan
+from runtime.scene.views import View, fit_view
+
+IN_FLIGHT = 2  # windows between two stages
+DESCRIPTORS = "descriptors"  # in a prediction's aux
+NO_CAMERA = "no known camera"  # why a frame is left out, where cameras are known
+STANDS = 1e-9  # between cameras, up to which they stand in one place
+STRETCHED = 1.5  # of a frame's shape against the sequence's, from which it is said
+
+log = logging.getLogger(__name__)
+
+
+class WindowModel(Protocol):
+    """What the first pass asks of a model."""
+
+    def view(self, rgb: np.ndarray, /) -> View:
+        """A frame as the network takes it."""
+
+    def infer(self, views: Sequence[View], query: SceneQuery, /) -> ScenePrediction:
+        """Depth and cameras of a window."""
+
+
+@dataclass(frozen=True, eq=False)
+class KnownCameras:
+    """Cameras that somebody knows: of a frame's number, (4, 4) world-to-camera and (3, 3)."""
+
+    extrinsics: Mapping[int, np.ndarray]
+    intrinsics: Mapping[int, np.ndarray]
+
+    def query(self, frames: Sequence[int], query: SceneQuery) -> SceneQuery:
+        """About some frames."""
+        poses, focal = ([known[one] for one in frames] for known in vars(self).values())
+        return dataclasses.replace(query, extrinsics=np.stack(poses), intrinsics=np.stack(focal))
+
+
+@dataclass(frozen=True)
+class WindowJob:
+    """How frames go through the network.
+
+    Args:
+        views: frames of a window. overlap: that two share; None: a quarter.
+        cuts: look for cuts. query: what is asked of each window. known: cameras.
+    """
+
+    views: int
+    overlap: Optional[int] = None
+    cuts: bool = True
+    query: SceneQuery = field(default_factory=SceneQuery)
+    known: Optional[KnownCameras] = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    view: View
+    name: str
+
+
+@dataclass
+class _Noted:
+    """What happened since the window before."""
+
+    bad: list[list[Any]] = field(default_factory=list)  # number, name, why
+    scores: list[Optional[float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    planned: Planned
+    noted: _Noted
+    found: Optional[ScenePrediction] = None
+    problem: str = ""  # why a window has no depth
+    seconds: float = 0.0
+
+
+Told = Callable[[dict[str, Any], WindowMaps, View], object]
+
+
+def run_windows(
+    source: Source,
+    model: WindowModel,
+    job: WindowJob,
+    store: SequenceStore,
+    told: Told = lambda line, maps, view: None,
+) -> None:
+    """Do what is missing of the first pass.
+
+    Args:
+        told: called after each window with its line, its maps and its last frame.
+    Raises:
+        InputError: not one frame can be used.
+        ArtifactError, DeviceError, OSError: the model fails, or the disk refuses; what is done
+            stays.
+    """
+    if store.ended is not None:
+        return
+
+    def infer(ready: _Ready) -> _Ready:
+        start = time.perf_counter()
+        query = job.query
+        if job.known is not None:
+            query = job.known.query(ready.planned.frames, query)
+        problem, views = "", [seen.view for seen in ready.planned.items]
+        try:
+            found = model.infer(views, query)
+        except InputError as error:  # as a nested model says of nothing but sky
+            found, problem = _nothing(views), first_line(error)
+            log.warning("frames from %d on: %s", ready.planned.frames[0], problem)
+        seconds = time.perf_counter() - start
+        return dataclasses.replace(ready, found=found, problem=problem, seconds=seconds)
+
+    before = store.window(len(store.lines) - 1) if store.lines else None
+    keeper = _Keeper(store, job, before, told)
+    with ThreadPoolExecutor(1, "network") as network, ThreadPoolExecutor(1, "keep") as keep:
+        rest = _Noted()
+        planned = _planned(source, model, job, store, rest)
+        found = in_turn(network, infer, planned, IN_FLIGHT)
+        for _ in in_turn(keep, keeper, found, IN_FLIGHT):
+            pass
+    if not store.lines:
+        raise InputError(f"{source.path}: not one frame of it can be used")
+    store.end({"bad": rest.bad})
+
+
+def _planned(
+    source: Source, model: WindowModel, job: WindowJob, store: SequenceStore, rest: _Noted
+) -> Iterator[_Ready]:
+    """Windows as their frames come; what is noted after the last one goes to ``rest``."""
+    fitted, noted = _Views(model, store), _Noted()
+    told = {row[0] for line in store.lines for row in line["bad"]}
+    frames, plan, cuts = _resumed(source, fitted, job, store)
+    for frame in frames:
+        if frame.rgb is None or (job.known is not None and _unknown(job.known, frame.number)):
+            if frame.number not in told:
+                problem = frame.problem or NO_CAMERA
+                noted.bad.append([frame.number, frame.name, problem])
+            continue
+        cut, score = cuts.next(frame.rgb)
+        if cut and job.cuts:
+            for window in plan.end_shot():
+                yield _Ready(window, noted)
+                noted = _Noted()
+            log.info("frame %d: a new shot begins", frame.number)
+        noted.scores.append(score)
+        for window in plan.add(frame.number, _Seen(fitted(frame), frame.name)):
+            yield _Ready(window, noted)
+            noted = _Noted()
+    for window in plan.end_shot():
+        yield _Ready(window, noted)
+        noted = _Noted()
+    rest.bad += noted.bad
+
+
+def _resumed(
+    source: Source, fitted: "_Views", job: WindowJob, store: SequenceStore
+) -> tuple[Iterator[SourceFrame], WindowPlan, CutFinder]:
+    """Frames to come, and what is held of those before: the last window's."""
+    if not store.lines:
+        return iter(source.frames()), WindowPlan(job.views, job.overlap), CutFinder()
+    last = store.lines[-1]
+    frames, wanted, items = iter(source.frames(last["frames"][0])), set(last["frames"]), []
+    cuts = CutFinder(_since_cut([score for line in store.lines for score in line["scores"]]))
+    for frame in frames:
+        if frame.number in wanted and frame.rgb is not None:
+            items.append(_Seen(fitted(frame), frame.name))
+            cuts.look(frame.rgb)
+        if len(items) == len(wanted):
+            break
+    held = Planned(tuple(last["frames"]), tuple(items), last["shot"])
+    return frames, WindowPlan(job.views, job.overlap, held), cuts
+
+
+def _since_cut(scores: Sequence[Optional[float]]) -> list[float]:
+    """Scores of the current shot; the first frame of a shot has none."""
+    recent: list[float] = []
+    for score in reversed(scores):
+        if score is None or len(recent) == CUT_MEMORY:
+            break
+        recent.append(score)
+    return recent[::-1]
+
+
+def _unknown(known: KnownCameras, number: int) -> bool:
+    return number not in known.extrinsics
+
+
+class _Views:
+    """Frames as views of one size: the first one's, or what an earlier run had."""
+
+    def __init__(self, model: WindowModel, store: SequenceStore) -> None:
+        self._model = model
+        self._size: Optional[tuple[int, int]] = None
+        if store.lines:
+            height, width = store.lines[0]["view_hw"]
+            self._size = height, width
+
+    def __call__(self, frame: SourceFrame) -> View:
+        assert frame.rgb is not None
+        view = self._model.view(frame.rgb)
+        if self._size is None:
+            self._size = view.size_hw
+        if view.size_hw == self._size:
+            return view
+        shapes = [height / width for height, width in (self._size, view.photo_hw)]
+        if max(shapes) > STRETCHED * min(shapes):
+            log.warning(
+                "%s: %d x %d, of another shape than the frames before: stretched to theirs",
+                *(frame.name, view.photo_hw[1], view.photo_hw[0]),
+            )
+        return fit_view(frame.rgb, self._size)
+
+
+class _Keeper:
+    """Puts windows on disk in their order, each linked to the one before."""
+
+    def __init__(
+        self, store: SequenceStore, job: WindowJob, before: Optional[WindowMaps], told: Told
+    ) -> None:
+        self._store, self._job, self._before, self._told = store, job, before, told
+
+    def __call__(self, ready: _Ready) -> None:
+        found, planned = ready.found, ready.planned
+        assert found is not None
+        assert found.extrinsics is not None and found.intrinsics is not None
+        conf = np.full(found.depth.shape, 2.0) if found.conf is None else found.conf
+        data = encode_window(
+            WindowMaps(
+                found.depth,
+                conf,
+                found.extrinsics,
+                found.intrinsics,
+                found.sky,
+                found.aux.get(DESCRIPTORS),
+            )
+        )
+        maps = decode_window(data)
+        line = self._line(ready, found, maps)
+        self._store.append(data, line)
+        self._before = maps
+        self._told(self._store.lines[-1], maps, planned.items[-1].view)
+
+    def _line(self, ready: _Ready, found: ScenePrediction, maps: WindowMaps) -> dict[str, Any]:
+        planned, last = ready.planned, self._store.lines[-1] if self._store.lines else None
+        link = None if ready.problem else self._link(planned, maps, last)
+        segment = 0 if last is None else last["segment"] + int(link is None or link.broken)
+        if link is not None and link.broken:
+            log.warning(
+                "frames from %d on do not agree with those before: segment %d begins",
+                *(planned.frames[0], segment),
+            )
+        sizes = [list(seen.view.photo_hw) for seen in planned.items]
+        return {
+            "frames": list(planned.frames),
+            "names": [seen.name for seen in planned.items],
+            "sizes": sizes if any(size != sizes[0] for size in sizes) else sizes[:1],
+            "view_hw": list(planned.items[0].view.size_hw),
+            "shot": planned.shot,
+            "segment": segment,
+            "kind": found.kind,
+            "median": median_depth(shared_frames(maps, range(len(maps.depth)))),
+            "link": None if link is None else link_facts(link),
+            "tells_scale": self._job.known is None or _extent(maps) > STANDS,
+            "centre": _centres(maps).mean(0).tolist(),
+            "bad": ready.noted.bad,
+            "scores": ready.noted.scores,
+            "problem": ready.problem,
+            "seconds": round(ready.seconds, 3),
+        }
+
+    def _link(
+        self, planned: Planned, maps: WindowMaps, last: Optional[dict[str, Any]]
+    ) -> Optional[Link]:
+        if last is None or self._before is None or last["problem"]:
+            return None
+        if last["shot"] != planned.shot:
+            return None
+        shared = [number for number in planned.frames if number in set(last["frames"])]
+        if not shared:
+            return None
+        rows = [
+            [frames.index(number) for number in shared]
+            for frames in (last["frames"], list(planned.frames))
+        ]
+        known, new = (shared_frames(one, own) for one, own in zip((self._before, maps), rows))
+        metric = 1.0 if last["kind"] == "depth_m" else None
+        return link_windows(known, new, metric)
+
+
+def _nothing(views: Sequence[View]) -> ScenePrediction:
+    """A window without depth."""
+    shape, poses = (len(views), *views[0].size_hw), np.stack([np.eye(4)[:3]] * len(views))
+    nothing, focal = np.zeros(shape, np.float32), np.stack([np.eye(3)] * len(views))
+    return ScenePrediction(
+        nothing, conf=np.ones(shape, np.float32), extrinsics=poses, intrinsics=focal
+    )
+
+
+def shared_frames(maps: WindowMaps, rows: Iterable[int]) -> SharedFrames:
+    """Some frames of a window."""
+    rows = list(rows)
+    sky = None if maps.sky is None else maps.sky[rows]
+    return SharedFrames(maps.depth[rows], maps.conf[rows], maps.extrinsics[rows], sky)
+
+
+def link_facts(link: Link) -> dict[str, Any]:
+    """A link as JSON values."""
+    numbers = ("used", "spread", "scales_std", "inliers", "turn_deg", "shift")
+    return {
+        "scale": link.to.scale,
+        "rotation": link.to.rotation.tolist(),
+        "translation": link.to.translation.tolist(),
+        **{name: finite(getattr(link, name)) for name in numbers},
+        "flags": list(link.flags),
+    }
+
+
+def _centres(maps: WindowMaps) -> np.ndarray:
+    """Where a window's cameras are, in its gauge: (n, 3)."""
+    return np.asarray(inverse(maps.extrinsics)[:, :, 3])
+
+
+def _extent(maps: WindowMaps) -> float:
+    """How far a window's cameras are apart."""
+    return float(np.ptp(_centres(maps), axis=0).max())

@@ -1,0 +1,580 @@
+"""Long videos and many photos: windows, journal, kills, results, and frames that are no use."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import make_clip, picture, times
+from PIL import Image
+from tiny_scene import make_scene_artifact
+
+from apps import sequence, sequence_loops
+from apps.scene_models import find_scene_model
+from apps.sequence_job import SequenceJob, Windows, run_sequence
+from apps.sequence_results import Wanted
+from apps.sequence_source import PhotoSource, SourceFrame, open_source
+from apps.sequence_store import WindowMaps, decode_window, encode_window, read_store
+from exports.video import to_yuv, writing_video
+from exports.voxels import VoxelCloud
+from runtime.artifact.manifest import WeightsSpec
+from runtime.errors import DepthError, InputError
+from runtime.predict.found import Provenance, ScenePrediction
+from runtime.scene.camera_files import read_cameras
+from runtime.scene.cameras import inverse
+from runtime.scene.query import SceneQuery
+from runtime.scene.views import fit_view
+
+ROOT = Path(__file__).parent.parent
+VIEWS = 4
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory):
+    return make_scene_artifact(tmp_path_factory.mktemp("artifacts"), VIEWS).path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    file = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return make_clip(file, times(23), 56, 84, sound=True)
+
+
+def job(output, **more):
+    return SequenceJob(output, wanted=Wanted(("npz", "png16")), preview_s=0, **more)
+
+
+def run(source, artifact, output, **more):
+    return run_sequence(open_source(source), find_scene_model(str(artifact)), job(output, **more))
+
+
+def contents(folder):
+    """Every file but what differs from run to run by its nature: times, locks, previews."""
+    found = {}
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder).as_posix()
+        if not file.is_file() or name.startswith("preview/") or file.name == "lock":
+            continue
+        data = file.read_bytes()
+        if file.name == "journal.jsonl":
+            rows = [json.loads(row) for row in data.splitlines()]
+            data = json.dumps([{**row, "seconds": 0} for row in rows]).encode()
+        found[name] = data
+    return found
+
+
+def photos(folder, numbers, size_hw=(56, 84)):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        Image.fromarray(picture(number, *size_hw)).save(folder / f"shot_{number}.png")
+    return folder
+
+
+def test_a_video_becomes_depth_poses_a_cloud_and_a_video(clip, artifact, tmp_path):
+    facts = run(clip, artifact, tmp_path)
+    assert facts["frames"] == 23 and facts["complete"] and facts["unit"] == "relative"
+    assert facts["windows"] == 8 and len(facts["segments"]) == 1 and not facts["bad_frames"]
+    depth = sorted(file.name for file in (tmp_path / "depth").glob("*.npz"))
+    assert depth == [f"{number:06d}.npz" for number in range(23)]
+    with np.load(tmp_path / "depth" / "000022.npz") as arrays:
+        assert arrays["depth"].shape == (56, 84) and arrays["sky"].shape == (56, 84)
+        meta = json.loads(str(arrays["meta"]))
+        assert meta["segment"] == 0 and meta["frame"] == 22 and meta["window"] == 7
+    import av
+
+    with av.open(str(tmp_path / "depth.mp4")) as video:
+        pts = [frame.pts * frame.time_base for frame in video.decode(video=0)]
+        assert len(pts) == 23 and len(video.streams.audio) == 1
+    with av.open(str(clip)) as video:
+        assert pts == [frame.pts * frame.time_base for frame in video.decode(video=0)]
+
+
+def test_poses_are_the_same_in_every_format_and_read_back(clip, artifact, tmp_path):
+    run(clip, artifact, tmp_path)
+    ours = read_cameras(tmp_path / "cameras.json").cameras
+    assert len(ours) == 23
+    places = ("poses.tum", "poses.kitti", "transforms.json", "colmap")
+    for place in places:
+        cameras = read_cameras(tmp_path / place).cameras
+        assert len(cameras) == 23
+        for one, other in zip(ours, cameras):
+            assert np.allclose(one.world_to_camera, other.world_to_camera, atol=1e-6)
+            if other.intrinsics is not None:
+                assert np.allclose(one.intrinsics, other.intrinsics, rtol=1e-6)
+    words = (tmp_path / "camera_poses.txt").read_text().splitlines()
+    pose = np.array(words[5].split(), float).reshape(4, 4)
+    assert np.allclose(np.linalg.inv(pose), ours[5].world_to_camera, atol=1e-6)
+    focal = np.array((tmp_path / "intrinsic.txt").read_text().splitlines()[5].split(), float)
+    assert np.allclose(focal[:2], np.diag(ours[5].intrinsics)[:2], rtol=1e-6)
+
+
+def test_clouds_of_both_formats_are_the_same_points(clip, artifact, tmp_path):
+    import trimesh
+
+    source, model = open_source(clip), find_scene_model(str(artifact))
+    wanted = Wanted((), poses=False, video=False, points=500)
+    facts = run_sequence(source, model, SequenceJob(tmp_path, wanted=wanted, preview_s=0))
+    ply = trimesh.load(tmp_path / "cloud.ply")
+    (glb,) = trimesh.load(tmp_path / "cloud.glb").geometry.values()
+    assert len(ply.vertices) == facts["cloud"]["points"] <= 500
+    assert np.allclose(ply.vertices * (1, -1, -1), glb.vertices, atol=1e-6)
+    assert not (tmp_path / "depth").exists() and not (tmp_path / "depth.mp4").exists()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, VIEWS, VIEWS + 1])
+def test_any_number_of_frames_is_a_sequence(artifact, tmp_path, count):
+    folder = photos(tmp_path / "in", range(count))
+    facts = run(folder, artifact, tmp_path / "out")
+    assert facts["frames"] == count and facts["windows"] == (1 if count <= VIEWS else 2)
+    assert len(list((tmp_path / "out" / "depth").glob("*.npz"))) == count
+
+
+def test_photos_come_in_their_natural_order(tmp_path):
+    source = PhotoSource(photos(tmp_path, (10, 9, 1, 2, 11)))
+    assert [photo.name for photo in source.photos] == [f"shot_{n}.png" for n in (1, 2, 9, 10, 11)]
+
+
+def test_bad_frames_keep_their_numbers_and_windows_take_the_next_good_ones(artifact, tmp_path):
+    folder = photos(tmp_path / "in", range(1, 13))
+    Image.fromarray(np.zeros((56, 84, 3), np.uint8)).save(folder / "shot_3.png")
+    for number in (6, 7):
+        Image.fromarray(np.zeros((56, 84, 3), np.uint8)).save(folder / f"shot_{number}.png")
+    (folder / "shot_9.png").write_bytes(b"no photo")
+    (folder / "shot_12.png").write_bytes(b"")
+    facts = run(folder, artifact, tmp_path / "out")
+    assert [row["frame"] for row in facts["bad_frames"]] == [2, 5, 6, 8, 11]
+    assert facts["frames"] == 7 and len(facts["segments"]) == 1
+    assert not (tmp_path / "out" / "depth" / "000002.npz").exists()
+    rows = json.loads((tmp_path / "out" / "cameras.json").read_text())["photos"]
+    assert [row["name"] for row in rows] == [f"shot_{number}.png" for number in range(1, 13)]
+    marked = [at for at, row in enumerate(rows) if row.get("interpolated")]
+    assert marked == [2, 5, 6, 8, 11]
+    assert rows[2]["world_to_camera"] == rows[1]["world_to_camera"]
+    lines = read_store(tmp_path / "out").lines
+    assert all(len(line["frames"]) == VIEWS for line in lines)
+
+
+def test_a_black_passage_of_a_video_shows_the_depth_before_it(artifact, tmp_path):
+    rate, clip = Fraction(30), tmp_path / "fade.mp4"
+    with writing_video(clip, (56, 84), 1 / rate, rate) as writer:
+        for number in range(14):
+            dark = number in (0, 6, 7, 8, 13)
+            rgb = np.zeros((56, 84, 3), np.uint8) if dark else picture(number, 56, 84)
+            writer.picture(to_yuv(rgb), number, 1)
+    facts = run(clip, artifact, tmp_path / "out")
+    assert [row["frame"] for row in facts["bad_frames"]] == [0, 6, 7, 8, 13]
+    assert facts["frames"] == 9 and len(facts["segments"]) == 1
+    poses = (tmp_path / "out" / "poses.tum").read_text().splitlines()
+    assert len(poses) == 13  # nothing is known before the first good frame
+    assert poses[5].split()[1:] == poses[4].split()[1:]  # frame 6 as frame 5
+    assert float(poses[5].split()[0]) == pytest.approx(6 / 30, abs=1e-6)
+    import av
+
+    with av.open(str(tmp_path / "out" / "depth.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 14
+
+
+def test_a_cut_begins_a_segment_and_no_window_straddles_it(artifact, tmp_path):
+    folder = photos(tmp_path / "in", range(6))
+    for number in range(6, 11):
+        rgb = 255 - np.roll(picture(number, 56, 84), (number, 28), (1, 0))[::-1]
+        Image.fromarray(rgb).save(folder / f"shot_{number}.png")
+    facts = run(folder, artifact, tmp_path / "out")
+    assert facts["cuts"] == [6]
+    assert [(row["first"], row["last"]) for row in facts["segments"]] == [(0, 5), (6, 10)]
+    assert "share NO scale" in (tmp_path / "out" / "report.txt").read_text()
+    assert facts["frames"] == 11
+    whole = run(folder, artifact, tmp_path / "whole", cuts=False)
+    assert whole["cuts"] == []
+
+
+def test_windows_that_do_not_agree_become_segments_and_every_frame_is_there_once(
+    clip, artifact, tmp_path, monkeypatch
+):
+    calls, infer = [], Windows.infer
+
+    def turned(self, views, query):
+        found = infer(self, views, query)
+        calls.append(0)
+        if len(calls) == 4:  # one camera of those shared looks elsewhere
+            found.extrinsics[0, :, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]
+        return found
+
+    monkeypatch.setattr(Windows, "infer", turned)
+    facts = run(clip, artifact, tmp_path, overlap=2)
+    assert facts["frames"] == 23 and len(list((tmp_path / "depth").glob("*.npz"))) == 23
+    assert [(row["first"], row["windows"]) for row in facts["segments"]] == [(0, 3), (6, 8)]
+    assert facts["links"]["flagged"]["break"] == 1
+    rows = json.loads((tmp_path / "cameras.json").read_text())["photos"]
+    assert [row["segment"] for row in rows] == [0] * 8 + [1] * 15
+
+
+def test_a_repeated_frame_and_a_photo_of_another_size_are_frames_as_all_others(artifact, tmp_path):
+    folder = photos(tmp_path / "in", range(7))
+    Image.fromarray(picture(2, 56, 84)).save(folder / "shot_3.png")
+    Image.fromarray(picture(5, 90, 60)).save(folder / "shot_5.png")
+    facts = run(folder, artifact, tmp_path / "out")
+    assert facts["frames"] == 7 and facts["links"]["count"] == facts["windows"] - 1
+    shapes = [np.load(tmp_path / "out" / "depth" / f"00000{n}.npz")["depth"].shape for n in (3, 5)]
+    assert shapes == [(56, 84), (90, 60)]
+    rows = json.loads((tmp_path / "out" / "cameras.json").read_text())["photos"]
+    assert rows[5]["size"] == {"height": 90, "width": 60}
+    assert rows[5]["intrinsics"][1][2] == pytest.approx(45)
+
+
+def test_a_run_that_ends_anywhere_goes_on_to_the_same_bytes(clip, artifact, tmp_path):
+    """An error at each window, before its file, and between file and line."""
+    run(clip, artifact, tmp_path / "whole")
+    model = find_scene_model(str(artifact))
+
+    class Stops(Exception):
+        pass
+
+    for calls in range(1, 9):
+        left, infer = [calls], Windows.infer
+
+        def stopping(self, views, query, left=left, infer=infer):
+            left[0] -= 1
+            if not left[0]:
+                raise Stops
+            return infer(self, views, query)
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Stops):
+            patch.setattr(Windows, "infer", stopping)
+            run_sequence(open_source(clip), model, job(tmp_path / "ended"))
+        journal = tmp_path / "ended" / "_sequence" / "journal.jsonl"
+        if calls % 2:  # a torn line, and a file without one
+            with journal.open("ab") as out:
+                out.write(b'{"window": 99, "frames"')
+            (journal.parent / "windows" / "000099.npz").write_bytes(b"half")
+        run_sequence(open_source(clip), model, job(tmp_path / "ended"))
+        assert contents(tmp_path / "ended") == contents(tmp_path / "whole")
+        lines = journal.read_bytes().splitlines(keepends=True)
+        journal.write_bytes(lines[0])  # as a kill before the first window would leave it
+
+
+SLOW = """
+import sys, time
+from apps import sequence, sequence_loops
+from apps.sequence_job import Windows
+infer = Windows.infer
+Windows.infer = lambda *given: (time.sleep(0.08), infer(*given))[1]
+sys.exit(sequence.main(sys.argv[1:]))
+"""
+
+
+def test_ten_kills_change_no_byte(clip, artifact, tmp_path):
+    run(clip, artifact, tmp_path / "whole")
+    words = [sys.executable, "-c", SLOW, "run", str(clip), "--output", str(tmp_path / "killed")]
+    words += ["--model", str(artifact), "--formats", "npz,png16", "--preview", "0", "--quiet"]
+    journal = tmp_path / "killed" / "_sequence" / "journal.jsonl"
+
+    def lines():
+        return len(journal.read_bytes().splitlines()) if journal.exists() else 0
+
+    random, killed, seen = np.random.RandomState(0), 0, set()
+    while killed < 10:
+        before = lines()
+        with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=-3) as process:
+            while process.poll() is None and lines() <= before < 10:  # one window more at least
+                time.sleep(0.01)
+            time.sleep((0.1 if before < 10 else 3.0) * random.rand())  # in the second pass, too
+            process.send_signal(signal.SIGKILL)
+        if process.returncode != -signal.SIGKILL:
+            journal.write_bytes(b"".join(journal.read_bytes().splitlines(True)[:2]))
+            continue
+        killed += 1
+        seen.add(lines())
+    assert len(seen) > 2
+    assert subprocess.run(words, cwd=ROOT, stdout=-3, stderr=-3, check=False).returncode == 0
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_other_settings_and_another_input_are_refused_by_name(clip, artifact, tmp_path):
+    run(clip, artifact, tmp_path / "out")
+    with pytest.raises(InputError, match=r"other settings\.overlap; --from-start"):
+        run(clip, artifact, tmp_path / "out", overlap=2)
+    folder = photos(tmp_path / "in", range(5))
+    with pytest.raises(InputError, match=r"input\."):
+        run(folder, artifact, tmp_path / "out")
+    assert run(folder, artifact, tmp_path / "out", from_start=True)["frames"] == 5
+
+
+def test_a_damaged_window_is_named_and_a_missing_one_done_again(clip, artifact, tmp_path):
+    run(clip, artifact, tmp_path)
+    before = contents(tmp_path)
+    file = tmp_path / "_sequence" / "windows" / "000002.npz"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(InputError, match=r"000002\.npz: not what was written"):
+        run(clip, artifact, tmp_path)
+    file.unlink()
+    run(clip, artifact, tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_known_cameras_come_back_as_they_were_given(clip, artifact, tmp_path, capsys):
+    run(clip, artifact, tmp_path / "first")
+    words = ["run", str(clip), "--output", str(tmp_path / "known"), "--model", str(artifact)]
+    given = tmp_path / "first" / "cameras.json"
+    assert sequence.main([*words, "--known", str(given), "--preview", "0"]) == 0
+    assert str(tmp_path / "known" / "poses.tum") in capsys.readouterr().out
+    ours, theirs = (read_cameras(file).cameras for file in (tmp_path / "known" / given.name, given))
+    for one, other in zip(ours, theirs):
+        assert np.allclose(one.world_to_camera, other.world_to_camera, atol=1e-9)
+        assert np.allclose(one.intrinsics, other.intrinsics, rtol=1e-6)
+
+
+def test_frames_without_a_known_camera_are_left_out_as_by_da3(clip, artifact, tmp_path):
+    run(clip, artifact, tmp_path / "first")
+    facts = json.loads((tmp_path / "first" / "cameras.json").read_text())
+    facts["photos"] = [row for at, row in enumerate(facts["photos"]) if at not in (0, 5, 22)]
+    (tmp_path / "some.json").write_text(json.dumps(facts))
+    words = ["run", str(clip), "--output", str(tmp_path / "known"), "--model", str(artifact)]
+    known = ["--known", str(tmp_path / "some.json"), "--formats", "npz", "--quiet"]
+    assert sequence.main([*words, *known]) == 0
+    report = json.loads((tmp_path / "known" / "report.json").read_text())
+    assert report["frames"] == 20 and [row["frame"] for row in report["bad_frames"]] == [0, 5, 22]
+
+
+def test_export_makes_other_results_without_a_network(clip, artifact, tmp_path, capsys):
+    run(clip, artifact, tmp_path)
+    first = np.load(tmp_path / "depth" / "000007.npz")["depth"]
+    words = ["export", str(clip), "--output", str(tmp_path), "--formats", "npz", "--scale", "2.5"]
+    assert sequence.main([*words, "--parts", "poses"]) == 0
+    assert np.allclose(np.load(tmp_path / "depth" / "000007.npz")["depth"], 2.5 * first)
+    assert not (tmp_path / "cloud.ply").exists() and (tmp_path / "poses.tum").exists()
+    assert {file.suffix for file in (tmp_path / "depth").iterdir()} == {".npz"}
+    capsys.readouterr()
+    assert sequence.main(["status", str(tmp_path)]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["complete"] and status["frames"] == 23 and status["windows"] == 8
+
+
+def test_the_preview_is_there_while_the_run_goes_on(clip, artifact, tmp_path):
+    wanted = Wanted((), poses=False, cloud=False, video=False)
+    model = find_scene_model(str(artifact))
+    run_sequence(open_source(clip), model, SequenceJob(tmp_path, wanted=wanted, preview_s=1e-6))
+    state = json.loads((tmp_path / "preview" / "state.json").read_text())
+    assert state["frames"] == 23 and state["window"] == 7 and state["seconds_left"] == 0
+    assert Image.open(tmp_path / "preview" / "depth.jpg").size == (84, 28)
+    assert "<polyline" in (tmp_path / "preview" / "path.svg").read_text()
+
+
+def test_what_cannot_be_a_sequence_is_said(clip, artifact, tmp_path):
+    with pytest.raises(InputError, match="finds no cameras"):
+        run_sequence(
+            open_source(clip), find_scene_model("da3mono-large", seeded=True), job(tmp_path)
+        )
+    with pytest.raises(InputError, match="compiled for 4"):
+        run(clip, artifact, tmp_path, views=8)
+    with pytest.raises(DepthError, match="no photo"):
+        run(tmp_path, artifact, tmp_path / "out")
+    folder = tmp_path / "dark"
+    folder.mkdir()
+    Image.fromarray(np.zeros((28, 42, 3), np.uint8)).save(folder / "1.png")
+    with pytest.raises(InputError, match="not one frame"):
+        run(folder, artifact, tmp_path / "out")
+
+
+def test_windows_are_stored_to_a_ten_thousandth():
+    random = np.random.RandomState(0)
+    depth = np.exp(random.uniform(-2, 4, (2, 9, 13))).astype(np.float32)
+    depth[0, 0, 0], depth[1, 2, 3] = 0, np.nan
+    conf = (1 + random.gamma(2, 1, depth.shape)).astype(np.float32)
+    sky = random.rand(*depth.shape) < 0.2
+    poses, focal = random.normal(size=(2, 3, 4)), random.normal(size=(2, 3, 3))
+    data = encode_window(WindowMaps(depth, conf, poses, focal, sky))
+    found = decode_window(data)
+    there = np.isfinite(depth) & (depth > 0)
+    assert np.abs(found.depth[there] / depth[there] - 1).max() < 1e-4
+    assert (found.depth[~there] == 0).all() and np.array_equal(found.sky, sky)
+    assert np.abs(found.conf / conf - 1).max() < 0.01
+    assert np.array_equal(found.extrinsics, poses) and np.array_equal(found.intrinsics, focal)
+    assert data == encode_window(WindowMaps(depth, conf, poses, focal, sky))
+    with pytest.raises(InputError, match="damaged"):
+        decode_window(data[: len(data) // 2])
+
+
+def test_a_cloud_keeps_the_surest_point_of_each_cube_within_its_budget():
+    random = np.random.RandomState(0)
+    points, conf = random.rand(20000, 3).astype(np.float32), random.rand(20000)
+    colours = random.randint(0, 255, (20000, 3))
+    whole = VoxelCloud(1000, 0.02)
+    whole.add(points, colours, conf)
+    found, _, sure = whole.finish()
+    assert len(found) <= 1000 < 2.9 * len(found) and whole.side > 0.02
+    assert sure.mean() > 0.9  # of twenty in a cube the best
+    again = VoxelCloud(1000, 0.02)
+    again.add(points, colours, conf)
+    assert np.array_equal(again.finish()[0], found)
+    far = VoxelCloud(10, 1e-3)
+    far.add(np.array([[0, 0, 0], [1e9, 0, 0]]), np.zeros((2, 3)), np.ones(2))
+    assert len(far.finish()[0]) == 1 and far.left_out == 1
+
+
+def test_da3_does_a_sequence_of_a_video_and_of_photos(clip, artifact, tmp_path, capsys):
+    from apps import da3
+
+    words = ["--sequence", "--model-dir", str(artifact), "--quiet"]
+    out = ["--export-dir", str(tmp_path / "video"), "--depth-formats", "exr"]
+    assert da3.main(["video", str(clip), *words, *out]) == 0
+    assert str(tmp_path / "video" / "cloud.glb") in capsys.readouterr().out
+    assert len(list((tmp_path / "video" / "depth").glob("*.exr"))) == 23
+    folder = photos(tmp_path / "in", range(6))
+    (folder / "notes.png.txt").write_text("no photo")
+    out = ["--export-dir", str(tmp_path / "photos"), "--export-format", "npz"]
+    assert da3.main(["images", str(folder), *words, *out]) == 0
+    assert len(list((tmp_path / "photos" / "depth").glob("*.npz"))) == 6
+    assert not (tmp_path / "photos" / "cloud.glb").exists()
+    assert da3.main(["video", str(clip), *words, "--fps", "10", *out]) == 1  # another input
+    assert "other input" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ([], "name its --export-dir"),
+        (["--export-dir", "out", "--max-frames", "9"], "--max-frames: not with --sequence"),
+        (["--export-dir", "out", "--export-format", "gs_ply"], "gs_ply: a sequence has"),
+        (["--export-dir", "out", "--memory-gib", "9"], "--memory-gib: not with"),
+        (["--export-dir", "out", "--infer-gs"], "--infer-gs: not with"),
+    ],
+)
+def test_what_a_sequence_has_not_is_refused_by_name(clip, words, said, capsys, tmp_path):
+    from apps import da3
+
+    assert da3.main(["video", str(clip), "--sequence", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_window_of_which_the_model_says_nothing_ends_a_segment_and_not_the_run(
+    clip, artifact, tmp_path, monkeypatch
+):
+    calls, infer = [], Windows.infer
+
+    def sometimes(self, views, query):
+        calls.append(len(views))
+        if len(calls) in (3, 4, 5):
+            raise InputError("all but 10 pixels are sky")
+        return infer(self, views, query)
+
+    monkeypatch.setattr(Windows, "infer", sometimes)
+    facts = run(clip, artifact, tmp_path)
+    assert {row["why"] for row in facts["bad_frames"]} == {"all but 10 pixels are sky"}
+    assert len(facts["segments"]) == 5 and facts["frames"] + len(facts["bad_frames"]) == 23
+    assert not (tmp_path / "depth" / f"{facts['bad_frames'][0]['frame']:06d}.npz").exists()
+    import av
+
+    with av.open(str(tmp_path / "depth.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 23
+
+
+class Ring:
+    """A model whose windows bend, of frames that go twice round a ring: 30 frames a round."""
+
+    name, finds_cameras, licence, compiled_views = "ring", True, "none", ()
+
+    def __init__(self):
+        random = np.random.RandomState(0)
+        self.hears, self._bends = None, random.normal(0.01, 0.004, 200)
+        self._places = random.normal(size=(30, 24))
+        self._walls = np.repeat(np.repeat(random.uniform(2, 3, (4, 6)), 7, 0), 7, 1)
+
+    def check(self, query):
+        pass
+
+    def load(self, sizes_hw):
+        pass
+
+    def needed_bytes(self, count, sizes_hw, splats):
+        return None
+
+    def free_bytes(self):
+        return None
+
+    def provenance(self):
+        return Provenance("ring", WeightsSpec("seeded", "0" * 64, "none"))
+
+    def view(self, photo):
+        return fit_view(photo, (28, 42))
+
+    def infer(self, views, *rest):
+        numbers = [int(view.rgb[0, 0, 0]) for view in views]
+        bend = self._bends[numbers[0]] if numbers[-1] - numbers[0] < 20 else 0.0
+        at = np.linspace(-0.5, 0.5, len(views))
+        angle = 2 * np.pi * np.array(numbers) / 30
+        pose = np.stack([np.eye(4)] * len(views))
+        pose[:, 0, 0], pose[:, 0, 2] = np.cos(angle), np.sin(angle)
+        pose[:, 2, 0], pose[:, 2, 2] = -np.sin(angle), np.cos(angle)
+        pose[:, 0, 3], pose[:, 2, 3] = np.sin(angle), np.cos(angle)
+        if self.hears is not None:
+            tokens = self._places[np.array(numbers) % 30][:, None].repeat(3, 1)
+            self.hears(tokens + 0.01 * np.random.RandomState(numbers[0]).normal(size=tokens.shape))
+        scale = np.exp(bend * at)[:, None, None].astype(np.float32)
+        return ScenePrediction(
+            (self._walls[None] * scale).astype(np.float32),
+            conf=np.full((len(views), 28, 42), 3, np.float32),
+            extrinsics=inverse(pose)[:, :3],
+            intrinsics=np.stack([np.diag([40.0, 40, 1])] * len(views)),
+        )
+
+
+class Numbered:
+    """Frames that are their numbers."""
+
+    is_video, path, expected = False, Path("numbered"), 60
+
+    def identity(self):
+        return {"numbered": self.expected}
+
+    def frames(self, start=0):
+        for number in range(start, self.expected):
+            rgb = np.full((28, 42, 3), number, np.uint8)
+            rgb[20:] += 100
+            yield SourceFrame(number, f"{number:06d}.png", rgb)
+
+
+def ring(tmp_path, **more):
+    wanted = Wanted((), cloud=False, video=False)
+    made = SequenceJob(tmp_path, views=8, cuts=False, wanted=wanted, preview_s=0, alike=0.9, **more)
+    return run_sequence(Numbered(), Ring(), made)
+
+
+def test_places_that_are_seen_again_close_the_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(sequence_loops, "APART_FRAMES", 20)
+    alone = ring(tmp_path / "alone")
+    closed = ring(tmp_path / "closed", loops=True)
+    assert alone["loops"] == [] and len(closed["loops"]) >= 1
+    assert all(row["accepted"] for row in closed["loops"])
+
+    def off(folder):
+        """By how far frames of one place are apart."""
+        poses = inverse(np.stack([c.world_to_camera for c in read_cameras(folder).cameras]))
+        return np.linalg.norm(poses[:30, :3, 3] - poses[30:, :3, 3], axis=1).mean()
+
+    assert off(tmp_path / "closed" / "cameras.json") < 0.6 * off(
+        tmp_path / "alone" / "cameras.json"
+    )
+    before = contents(tmp_path / "closed")
+    monkeypatch.setattr(sequence_loops, "candidates", None)  # not looked for again
+    ring(tmp_path / "closed", loops=True)
+    assert contents(tmp_path / "closed") == before
+
+
+def test_an_encoder_is_heard_in_eager_weights_and_in_artifacts(artifact):
+    views, heard = None, []
+    for model in (find_scene_model(str(artifact)), find_scene_model("da3-small", seeded=True)):
+        model.load([(28, 42)])
+        views = [model.view(picture(number, 28, 42)) for number in range(VIEWS)]
+        views = [fit_view(view.rgb, (28, 42)) for view in views]
+        found = Windows(model, True).infer(views, SceneQuery())
+        heard.append(found.aux["descriptors"])
+        assert np.allclose(np.linalg.norm(heard[-1].astype(float), axis=1), 1, atol=1e-2)
+        assert "descriptors" not in Windows(model).infer(views, SceneQuery()).aux
+    assert heard[0].shape == (VIEWS, 4) and heard[1].shape == (VIEWS, 384)
