@@ -196,8 +196,8 @@ def _add_build(commands: Commands) -> None:
         "--pixels",
         choices=PIXELS,
         help="what the graph takes: normalised float32, RGB 0..255 as float32 or as uint8 (a "
-        "quarter of the bytes to the chip, rounds the resized photo); default rgb8 for V2 on CUDA, else "
-        "normalised",
+        "quarter of the bytes to the chip, rounds the resized photo); default rgb8 for V2 on CUDA, "
+        "else normalised",
     )
     parser.add_argument(
         "--without",
