@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from compile.calibration import calibration_photos
 from compile.registry import ModelSpec, find_model
-from compile.targets import CHOICES, check_precision, target_module
+from compile.targets import CHOICES, ON_CUDA, check_precision, target_module
 from compile.targets.options import NeuronOptions
 from runtime.artifact.manifest import BY_CASTS, PRECISIONS
 from runtime.engines import DEVICES
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 SEEDED = ("never", "fallback", "always")
 # What the graph takes: normalised float32, or RGB 0..255 as float32 or uint8
 PIXELS = ("normalised", "rgb", "rgb8")
-ON_CUDA = ("torchscript",)  # targets whose graphs run there
 
 
 def check_settings(job: CompileJob) -> None:

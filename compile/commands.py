@@ -15,7 +15,7 @@ from compile.fetch import WITHOUT_WEIGHTS, default_model, fetch_checkpoint, loca
 from compile.neuron_options import neuron_options_of
 from compile.options import USUAL
 from compile.registry import ModelSpec, find_model, table
-from compile.targets import NEURON_TARGETS, pick_target
+from compile.targets import NEURON_TARGETS, pick_target, usual_pixels, usual_precision
 from runtime.command_line import USAGE, UsageError
 from runtime.errors import InputError, MissingDependency
 
@@ -87,21 +87,22 @@ def job_of(args: argparse.Namespace) -> "CompileJob":
         raise UsageError("--seeded-weights: not together with --checkpoint")
     spec = find_model(args.model or _unnamed_model(args))
     more = {} if args.calibration is None else {"calibration": args.calibration}
+    target = pick_target() if args.target == "auto" else args.target
     try:
         return CompileJob(
             model=spec.name,
-            target=pick_target() if args.target == "auto" else args.target,
+            target=target,
             sizes_hw=sizes_of(args.sizes, spec),
             batch=args.batch,
             output=args.output,
             checkpoint=args.checkpoint,
             seeded=args.seeded,
             device=args.device,
-            pixels=args.pixels,
+            pixels=args.pixels or usual_pixels(target, args.device, spec.family),
             without=tuple(args.without),
             neuron=neuron_options_of(args),
             views=tuple(args.views),
-            precision=args.precision,
+            precision=args.precision or usual_precision(target, args.device),
             **more,
         )
     except InputError as error:

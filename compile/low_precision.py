@@ -3,7 +3,8 @@
 A form of float32 in; a module that takes and returns the same, with weights, products and maps of
 16 bits, out. What stays in float32:
 
-- the last convolution of a head: its result is the depth, and bfloat16 has 256 steps an octave;
+- the last convolution of a head: its result is the depth, and bfloat16 has 256 steps an octave.
+  If it is 1x1 to one or two maps, only its sums are: the channels that it reads stay of 16 bits;
 - for bfloat16, the sums that run through the blocks: they take every block's rounding otherwise.
   float16 rounds eight times as finely and does without, which spares the traffic;
 - the tables by which queries and keys are rotated, and the small networks for cameras.
@@ -36,6 +37,38 @@ class Widened(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Run: any float -> float32."""
         return self.layer(x.float())
+
+
+class WideSum(nn.Module):
+    """A 1x1 convolution to few maps that reads 16 bits and adds up in float32.
+
+    A float32 copy of what it reads would be the largest tensor of the network. Products are rounded
+    to 16 bits, as what they are made of is, unless a compiler keeps them in registers.
+    """
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.weight: torch.Tensor
+        self.bias: torch.Tensor
+        self.count = conv.out_channels
+        self.register_buffer("weight", conv.weight.detach().to(dtype).unsqueeze(1))
+        bias = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
+        self.register_buffer("bias", bias.detach().float())
+
+    @staticmethod
+    def takes(layer: nn.Module) -> bool:
+        """True for a layer in whose place this can be."""
+        return (
+            isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.out_channels <= 2
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run: 16 bits (B, C, h, w) -> float32 (B, 1 or 2, h, w)."""
+        maps = [
+            (x * self.weight[i]).sum(1, keepdim=True, dtype=torch.float32) + self.bias[i]
+            for i in range(self.count)
+        ]
+        return maps[0] if len(maps) == 1 else torch.cat(maps, 1)
 
 
 class Rounded(nn.Module):
@@ -92,8 +125,12 @@ def _widen(form: Form, dtype: torch.dtype) -> set[int]:
     for layers in (form.output_conv2, form.sky_output_conv2):
         if layers is not None:
             last = max(i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d))
-            layers[last] = Widened(layers[last])
-            exact.add(id(layers[last].layer))
+            if WideSum.takes(layers[last]):
+                layers[last] = WideSum(layers[last], dtype)
+                exact.add(id(layers[last]))
+            else:
+                layers[last] = Widened(layers[last])
+                exact.add(id(layers[last].layer))
     for module in list(form.modules()):
         if isinstance(module, FixedAttention):
             exact.add(id(module))  # its own tensors are the tables; its layers have theirs

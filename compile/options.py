@@ -141,10 +141,9 @@ def _add_build(commands: Commands) -> None:
     )
     parser.add_argument(
         "--precision",
-        default="f32",
         choices=PRECISIONS,
-        help="what matrix products are computed in; default f32. openvino has bf16 and int8, "
-        "torchscript bf16 and f16",
+        help="what matrix products are computed in; default f16 on CUDA, else f32. "
+        "openvino has bf16 and int8, torchscript bf16 and f16",
     )
     parser.add_argument(
         "--calibration",
@@ -195,10 +194,10 @@ def _add_build(commands: Commands) -> None:
     )
     parser.add_argument(
         "--pixels",
-        default="normalised",
         choices=PIXELS,
         help="what the graph takes: normalised float32, RGB 0..255 as float32 or as uint8 (a "
-        "quarter of the bytes to the chip, rounds the resized photo); default normalised",
+        "quarter of the bytes to the chip, rounds the resized photo); default rgb8 for V2 on CUDA, "
+        "else normalised",
     )
     parser.add_argument(
         "--without",

@@ -45,6 +45,7 @@ class StandInTorch:
 
     def empty(self, *shape: Any, pin_memory: bool, **options: Any) -> torch.Tensor:
         assert pin_memory
+        self.events.append("pin")
         return torch.empty(*shape, **options)
 
     def Stream(self) -> "StandInTorch":

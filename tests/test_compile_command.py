@@ -293,3 +293,28 @@ def test_a_disk_that_fails_in_the_middle_is_one_sentence(tmp_path, monkeypatch, 
     said = capsys.readouterr().err
     assert f"error: {tmp_path}/graph.pt: No space left on device\n" in said
     assert find_artifacts(tmp_path) == [] and not list(tmp_path.glob(f"{PARTIAL}*"))
+
+
+@pytest.mark.parametrize(
+    "words, precision, pixels",
+    [
+        ([], "f16", "rgb8"),
+        (["--device", "cpu"], "f32", "normalised"),
+        (["--target", "openvino"], "f32", "normalised"),
+        (["--precision", "f32", "--pixels", "rgb"], "f32", "rgb"),
+        (["--model", "da3-small"], "f16", "normalised"),
+    ],
+)
+def test_graphs_for_a_gpu_are_float16_and_take_bytes_unless_told_otherwise(
+    monkeypatch, words, precision, pixels
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.__version__", "2.13.0")
+    given = ["build", "--model", "vits", "--target", "torchscript", *words]
+    job = commands.job_of(build_parser().parse_args(given))
+    assert (job.precision, job.pixels) == (precision, pixels)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    job = commands.job_of(
+        build_parser().parse_args(["build", "--model", "vits", "--target", "torchscript"])
+    )
+    assert (job.precision, job.pixels) == ("f32", "normalised")

@@ -14,7 +14,7 @@ from stand_in_cuda import StandInTorch
 from compile.job import CompileJob, compile_model
 from runtime.artifact.manifest import StageSpec, TensorSpec
 from runtime.engines import load_engine
-from runtime.engines.cuda import DeviceCall
+from runtime.engines.cuda import DeviceCall, attention_by
 from runtime.engines.torchscript import failures_named, shared_graph
 from runtime.errors import DeviceError, InputError
 from runtime.predict.predictor import Predictor
@@ -33,7 +33,41 @@ def test_a_recorded_call_is_repeated_on_each_input_and_its_results_are_kept_apar
     inputs = [torch.full((2, 3), float(value)) for value in (1, 5)]
     ((first,), (second,)) = [call(tensor) for tensor in inputs]
     assert torch.equal(first, 2 * inputs[0]) and torch.equal(second, 2 * inputs[1])
-    assert stand_in.events == ["replay", "wait"] * 2
+    assert [event for event in stand_in.events if event != "pin"] == ["replay", "wait"] * 2
+
+
+def test_pinned_memory_is_taken_once_and_never_handed_out():
+    stand_in = StandInTorch()
+    call = DeviceCall(stand_in, stand_in.watched(double), STAGE, "tiny")
+    given = torch.ones(2, 3)
+    held = [call(given * value)[0] for value in (1.0, 2.0, 3.0)]
+    assert stand_in.events.count("pin") == 2  # one for what goes in, one for what comes out
+    assert [one[0, 0].item() for one in held] == [2, 4, 6]  # later calls leave them as they are
+    held[0].numpy().fill(9)  # nor does a caller who writes into one reach the next
+    assert torch.equal(call(given)[0], 2 * given)
+
+
+@pytest.mark.skipif(
+    not hasattr(torch._C, "_get_sdp_priority_order"),
+    reason=f"torch {torch.__version__} has no order of attention kernels",
+)
+def test_attention_kernels_are_tried_in_the_order_given_and_as_before_afterwards():
+    before = torch._C._get_sdp_priority_order()
+    kinds = torch.nn.attention.SDPBackend
+    with attention_by(torch, ("FLASH_ATTENTION", "MATH")):
+        order = torch._C._get_sdp_priority_order()
+        assert order[:2] == [int(kinds.FLASH_ATTENTION), int(kinds.MATH)]
+    with attention_by(torch):
+        assert torch._C._get_sdp_priority_order()[0] == int(kinds.CUDNN_ATTENTION)
+    assert torch._C._get_sdp_priority_order() == before
+
+
+def test_an_order_of_attention_kernels_changes_no_answer():
+    query = torch.randn(1, 2, 5, 8, generator=torch.Generator().manual_seed(0))
+    attend = getattr(torch.nn.functional, "scaled_dot_product_attention", lambda q, k, v: q)
+    with attention_by(torch):
+        found = attend(query, query, query)
+    torch.testing.assert_close(found, attend(query, query, query), rtol=0, atol=1e-6)
 
 
 def test_a_call_that_cannot_be_recorded_is_launched_and_the_log_says_why(caplog):
@@ -44,7 +78,7 @@ def test_a_call_that_cannot_be_recorded_is_launched_and_the_log_says_why(caplog)
     del stand_in.events[:]
     (found,) = call(torch.ones(2, 3))
     assert torch.equal(found, 2 * torch.ones(2, 3))
-    assert stand_in.events == ["launch", "wait"]
+    assert [event for event in stand_in.events if event != "pin"] == ["launch", "wait"]
 
 
 def test_engines_of_one_artifact_share_its_weights_until_the_file_changes(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from compile.deploy import HAS_FUSED_ATTENTION, deployment_form
 from compile.fixed import FixedAttention, FixedFusion
 from compile.job import CompileJob, compile_model
-from compile.low_precision import Lowered, Rounded, Widened, lower
+from compile.low_precision import Lowered, Rounded, Widened, WideSum, lower
 from compile.seeded import fill_seeded
 from compile.targets.torchscript import DTYPES, REWRITES
 from depth_anything_v2.dpt import DepthAnythingV2
@@ -91,7 +91,7 @@ def test_weights_are_of_16_bits_except_where_rounding_would_show(model, name):
     lowered = lower(deployment_form(model, SHAPE, REWRITES), DTYPES[name])
     exact = {key for key, p in lowered.named_parameters() if p.dtype == torch.float32}
     exact |= {key for key, b in lowered.named_buffers() if b.dtype == torch.float32}
-    last = {"form.output_conv2.2.layer.weight", "form.output_conv2.2.layer.bias"}
+    last = {"form.output_conv2.2.bias"}  # its weights multiply maps of 16 bits
     assert last <= exact
     if name == "f16":
         assert exact == last
@@ -132,6 +132,23 @@ def test_wrappers_do_what_their_names_say():
     assert widened.dtype == torch.float32
     one, two = Lowered(lambda_of(lambda y: (y, y + 1)), torch.bfloat16)(x)
     assert (one.dtype, one.item(), two.item()) == (torch.float32, 1, 2)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=str)
+def test_the_last_convolution_reads_16_bits_and_adds_up_in_float32(dtype, outputs):
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(32, outputs, 1)
+    x = torch.randn(2, 32, 5, 7).to(dtype)
+    with torch.no_grad():
+        found, expected = WideSum(conv, dtype)(x), conv(x.float())
+    assert found.dtype == torch.float32 and found.shape == expected.shape
+    # weights and products are rounded, the sums are not: they are of more values than 16 bits have
+    size = (x.float().unsqueeze(1).abs() * conv.weight.abs()).sum(2).max().item()
+    assert (found - expected).abs().max() < torch.finfo(dtype).eps * size
+    assert (found.to(dtype).float() != found).float().mean() > 0.5
+    assert WideSum.takes(conv) and not WideSum.takes(torch.nn.Conv2d(32, 1, 3))
+    assert not WideSum.takes(torch.nn.Conv2d(32, 7, 1))
 
 
 def lambda_of(function):

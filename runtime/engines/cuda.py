@@ -2,10 +2,13 @@
 
 A loaded TorchScript module in; a function from host tensors to host tensors out. Its inputs and
 outputs on the device are always the same memory, as a recorded call asks for; on the host they
-pass through pinned memory, which the device copies by itself. Two of these on one module have two
-streams: one copies while the other computes.
+pass through pinned memory, which the device copies by itself. That is always the same, too: memory
+that is handed out is held by others for as long as they like, and to pin more waits for the device.
+Two of these on one module have two streams: one copies while the other computes.
 """
 
+import contextlib
+import inspect
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -19,6 +22,24 @@ log = logging.getLogger(__name__)
 WARM_UPS = 4  # before recording: TorchScript settles in three, cuDNN picks its kernels in the first
 _one_at_a_time = threading.Lock()  # recordings disturb each other
 
+# Kernels of attention, the first that takes the tensors is used: torch's names of them
+ATTENTION = ("CUDNN_ATTENTION", "FLASH_ATTENTION", "EFFICIENT_ATTENTION", "MATH")
+
+
+def attention_by(torch: ModuleType, order: Sequence[str] = ATTENTION) -> Any:
+    """A context in which attention runs on the first kernel of ``order`` that takes it.
+
+    It changes nothing where this torch has no such order (before 2.6). The order is the process's.
+    """
+    attention = getattr(torch.nn, "attention", None)
+    if (
+        attention is None
+        or "set_priority" not in inspect.signature(attention.sdpa_kernel).parameters
+    ):
+        return contextlib.nullcontext()
+    known = [getattr(attention.SDPBackend, name) for name in order]
+    return attention.sdpa_kernel(known, set_priority=True)
+
 
 class DeviceCall:
     """One graph, one stream, one set of buffers; one call at a time.
@@ -28,12 +49,23 @@ class DeviceCall:
         graph: from tensors on the device to a tensor or a tuple of them.
         stage: what it takes and returns.
         name: for the log.
+        attention: kernels in the order in which they are tried; a recorded call keeps its own.
     """
 
-    def __init__(self, torch: ModuleType, graph: Any, stage: StageSpec, name: str) -> None:
+    def __init__(
+        self,
+        torch: ModuleType,
+        graph: Any,
+        stage: StageSpec,
+        name: str,
+        attention: Sequence[str] = ATTENTION,
+    ) -> None:
         self._torch, self._graph = torch, graph
         self._stream = torch.cuda.Stream()
-        with _one_at_a_time, torch.inference_mode(), torch.cuda.stream(self._stream):
+        self._taken: list[Any] = []  # pinned, for inputs and outputs; made as they are needed
+        self._given: list[Any] = []
+        by_order = attention_by(torch, attention)
+        with _one_at_a_time, by_order, torch.inference_mode(), torch.cuda.stream(self._stream):
             self._inputs = [
                 torch.zeros(t.shape, dtype=getattr(torch, t.dtype), device="cuda")
                 for t in stage.inputs
@@ -50,18 +82,23 @@ class DeviceCall:
                 )
 
     def __call__(self, *tensors: Any) -> tuple[Any, ...]:
-        """Run: host tensors in, host tensors in pinned memory of their own out."""
+        """Run: host tensors in, host tensors of their own out, in memory that is not pinned."""
         torch = self._torch
         with torch.inference_mode(), torch.cuda.stream(self._stream):
-            for buffer, tensor in zip(self._inputs, tensors):
-                pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            if not self._taken:
+                self._taken = [self._pinned(buffer) for buffer in self._inputs]
+            for buffer, pinned, tensor in zip(self._inputs, self._taken, tensors):
                 buffer.copy_(pinned.copy_(tensor), non_blocking=True)
-            found = []
-            for made in self._repeat():
-                pinned = torch.empty(made.shape, dtype=made.dtype, pin_memory=True)
-                found.append(pinned.copy_(made, non_blocking=True))
+            made = self._repeat()
+            if not self._given:
+                self._given = [self._pinned(one) for one in made]
+            for pinned, one in zip(self._given, made):
+                pinned.copy_(one, non_blocking=True)
             self._stream.synchronize()
-        return tuple(found)
+            return tuple(pinned.clone() for pinned in self._given)
+
+    def _pinned(self, like: Any) -> Any:
+        return self._torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
 
     def again(self) -> None:
         """Run once more on what is on the device, and wait: a call without its copies."""
