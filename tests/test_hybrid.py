@@ -5,6 +5,7 @@ Through the stand-in for torch-neuron: nothing here ran on a chip or through neu
 
 import json
 import logging
+import os
 
 import pytest
 import stand_in_torch_neuron as stand_in
@@ -18,7 +19,7 @@ from compile.targets.attempts import OFF_CHIP, hybrid_args, word_of
 from compile.targets.journal import REPORT, Journal, log_tails
 from compile.targets.options import ATTEMPTS, NeuronOptions
 from compile.targets.trying import Taken
-from compile.targets.watch import Watch
+from compile.targets.watch import Watch, resident_mib
 from runtime.artifact.folder import read_artifact
 from runtime.errors import CompileError, InputError
 
@@ -341,10 +342,12 @@ def test_memory_of_the_compilers_processes_is_seen():
     import subprocess
     import sys
 
+    others = resident_mib(os.getpid())  # servers of other tests
     with Watch() as watch:
         code = "x = bytearray(64 << 20); import time; time.sleep(0.7)"
         subprocess.run([sys.executable, "-c", code], check=True)
-    assert watch.peak_mib is not None and 64 < watch.peak_mib < 500 and watch.seconds > 0.7
+    assert watch.peak_mib is not None and watch.seconds > 0.7
+    assert 64 < watch.peak_mib - others < 500
 
 
 def test_targets_without_such_a_compiler_leave_no_report(tmp_path):

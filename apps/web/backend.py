@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from apps.scene_models import ArtifactScene, SceneModel, find_scene_model
+from apps.scene_artifacts import ArtifactScene
+from apps.scene_models import SceneModel, find_scene_model
 from runtime.artifact.folder import find_artifacts
 from runtime.command_line import UsageError
 from runtime.errors import InputError
