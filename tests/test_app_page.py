@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import pytest
 from backend_process import backend
@@ -16,7 +17,9 @@ from known_scene import SIZE_HW
 from served import ROOT
 from tiny_scene import make_scene_artifact
 
-pytest.importorskip("gradio", reason="Gradio is not installed (extra app): no app is started")
+pytestmark = pytest.mark.skipif(
+    find_spec("gradio") is None, reason="Gradio is not installed (extra app): no app is started"
+)
 
 SCENE_HW = (280, 420)
 START_S = 60
