@@ -183,7 +183,8 @@ def test_more_photos_than_views_are_grouped_and_joined(artifacts, photos):
     assert prediction.groups == ((0, 1, 2, 3), (3, 4, 5, 6))
     assert np.isfinite(prediction.extrinsics).all() and (prediction.depth > 0).all()
     alone = ScenePredictor([artifacts[4]])(many[:4])
-    assert np.array_equal(prediction.depth[:4], alone.depth)
+    assert np.array_equal(prediction.depth[:3], alone.depth[:3])
+    assert np.allclose(prediction.depth[3], alone.depth[3], rtol=0.1), "of both groups"
 
 
 def test_a_folder_becomes_one_scene_with_its_cameras(artifacts, photos, tmp_path):
