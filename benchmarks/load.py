@@ -254,6 +254,7 @@ def table(numbers: dict[str, Any]) -> str:
         "the bare loop decodes, predicts and encodes one photo after the other. Below: requests "
         f"at a rate, from half of this service's {numbers['capacity']:.1f} a second to four times "
         f"that, for {numbers['seconds']:.0f} s each, one connection a request. Good are answers "
-        f"within {GOOD_S:.0f} s, for each of those seconds; p50 and p99 are those of all that were answered; next is one "
-        "request when all are answered or given up. Clients and service share the machine."
+        f"within {GOOD_S:.0f} s, for each of those seconds; p50 and p99 are those of all that were "
+        "answered; next is one request when all are answered or given up. Clients and service "
+        "share the machine."
     )

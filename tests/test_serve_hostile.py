@@ -68,12 +68,15 @@ def attack(tiny_artifact, png, tmp_path_factory) -> Iterator[Attack]:
         "DEPTH_S3_BUCKETS": "allowed",
     }
     with serving(tiny_artifact.path, **settings) as served:
-        pids, memory = [served.workers], []
-        for _ in range(2):
-            answers = [(one, send(served, one)) for one in hostile]
-            raw_answers = [(one, send_raw(served, one)) for one in broken]
-            pids.append(served.workers)
-            memory.append(rss_mb(served.workers[0]))
+        pids = [served.workers]
+        answers = [(one, send(served, one)) for one in hostile]
+        raw_answers = [(one, send_raw(served, one)) for one in broken]
+        pids.append(served.workers)
+        memory = [rss_mb(served.workers[0])]
+        for again in hostile[::2]:
+            send(served, again)
+        pids.append(served.workers)
+        memory.append(rss_mb(served.workers[0]))
         yield Attack(answers, raw_answers, pids, memory, marker.exists(), served)
 
 
