@@ -2,15 +2,13 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any, Optional
 
+from apps.scene_options import add_scene_model, add_window_options
 from apps.web.options import add_web_commands
 from runtime.command_line import above_zero, positive
 
-MODEL = "depth-anything/DA3NESTED-GIANT-LARGE-1.1"
-MODEL_VARIABLE = "DA3_MODEL_DIR"
 EXTENSIONS = "png,jpg,jpeg"
 FPS = 1.0
 
@@ -63,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_sequence(command)
     for command in (auto, colmap):
         _add_colmap(command)
-    add_web_commands(commands, os.environ.get(MODEL_VARIABLE) or MODEL)
+    add_web_commands(commands)
     return parser
 
 
@@ -76,23 +74,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _add_model(group: Any) -> None:
     from runtime.scene.views import METHODS
 
-    group.add_argument(
-        "--model-dir",
-        default=os.environ.get(MODEL_VARIABLE) or MODEL,
-        metavar="MODEL",
-        help="a model's name as da3-small, a name on the Hugging Face Hub, a folder of weights, or "
-        f"one of compiled artifacts; default ${MODEL_VARIABLE}, else {MODEL}",
-    )
-    group.add_argument(
-        "--device",
-        default="auto",
-        help="auto, cpu, cuda, or what else torch knows; default auto: cuda if there is one",
-    )
-    group.add_argument(
-        "--seeded-weights",
-        action="store_true",
-        help="random weights: everything runs, no depth means anything, and every file says so",
-    )
+    add_scene_model(group)
     group.add_argument(
         "--process-res",
         type=positive,
@@ -268,13 +250,7 @@ def _add_sequence(parser: argparse.ArgumentParser) -> None:
         help="any number of frames, in windows: memory does not grow, and the same command goes on "
         "after a stop (docs/long-sequences.md)",
     )
-    group.add_argument("--views", type=positive, metavar="N", help="frames of a window; default 8")
-    group.add_argument(
-        "--overlap", type=positive, metavar="N", help="frames that windows share; a quarter"
-    )
-    group.add_argument(
-        "--loops", action="store_true", help="close the path at places that are seen again"
-    )
+    add_window_options(group)
     group.add_argument(
         "--depth-formats",
         type=some_of(FORMATS),

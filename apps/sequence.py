@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from apps.run_video import frame_rate
+from apps.scene_options import add_window_options
 from exports.files import FORMATS
 from runtime.command_line import above_zero, positive, run_command, some_of
 from runtime.errors import InputError
@@ -49,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(parser=command)
         return command
 
-    run, export = add("run", "both passes; goes on where it was stopped"), None
+    run = add("run", "both passes; goes on where it was stopped")
     export = add("export", "the second pass alone, of what there is")
     status = add("status", "how far a sequence is, as JSON")
     status.add_argument("output", type=Path, metavar="FOLDER")
@@ -80,33 +81,16 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--process-res", type=positive, metavar="N", help="default 504; not with artifacts"
     )
     add_window_options(group)
-
-
-def add_window_options(group: Any) -> None:
-    """How frames go through the network: of this command and of ``da3 --sequence``."""
-    group.add_argument(
-        "--views",
-        type=positive,
-        metavar="N",
-        help="frames of a window; default 8, or the most that artifacts are compiled for",
-    )
-    group.add_argument(
-        "--overlap", type=positive, metavar="N", help="that windows share; a quarter"
-    )
     group.add_argument(
         "--no-cuts", action="store_true", help="do not look for cuts: the frames are one shot"
-    )
-    group.add_argument(
-        "--loops",
-        action="store_true",
-        help="find places that are seen again, and close the path there",
     )
     group.add_argument("--from-start", action="store_true", help="forget what is there")
     group.add_argument(
         "--preview", type=float, default=5.0, metavar="S", help="seconds between previews; 0: none"
     )
-    for name, about in (("--known", "cameras that you know, as for `da3 --cameras`"),):
-        group.add_argument(name, type=Path, metavar="FILE", help=about)
+    group.add_argument(
+        "--known", type=Path, metavar="FILE", help="cameras that you know, as for `da3 --cameras`"
+    )
     group.add_argument("--strategy", choices=STRATEGIES, default=DEFAULT_STRATEGY)
 
 

@@ -101,7 +101,7 @@ class EagerHandler:
             raise InputError(f"points: not for scenes, as {self._scenes.name} takes them")
         refuse_useless_focal(self._scenes.name, False, asked.options.focal_px is not None)
         check_camera_counts(len(asked.photos), asked.extrinsics, asked.intrinsics)
-        self._scenes.check(self._query(asked))
+        self._scenes.check(asked.query)
 
     def values(self, asked: DepthRequest, media_type: str) -> int:
         """Of all photos, or of all views; or as many points as there may be."""
@@ -118,7 +118,7 @@ class EagerHandler:
     def prepare(self, asked: DepthRequest, decode: Decode, media_type: str) -> EagerTask:
         """Views of the photos; one photo is in memory at a time."""
         views = [self._scenes.view(decode(photo)) for photo in asked.photos]
-        return EagerTask(tuple(same_size(views)), self._query(asked))
+        return EagerTask(tuple(same_size(views)), asked.query)
 
     def lane(self, task: EagerTask) -> Lane:
         """One lane; scenes share no batch."""
@@ -147,12 +147,3 @@ class EagerHandler:
     ) -> DepthResponse:
         """Depth and cameras of all photos, and what they are."""
         return encode_scene(result, task.views, media_type, asked.options, more)
-
-    @staticmethod
-    def _query(asked: DepthRequest) -> SceneQuery:
-        return SceneQuery(
-            asked.extrinsics,
-            asked.intrinsics,
-            use_ray_pose=asked.options.use_ray_pose,
-            ref_view_strategy=asked.options.ref_view_strategy,
-        )

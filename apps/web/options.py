@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from apps.scene_options import add_scene_model
 from runtime.command_line import above_zero, positive
 
 BACKEND, GALLERY, GRADIO = COMMANDS = ("backend", "gallery", "gradio")
@@ -13,12 +14,8 @@ WORKSPACE_VARIABLE = "DA3_WORKSPACE_DIR"
 GALLERY_DIR = "workspace/gallery"
 
 
-def add_web_commands(commands: Any, model: str) -> None:
-    """Add the three commands to the parser of ``da3``.
-
-    Args:
-        model: the default of ``--model-dir``.
-    """
+def add_web_commands(commands: Any) -> None:
+    """Add the three commands to the parser of ``da3``."""
     about = {
         BACKEND: "a server that does tasks: scenes over HTTP, with a dashboard",
         GALLERY: "a web page of the scenes in a folder",
@@ -41,7 +38,7 @@ def add_web_commands(commands: Any, model: str) -> None:
             help=f"default ${GALLERY_VARIABLE}, else {GALLERY_DIR}",
         )
     for name in (BACKEND, GRADIO):
-        _add_model(parsers[name], model)
+        add_scene_model(parsers[name])
     _add_backend(parsers[BACKEND])
     _add_gallery(parsers[GALLERY])
     _add_gradio(parsers[GRADIO])
@@ -52,24 +49,6 @@ def port_number(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r}: give a port, 0 to 65535")
     return int(text)
-
-
-def _add_model(parser: argparse.ArgumentParser, model: str) -> None:
-    parser.add_argument(
-        "--model-dir",
-        default=model,
-        metavar="MODEL",
-        help="a model's name as da3-small, a name on the Hugging Face Hub, a folder of weights, or "
-        "one of compiled artifacts; default as of `da3 auto`",
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, or what else torch knows; default auto"
-    )
-    parser.add_argument(
-        "--seeded-weights",
-        action="store_true",
-        help="random weights: everything runs, and no depth means anything",
-    )
 
 
 def _add_backend(parser: argparse.ArgumentParser) -> None:

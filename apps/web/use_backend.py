@@ -17,9 +17,10 @@ from typing import Any
 from apps import da3_video
 from apps.da3_inputs import ScenePhotos
 from apps.da3_job import Given, asked_of, kind_of_input, read_given
-from apps.da3_options import MODEL, export_options
+from apps.da3_options import export_options
 from apps.da3_progress import Progress
 from apps.export_folder import MARKER, check_export_folder, new_folder, writing_export
+from apps.scene_options import MODEL
 from apps.web.client import Client, ServerError, path_of_file
 from runtime.command_line import UsageError
 from runtime.errors import DepthError, InputError

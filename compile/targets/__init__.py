@@ -48,7 +48,9 @@ def _on_cuda_here(target: str, device: str) -> bool:
         return False
     import torch
 
-    return torch.cuda.is_available() and not torch.__version__.startswith("1.")
+    from compile.deploy import HAS_FUSED_ATTENTION
+
+    return torch.cuda.is_available() and HAS_FUSED_ATTENTION  # which torch 1.13 has not
 
 
 def target_module(name: str) -> ModuleType:

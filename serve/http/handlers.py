@@ -259,13 +259,7 @@ class SceneHandler:
         asked, count = task.asked, len(task.views)
         start = time.perf_counter()
         try:
-            found = task.scene.predict(
-                list(task.views),
-                extrinsics=asked.extrinsics,
-                intrinsics=asked.intrinsics,
-                use_ray_pose=asked.options.use_ray_pose,
-                ref_view_strategy=asked.options.ref_view_strategy,
-            )
+            found = task.scene.predict(list(task.views), asked.query)
         except np.linalg.LinAlgError as error:
             raise InputError(f"cameras that are no cameras ({error})") from None
         took = time.perf_counter() - start

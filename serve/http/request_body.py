@@ -19,6 +19,7 @@ from werkzeug.exceptions import ClientDisconnected
 from runtime.errors import InputError, LimitError
 from runtime.photo.decode import is_image, photo_size
 from runtime.scene.known_points import KnownPoints
+from runtime.scene.query import SceneQuery
 from runtime.storage import SCHEME, read_object, split_address
 from serve.http.arrays import (
     CAMERAS,
@@ -82,6 +83,20 @@ class DepthRequest:
     intrinsics: Optional[np.ndarray] = None
     others: str = ""
     points: Optional[KnownPoints] = None
+
+    @property
+    def query(self) -> SceneQuery:
+        """What is asked of a scene.
+
+        Raises:
+            InputError: cameras or options that do not go together.
+        """
+        return SceneQuery(
+            self.extrinsics,
+            self.intrinsics,
+            use_ray_pose=self.options.use_ray_pose,
+            ref_view_strategy=self.options.ref_view_strategy,
+        )
 
 
 def read_request(

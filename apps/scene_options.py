@@ -1,0 +1,51 @@
+"""Options that the commands for scenes share: which model, and how a sequence goes through it.
+
+They load nothing: ``--help`` must be quick.
+"""
+
+import os
+from typing import Any
+
+from runtime.command_line import positive
+
+MODEL = "depth-anything/DA3NESTED-GIANT-LARGE-1.1"
+MODEL_VARIABLE = "DA3_MODEL_DIR"
+
+
+def add_scene_model(group: Any) -> None:
+    """Which model, where it runs, and random weights instead of its own."""
+    group.add_argument(
+        "--model-dir",
+        default=os.environ.get(MODEL_VARIABLE) or MODEL,
+        metavar="MODEL",
+        help="a model's name as da3-small, a name on the Hugging Face Hub, a folder of weights, or "
+        f"one of compiled artifacts; default ${MODEL_VARIABLE}, else {MODEL}",
+    )
+    group.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, or what else torch knows; default auto: cuda if there is one",
+    )
+    group.add_argument(
+        "--seeded-weights",
+        action="store_true",
+        help="random weights: everything runs, no depth means anything, and every file says so",
+    )
+
+
+def add_window_options(group: Any) -> None:
+    """How frames go through the network: of ``apps.sequence`` and of ``da3 --sequence``."""
+    group.add_argument(
+        "--views",
+        type=positive,
+        metavar="N",
+        help="frames of a window; default 8, or the most that artifacts are compiled for",
+    )
+    group.add_argument(
+        "--overlap", type=positive, metavar="N", help="frames that windows share; a quarter"
+    )
+    group.add_argument(
+        "--loops",
+        action="store_true",
+        help="find places that are seen again, and close the path there",
+    )
