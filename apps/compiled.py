@@ -5,10 +5,9 @@ torch's memory is gone before the first photo.
 """
 
 import logging
-import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -18,8 +17,8 @@ from runtime.artifact.folder import MANIFEST, Artifact
 from runtime.errors import ArtifactError, InputError
 from runtime.files import sha256_of
 from runtime.photo.decode import photo_size
+from runtime.predict.buckets import nearest_bucket, scene_bucket
 from runtime.predict.choose import PHOTOS, SCENE, Choice, choose
-from runtime.predict.predictor import nearest_bucket
 from runtime.shipped import ROOT
 
 ARTIFACTS = Path("artifacts")
@@ -60,7 +59,7 @@ def choose_or_compile(
     checkpoint = local_checkpoint(spec)
     stale = chosen is not None and _is_stale(chosen.artifacts[0], checkpoint)
     if chosen is not None and not stale:
-        return of_size(chosen, map(aspect_of, photos)) if use == SCENE else chosen
+        return chosen.of_one_size(map(shape_of, photos)) if use == SCENE else chosen
     if stale:
         log.info("%s: its weights have come or changed since: compiling it again", model)
     else:
@@ -71,7 +70,7 @@ def choose_or_compile(
     chosen = _choice(model, use, views, size_hw, sha256)
     if chosen is None:
         raise ArtifactError(f"no artifact of {model} can run here; see `python -m compile --help`")
-    return of_size(chosen, map(aspect_of, photos)) if use == SCENE else chosen
+    return chosen.of_one_size(map(shape_of, photos)) if use == SCENE else chosen
 
 
 def needed_sizes(spec: ModelSpec, photos: Sequence[Path], use: str) -> list[Size]:
@@ -83,22 +82,19 @@ def needed_sizes(spec: ModelSpec, photos: Sequence[Path], use: str) -> list[Size
     if not photos:
         return list(spec.usual_sizes[:3])
     if use == SCENE:
-        shapes = [statistics.median(map(aspect_of, photos))]
-    elif spec.family == "v2":
+        return [spec.usual_sizes[scene_bucket(map(shape_of, photos), spec.usual_sizes)]]
+    if spec.family == "v2":
         return list(spec.usual_sizes)
-    else:
-        shapes = [aspect_of(photo) for photo in photos]
-    wanted = {nearest_bucket(_shape(aspect), spec.usual_sizes) for aspect in shapes}
+    wanted = {nearest_bucket(shape_of(photo), spec.usual_sizes) for photo in photos}
     return [spec.usual_sizes[index] for index in sorted(wanted)]
 
 
-def aspect_of(photo: Path) -> float:
-    """Width over height of an upright photo; 1 if it cannot be read, which is said later."""
+def shape_of(photo: Path) -> Size:
+    """Height and width of an upright photo; square if it cannot be read, which is said later."""
     try:
-        height, width = photo_size(photo)
+        return photo_size(photo)
     except InputError:
-        return 1.0
-    return width / height
+        return 1, 1
 
 
 def compile_sizes(model: str, sizes_hw: Sequence[Size], views: int = 1) -> None:
@@ -150,21 +146,3 @@ def _is_stale(artifact: Artifact, checkpoint: Optional[Path]) -> bool:
     if weights.file != checkpoint.name or checkpoint.stat().st_ctime <= made:
         return False
     return sha256_of(checkpoint) != weights.sha256
-
-
-def of_size(chosen: Choice, aspects: Iterable[float]) -> Choice:
-    """Those of one size: of the shape that is nearest to that of most photos.
-
-    Args:
-        aspects: width over height of each photo, as of ``aspect_of``.
-    """
-    sizes = sorted({one.manifest.input.size_hw for one in chosen.artifacts})
-    if len(sizes) == 1:
-        return chosen
-    size_hw = sizes[nearest_bucket(_shape(statistics.median(aspects)), sizes)]
-    same = tuple(one for one in chosen.artifacts if one.manifest.input.size_hw == size_hw)
-    return Choice(same, chosen.left_out)
-
-
-def _shape(aspect: float) -> Size:
-    return 1000, max(1, round(1000 * aspect))

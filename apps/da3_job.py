@@ -38,7 +38,7 @@ from apps.export_folder import (
     writing_export,
 )
 from apps.scene_checks import ROOM, refuse_licence
-from apps.scene_models import PROCESS_RES, SceneModel, find_scene_model, takes_intrinsics_alone
+from apps.scene_models import SceneModel, find_scene_model, takes_intrinsics_alone
 from depth_anything_3.scene_exports import ExportRequest, export_request
 from exports.scene_files import SCENE_FORMATS, Asked
 from runtime.command_line import UsageError, sentence
@@ -50,7 +50,7 @@ from runtime.scene.camera_match import Shot, match_cameras
 from runtime.scene.focal import refuse_useless_focal
 from runtime.scene.known_cameras import CameraFile
 from runtime.scene.query import SceneQuery
-from runtime.scene.views import View
+from runtime.scene.views import PROCESS_RES, View
 
 SHOWN = 5
 

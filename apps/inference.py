@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Optional
 
-from apps.compiled import ARTIFACTS, choose_or_compile
+from apps.compiled import ARTIFACTS, choose_or_compile, shape_of
 from apps.fit_points import add_fit_options, point_files
 from apps.folder import FolderJob, check_points, run_folder
 from apps.outcome import Outcome
@@ -162,6 +162,8 @@ def run(args: argparse.Namespace, ask: bool = False) -> int:
     use = SCENE if args.views == "all" else PHOTOS
     if args.artifact:
         chosen = choose(args.artifact, args.model or "", use)
+        if use == SCENE:
+            chosen = chosen.of_one_size(map(shape_of, photos))
     else:
         model = args.model or choose_model(ask)
         points = use == PHOTOS and any(name in POINT_FORMATS for name in job.formats)

@@ -9,7 +9,6 @@ from typing import Any, Optional
 
 import numpy as np
 
-from apps.compiled import of_size
 from depth_anything_3.scene_exports import ExportRequest
 from runtime.engines import load_engine
 from runtime.engines.staged import Loader
@@ -97,7 +96,7 @@ class ArtifactScene:
 
     def load(self, sizes_hw: Sequence[Size]) -> None:
         """As ``SceneModel.load``; of several sizes the one nearest to the photos."""
-        chosen = of_size(self._chosen, (width / height for height, width in sizes_hw))
+        chosen = self._chosen.of_one_size(sizes_hw)
         self._predictor = ScenePredictor(chosen.artifacts, self._device, load=self._loaded)
 
     def provenance(self) -> Optional[Provenance]:

@@ -24,10 +24,10 @@ from runtime.errors import CheckpointError, InputError
 from runtime.hub import WEIGHTS
 from runtime.predict.found import Provenance, ScenePrediction
 from runtime.scene.query import SceneQuery
-from runtime.scene.views import METHODS, View, make_view, same_size
+from runtime.scene.views import METHODS, PROCESS_RES, View, make_view, same_size
 
 CAMERAS, DECODED = "cam_enc", ".head.scratch.output_conv2"  # names in every network
-PROCESS_RES, PROCESS_METHOD = 504, METHODS[0]  # upstream's
+PROCESS_METHOD = METHODS[0]  # upstream's
 
 log = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ from runtime.photo.decode import read_photo
 from runtime.photo.find import find_photos
 from runtime.photo.postprocess import resize_to_photo
 from runtime.photo.preprocess import network_size, photo_to_tensor
-from runtime.predict.predictor import nearest_bucket
+from runtime.predict.buckets import nearest_bucket
 
 log = logging.getLogger(__name__)
 

@@ -36,6 +36,7 @@ from runtime.scene.query import SceneQuery
 from runtime.scene.reference_view import DEFAULT_STRATEGY
 from runtime.scene.sky import SKY_MASK, metric_depth
 from runtime.scene.views import (
+    PROCESS_RES,
     View,
     check_camera_counts,
     make_view,
@@ -166,7 +167,7 @@ class DepthAnything3(nn.Module):
         render_exts: Optional[np.ndarray] = None,
         render_ixts: Optional[np.ndarray] = None,
         render_hw: Optional[tuple[int, int]] = None,
-        process_res: int = 504,
+        process_res: int = PROCESS_RES,
         process_res_method: str = "upper_bound_resize",
         export_dir: Optional[Union[str, Path]] = None,
         export_format: str = "mini_npz",

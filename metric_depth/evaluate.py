@@ -17,7 +17,6 @@ from metric_depth.datasets import DATASETS, Dataset, DatasetName, open_dataset, 
 from metric_depth.judge import Outcome, judge_all, summarise
 from metric_depth.report import SCHEMA, picture_path, plain_name, table, write_page, write_run
 from metric_depth.scene_estimators import (
-    PROCESS_RES,
     SceneEstimator,
     artifact_scenes,
     check_finds_cameras,
@@ -30,6 +29,7 @@ from runtime.command_line import DONE, FAILED, UsageError, positive, run_command
 from runtime.errors import InputError
 from runtime.machine import describe_machine
 from runtime.optional import require
+from runtime.scene.views import PROCESS_RES
 
 LINE_EVERY_S = 60.0
 AnyDataset = Union[Dataset, SceneDataset]

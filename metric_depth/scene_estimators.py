@@ -19,8 +19,6 @@ from runtime.predict.found import ScenePrediction
 from runtime.predict.scenes import ScenePredictor
 from runtime.scene.views import View, make_view, same_size
 
-PROCESS_RES = 504  # pixels of a photo's longer side, as upstream has it
-
 
 class Found(NamedTuple):
     """A scene, and the views that the network saw of its photos."""

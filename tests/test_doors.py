@@ -325,3 +325,35 @@ def test_every_door_says_the_same_of_the_same_scene(count, views, make_photo, tm
         camera = cameras["photos"][index]
         np.testing.assert_allclose(sent["intrinsics"][index], camera["intrinsics"])
         np.testing.assert_allclose(sent["extrinsics"][index], camera["world_to_camera"])
+
+
+def test_of_several_sizes_every_door_takes_the_one_of_most_photos(make_photo, tmp_path):
+    root, room = tmp_path / "artifacts", tmp_path / "room"
+    for size_hw in ((28, 42), (42, 28)):
+        make_scene_artifact(root, 2, size_hw)
+    room.mkdir()
+    shapes_hw = ((40, 30), (30, 40), (30, 44))  # the first is upright, the others are not
+    for number, (height, width) in enumerate(shapes_hw):
+        Image.fromarray(make_photo(height, width, number)).save(room / f"{number}.png")
+
+    words = ["--artifact", str(root), "--input", str(room), "--views", "all", "--formats", "npz"]
+    assert inference.main([*words, "--output", str(tmp_path / "out")]) == 0
+    of_main_job = json.loads((tmp_path / "out" / "cameras.json").read_text())["artifact"]
+
+    images = [base64.b64encode(file.read_bytes()).decode() for file in sorted(room.iterdir())]
+    with serving(root) as served:
+        headers = {"Content-Type": "application/json", "Accept": "application/x-npz"}
+        body = json.dumps({"images": images})
+        status, _, body = ask(served.base, "POST", "/v1/depth", body, headers)
+    assert status == 200, body
+    with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
+        of_service = json.loads(str(arrays["meta"]))["artifact"]
+
+    of_python = choose([root], use=SCENES).of_one_size(shapes_hw)
+    assert [str(one).split(": ")[1] for one in of_python.left_out] == [
+        "another size is nearer to the shape of most photos"
+    ]
+    (artifact,) = of_python.artifacts
+    assert artifact.manifest.input.size_hw == (28, 42)
+    assert of_main_job == of_service
+    assert of_main_job["name"] == artifact.manifest.name

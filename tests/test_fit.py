@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from runtime.errors import InputError, LimitError
 from runtime.predict.found import Prediction, Provenance
 from runtime.scene import known_points
 from runtime.scene.fit import FAR, Fit, fit_points, sample
+from runtime.scene.intrinsics import read_intrinsics
 from runtime.scene.known_points import (
     KnownPoints,
     points_of_bytes,
@@ -329,3 +331,12 @@ def test_what_is_no_list_of_points_is_refused(rows):
 def test_a_map_of_texts_is_refused():
     with pytest.raises(InputError, match="expected numbers"):
         points_of_map(np.array([["a"]]))
+
+
+@pytest.mark.parametrize(
+    "read", [read_points, lambda pipe: read_intrinsics(pipe, "a.jpg", (4, 4))], ids=["points", "K"]
+)
+def test_a_pipe_is_refused_and_nobody_waits_for_it(read, tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(InputError, match="a device or a pipe, expected a file"):
+        read(tmp_path / "pipe.csv")

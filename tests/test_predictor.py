@@ -14,8 +14,9 @@ from runtime.engines import load_engine
 from runtime.errors import ArtifactError, InputError
 from runtime.photo.postprocess import resize_to_photo
 from runtime.photo.preprocess import photo_to_tensor
+from runtime.predict.buckets import nearest_bucket, scene_bucket
 from runtime.predict.found import ArtifactName
-from runtime.predict.predictor import Predictor, nearest_bucket
+from runtime.predict.predictor import Predictor
 
 BUCKETS = ((28, 28), (28, 42), (42, 28))
 
@@ -72,6 +73,12 @@ def test_the_order_of_buckets_of_different_area_does_not_matter(height, width, s
 
 def test_of_buckets_with_one_ratio_the_largest_is_picked():
     assert nearest_bucket((100, 100), [(14, 14), (56, 56), (28, 28)]) == 1
+
+
+def test_a_scene_goes_to_the_bucket_of_its_median_shape():
+    sizes_hw = [(28, 42), (42, 28), (28, 28)]
+    assert scene_bucket([(40, 30), (30, 40), (30, 44)], sizes_hw) == 0
+    assert scene_bucket([(40, 30), (30, 40)], sizes_hw) == 2  # as many upright as not
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ wants a lower precision names its folder.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -19,6 +19,7 @@ from runtime.artifact.folder import MANIFEST, Artifact, find_artifacts, read_art
 from runtime.artifact.manifest import PRECISIONS, Manifest
 from runtime.engines import ENGINES, available
 from runtime.errors import ArtifactError
+from runtime.predict.buckets import scene_bucket
 from runtime.predict.scenes import ENCODER_LOCAL
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,19 @@ class Choice:
     def model(self) -> str:
         """The one model that they are of."""
         return self.artifacts[0].manifest.model
+
+    def of_one_size(self, photos_hw: Iterable[tuple[int, int]]) -> "Choice":
+        """Those of one size, for a scene of photos of these shapes; see ``scene_bucket``."""
+        sizes_hw = sorted({one.manifest.input.size_hw for one in self.artifacts})
+        size_hw = sizes_hw[scene_bucket(photos_hw, sizes_hw)]
+        kept, left_out = [], list(self.left_out)
+        for one in self.artifacts:
+            if one.manifest.input.size_hw == size_hw:
+                kept.append(one)
+            else:
+                reason = "another size is nearer to the shape of most photos"
+                left_out.append(LeftOut(one.path, reason, one.manifest.model))
+        return Choice(tuple(kept), tuple(left_out))
 
 
 def choose(

@@ -5,7 +5,6 @@ so that a job can overlap them: ``prepare`` and ``finish`` are pure and may run 
 ``infer`` belongs to one thread at a time.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from runtime.photo.arrays import as_rgb
 from runtime.photo.decode import focal_px_of
 from runtime.photo.postprocess import resize_to_photo
 from runtime.photo.preprocess import photo_to_tensor
+from runtime.predict.buckets import nearest_bucket
 from runtime.predict.found import Prediction, provenance_of
 from runtime.predict.scenes import SceneEngine
 from runtime.scene.focal import (
@@ -61,16 +61,6 @@ def load_artifact(artifact: Artifact, device: str, threads: Optional[int]) -> En
     if len(artifact.manifest.stages) > 1:
         return SceneEngine(artifact, device, threads).single_photo
     return load_engine(artifact.path, artifact.manifest, device, threads)
-
-
-def nearest_bucket(photo_hw: tuple[int, int], sizes_hw: Sequence[tuple[int, int]]) -> int:
-    """Index of the size whose aspect ratio is nearest, as a ratio; of equals, the largest."""
-
-    def distance(size_hw: tuple[int, int]) -> tuple[float, int]:
-        stretch = (size_hw[0] / size_hw[1]) / (photo_hw[0] / photo_hw[1])
-        return round(abs(math.log(stretch)), 9), -size_hw[0] * size_hw[1]
-
-    return min(range(len(sizes_hw)), key=lambda index: distance(sizes_hw[index]))
 
 
 class Predictor:

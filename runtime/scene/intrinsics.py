@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.errors import InputError, LimitError
+from runtime.errors import InputError
+from runtime.files import read_whole
 from runtime.scene.focal import PhotoCamera
 
 MAX_BYTES = 16 << 20
@@ -32,14 +33,7 @@ def read_intrinsics(file: Path, photo: str, photo_hw: tuple[int, int]) -> PhotoC
         InputError: the file cannot be read, holds no such matrix, or not this photo's.
         LimitError: it is too large.
     """
-    try:
-        with file.open("rb") as source:
-            data = source.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{file}: cannot be read ({reason})") from None
-    if len(data) > MAX_BYTES:
-        raise LimitError(f"{file}: over {MAX_BYTES:,} bytes of intrinsics")
+    data = read_whole(file, MAX_BYTES)
     corner = 0.0
     if file.suffix.lower() in (".npz", ".npy"):
         found = _of_numpy(data, file)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from runtime.errors import InputError, LimitError
+from runtime.files import read_whole
 from runtime.photo import png
 
 MILLIMETRES = 1000.0  # stored values a metre in a PNG; KITTI's have 256
@@ -137,13 +138,7 @@ def read_points(file: Path, per_metre: float = MILLIMETRES) -> KnownPoints:
         InputError: it cannot be read, is of another kind, or holds no such points.
         LimitError: it is too large.
     """
-    try:
-        with file.open("rb") as source:
-            data = source.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{file}: cannot be read ({reason})") from None
-    return points_of_bytes(data, str(file), per_metre)
+    return points_of_bytes(read_whole(file, MAX_BYTES), str(file), per_metre)
 
 
 def points_of_bytes(data: bytes, name: str, per_metre: float = MILLIMETRES) -> KnownPoints:

@@ -23,6 +23,7 @@ from runtime.photo.preprocess import (
     scaled_size,
 )
 
+PROCESS_RES = 504  # pixels of a view's longer side, as upstream has it
 METHODS = ("upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop")
 
 
@@ -73,7 +74,7 @@ def check_method(method: str) -> None:
         raise InputError(f"process_res_method={method!r}: use one of {', '.join(METHODS)}")
 
 
-def make_view(rgb: np.ndarray, process_res: int = 504, method: str = METHODS[0]) -> View:
+def make_view(rgb: np.ndarray, process_res: int = PROCESS_RES, method: str = METHODS[0]) -> View:
     """Resize a photo, and round or crop its sides to multiples of the patch size.
 
     Args:

@@ -16,8 +16,9 @@ from exports.photo_points import refuse_relative
 from exports.selection import CloudOptions
 from runtime.errors import InputError
 from runtime.photo.decode import focal_px_of
+from runtime.predict.buckets import scene_bucket
 from runtime.predict.found import ScenePrediction
-from runtime.predict.predictor import Predictor, Prepared, nearest_bucket
+from runtime.predict.predictor import Predictor, Prepared
 from runtime.predict.scenes import ScenePredictor
 from runtime.scene.focal import (
     PhotoCamera,
@@ -278,9 +279,9 @@ class SceneHandler:
         return encode_scene(result, task.views, media_type, asked.options, more)
 
     def _scene(self, asked: DepthRequest) -> ScenePredictor:
-        """The graphs whose size is nearest to the shape of the first photo."""
+        """The graphs whose size is nearest to the shape of most photos."""
         sizes_hw = list(self._scenes)
-        return self._scenes[sizes_hw[nearest_bucket(asked.sizes_hw[0], sizes_hw)]]
+        return self._scenes[sizes_hw[scene_bucket(asked.sizes_hw, sizes_hw)]]
 
 
 def _scene_key(scene: ScenePredictor, photos: int) -> tuple[Any, ...]:
