@@ -13,12 +13,12 @@ from typing import Any, Optional
 
 import numpy as np
 
-from apps.scene_models import PROCESS_METHOD, PROCESS_RES
+from apps.scene_models import PROCESS_METHOD
 from depth_anything_3.scene_exports import ExportRequest, export_request
 from runtime.errors import InputError
 from runtime.scene.query import SceneQuery
 from runtime.scene.reference_view import DEFAULT_STRATEGY
-from runtime.scene.views import METHODS
+from runtime.scene.views import METHODS, PROCESS_RES
 from serve.http.problems import shown
 
 UPSTREAM_FORMAT = "mini_npz-glb"

@@ -12,7 +12,7 @@ from typing import Optional
 
 from apps.da3_inputs import IMAGES, ScenePhotos, with_sizes
 from apps.export_folder import MARKER, check_export_folder, writing_export
-from apps.scene_models import PROCESS_METHOD, PROCESS_RES, SceneModel, takes_intrinsics_alone
+from apps.scene_models import PROCESS_METHOD, SceneModel, takes_intrinsics_alone
 from apps.web.task_request import TaskRequest
 from depth_anything_3.scene_exports import ExportRequest
 from exports.scene_colmap import names_of
@@ -21,7 +21,7 @@ from runtime.photo.decode import read_photo
 from runtime.predict.found import ScenePrediction
 from runtime.scene.focal import refuse_useless_focal
 from runtime.scene.query import SceneQuery
-from runtime.scene.views import View, check_camera_counts
+from runtime.scene.views import PROCESS_RES, View, check_camera_counts
 
 ROOM = 0.9  # of what is free that a scene may take
 READING, INFERRING, WRITING = 0.1, 0.3, 0.9  # upstream's marks of progress
