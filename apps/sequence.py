@@ -199,12 +199,15 @@ def _status(output: Path) -> int:
     from apps.sequence_store import read_store
 
     store = read_store(output)
-    frames = {number for line in store.lines for number in line["frames"]}
+    frames, last, segments = 0, -1, 0
+    for line in store.lines:
+        frames += sum(number > last for number in line["frames"])
+        last, segments = line["frames"][-1], line["segment"] + 1
     facts = {
         "complete": store.ended is not None,
         "windows": len(store.lines),
-        "frames": len(frames),
-        "segments": len({line["segment"] for line in store.lines}),
+        "frames": frames,
+        "segments": segments,
         "links": link_numbers(store.lines),
         "input": store.header["input"],
         "settings": store.header["settings"],

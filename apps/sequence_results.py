@@ -193,12 +193,14 @@ class Writer:
             else:
                 for _ in self._through(self._source.frames()):
                     pass
-        if self._poses is not None:
-            files += self._poses.files
-        points, cube = 0, 0.0
+        points, cube, found = 0, 0.0, None
         if self._cloud is not None:
-            points, cube = self._write_cloud(), self._cloud.side
+            found, cube = self._cloud.finish(), self._cloud.side
+            points = self._write_cloud(*found)
             files += [self._output / name for name in ("cloud.ply", "cloud.glb") if points]
+        if self._poses is not None:
+            self._poses.write_colmap(None if found is None else found[:2])
+            files += self._poses.files
         return Results(files, self.done, points, cube, problems)
 
     def _with_video(self) -> tuple[str, ...]:
@@ -304,9 +306,7 @@ class Writer:
             write_whole(base.with_name(base.name + FRAME_SUFFIXES["npz"]), data)
         return pair
 
-    def _write_cloud(self) -> int:
-        assert self._cloud is not None
-        points, colours, conf = self._cloud.finish()
+    def _write_cloud(self, points: np.ndarray, colours: np.ndarray, conf: np.ndarray) -> int:
         if not len(points):
             return 0
         rows = np.empty(len(points), [*POINT, ("confidence", "<f4")])

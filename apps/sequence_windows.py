@@ -151,7 +151,7 @@ def _planned(
 ) -> Iterator[_Ready]:
     """Windows as their frames come; what is noted after the last one goes to ``rest``."""
     fitted, noted = _Views(model, store), _Noted()
-    told = {row[0] for line in store.lines for row in line["bad"]}
+    told = _told_already(store)
     frames, plan, cuts = _resumed(source, fitted, job, store)
     for frame in frames:
         if frame.rgb is None or (job.known is not None and _unknown(job.known, frame.number)):
@@ -175,6 +175,12 @@ def _planned(
     rest.bad += noted.bad
 
 
+def _told_already(store: SequenceStore) -> set[int]:
+    """Bad frames among those that a run that goes on sees again."""
+    start = store.lines[-1]["frames"][0] if store.lines else 0
+    return {row[0] for line in store.lines for row in line["bad"] if row[0] >= start}
+
+
 def _resumed(
     source: Source, fitted: "_Views", job: WindowJob, store: SequenceStore
 ) -> tuple[Iterator[SourceFrame], WindowPlan, CutFinder]:
@@ -183,7 +189,7 @@ def _resumed(
         return iter(source.frames()), WindowPlan(job.views, job.overlap), CutFinder()
     last = store.lines[-1]
     frames, wanted, items = iter(source.frames(last["frames"][0])), set(last["frames"]), []
-    cuts = CutFinder(_since_cut([score for line in store.lines for score in line["scores"]]))
+    cuts = CutFinder(_since_cut(store.lines))
     for frame in frames:
         if frame.number in wanted and frame.rgb is not None:
             items.append(_Seen(fitted(frame), frame.name))
@@ -194,13 +200,14 @@ def _resumed(
     return frames, WindowPlan(job.views, job.overlap, held), cuts
 
 
-def _since_cut(scores: Sequence[Optional[float]]) -> list[float]:
-    """Scores of the current shot; the first frame of a shot has none."""
+def _since_cut(lines: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The last scores of the current shot; the first frame of a shot has none."""
     recent: list[float] = []
-    for score in reversed(scores):
-        if score is None or len(recent) == CUT_MEMORY:
-            break
-        recent.append(score)
+    for line in reversed(lines):
+        for score in reversed(line["scores"]):
+            if score is None or len(recent) == CUT_MEMORY:
+                return recent[::-1]
+            recent.append(score)
     return recent[::-1]
 
 

@@ -20,6 +20,7 @@ from apps.sequence_job import SequenceJob, Windows, run_sequence
 from apps.sequence_results import Wanted
 from apps.sequence_source import PhotoSource, SourceFrame, open_source
 from apps.sequence_store import WindowMaps, decode_window, encode_window, read_store
+from exports import colmap
 from exports.video import to_yuv, writing_video
 from exports.voxels import VoxelCloud
 from runtime.artifact.manifest import WeightsSpec
@@ -111,6 +112,21 @@ def test_poses_are_the_same_in_every_format_and_read_back(clip, artifact, tmp_pa
     assert np.allclose(np.linalg.inv(pose), ours[5].world_to_camera, atol=1e-6)
     focal = np.array((tmp_path / "intrinsic.txt").read_text().splitlines()[5].split(), float)
     assert np.allclose(focal[:2], np.diag(ours[5].intrinsics)[:2], rtol=1e-6)
+
+
+def test_colmaps_points_are_those_of_the_cloud(clip, artifact, tmp_path):
+    import trimesh
+
+    source, model = open_source(clip), find_scene_model(str(artifact))
+    wanted = Wanted((), video=False, points=500)
+    run_sequence(source, model, SequenceJob(tmp_path, wanted=wanted, preview_s=0))
+    ply = trimesh.load(tmp_path / "cloud.ply")
+    data = (tmp_path / "colmap" / "points3D.bin").read_bytes()
+    rows = np.frombuffer(data[8:], colmap.POINT)
+    assert len(rows) == int.from_bytes(data[:8], "little") == len(ply.vertices)
+    assert np.array_equal(rows["xyz"], ply.vertices) and (rows["length"] == 0).all()
+    assert np.array_equal(rows["rgb"], ply.colors[:, :3])
+    assert np.array_equal(rows["id"], np.arange(1, len(rows) + 1))
 
 
 def test_clouds_of_both_formats_are_the_same_points(clip, artifact, tmp_path):
