@@ -4,6 +4,7 @@ Lines in; a similarity a window, segments, and numbers for the report out. It ca
 other settings, and on the part of a journal that there is.
 """
 
+import logging
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +16,12 @@ import numpy as np
 from apps.sequence_store import WindowMaps
 from runtime.scene.links import GUESSED, WEAK
 from runtime.scene.one_scale import scale_factors
-from runtime.scene.pose_graph import REJECTED, SIGMAS, Edge, close_loops
+from runtime.scene.pose_graph import REJECTED, SIGMAS, Edge
 from runtime.scene.similarity import IDENTITY, Similarity
 from runtime.scene.stream import StreamFrame
+from runtime.scene.true_loops import close_true_loops
+
+log = logging.getLogger(__name__)
 
 DOUBTFUL = 0.1  # weight of a link that is weak or guessed
 
@@ -160,7 +164,9 @@ def _segment(
         )
         for one in loops
     ]
-    solved = close_loops(windows, edges)
+    solved = close_true_loops(windows, edges)
+    if solved.drift > 1:
+        log.info("loops say that links drift %.1f times as much as they look", solved.drift)
     return solved.windows, solved.weights
 
 

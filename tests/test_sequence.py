@@ -496,9 +496,9 @@ class Ring:
 
     name, finds_cameras, licence, compiled_views = "ring", True, "none", ()
 
-    def __init__(self):
+    def __init__(self, bend=0.01):
         random = np.random.RandomState(0)
-        self.hears, self._bends = None, random.normal(0.01, 0.004, 200)
+        self.hears, self._bends = None, random.normal(bend, 0.4 * bend, 200)
         self._places = random.normal(size=(30, 24))
         self._walls = np.repeat(np.repeat(random.uniform(2, 3, (4, 6)), 7, 0), 7, 1)
 
@@ -556,16 +556,18 @@ class Numbered:
             yield SourceFrame(number, f"{number:06d}.png", rgb)
 
 
-def ring(tmp_path, **more):
+def ring(tmp_path, bend, **more):
     wanted = Wanted((), cloud=False, video=False)
     made = SequenceJob(tmp_path, views=8, cuts=False, wanted=wanted, preview_s=0, alike=0.9, **more)
-    return run_sequence(Numbered(), Ring(), made)
+    return run_sequence(Numbered(), Ring(bend), made)
 
 
-def test_places_that_are_seen_again_close_the_path(tmp_path, monkeypatch):
+@pytest.mark.parametrize("bend", [0.01, 0.04])
+def test_places_that_are_seen_again_close_the_path(tmp_path, monkeypatch, bend):
+    """Depth grows by three quarters of the bend with each window."""
     monkeypatch.setattr(sequence_loops, "APART_FRAMES", 20)
-    alone = ring(tmp_path / "alone")
-    closed = ring(tmp_path / "closed", loops=True)
+    alone = ring(tmp_path / "alone", bend)
+    closed = ring(tmp_path / "closed", bend, loops=True)
     assert alone["loops"] == [] and len(closed["loops"]) >= 1
     assert all(row["accepted"] for row in closed["loops"])
 
@@ -579,7 +581,7 @@ def test_places_that_are_seen_again_close_the_path(tmp_path, monkeypatch):
     )
     before = contents(tmp_path / "closed")
     monkeypatch.setattr(sequence_loops, "candidates", None)  # not looked for again
-    ring(tmp_path / "closed", loops=True)
+    ring(tmp_path / "closed", bend, loops=True)
     assert contents(tmp_path / "closed") == before
 
 
