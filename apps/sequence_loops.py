@@ -16,9 +16,10 @@ from typing import IO, Any, Optional
 
 import numpy as np
 
+from apps.sequence_model import WindowModel
 from apps.sequence_source import Source
 from apps.sequence_store import SequenceStore, WindowMaps, decode_window, encode_window
-from apps.sequence_windows import WindowModel, link_facts, shared_frames
+from apps.sequence_windows import link_facts, shared_frames
 from runtime.errors import InputError
 from runtime.files import read_whole, write_whole
 from runtime.scene.agreement import Agreement, agreement

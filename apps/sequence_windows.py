@@ -6,14 +6,17 @@ most a few windows are in memory. A run that was killed goes on after its last l
 
 import dataclasses
 import logging
+import queue
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Optional, Protocol
+from typing import Any, Optional
 
 import numpy as np
 
+from apps.scene_options import ALIGNS
+from apps.sequence_model import DESCRIPTORS, WindowModel
 from apps.sequence_source import Source, SourceFrame
 from apps.sequence_store import SequenceStore, WindowMaps, decode_window, encode_window, finite
 from apps.video_render import in_turn
@@ -22,27 +25,18 @@ from runtime.predict.found import ScenePrediction
 from runtime.scene.cameras import inverse
 from runtime.scene.links import Link, SharedFrames, link_windows, median_depth
 from runtime.scene.loops import CUT_MEMORY, CutFinder
+from runtime.scene.point_fit import corner_points, fit_maps
 from runtime.scene.query import SceneQuery
 from runtime.scene.stream import Planned, WindowPlan
 from runtime.scene.views import View, fit_view
 
+POINTS = ALIGNS[1]
 IN_FLIGHT = 2  # windows between two stages
-DESCRIPTORS = "descriptors"  # in a prediction's aux
 NO_CAMERA = "no known camera"  # why a frame is left out, where cameras are known
 STANDS = 1e-9  # between cameras, up to which they stand in one place
 STRETCHED = 1.5  # of a frame's shape against the sequence's, from which it is said
 
 log = logging.getLogger(__name__)
-
-
-class WindowModel(Protocol):
-    """What the first pass asks of a model."""
-
-    def view(self, rgb: np.ndarray, /) -> View:
-        """A frame as the network takes it."""
-
-    def infer(self, views: Sequence[View], query: SceneQuery, /) -> ScenePrediction:
-        """Depth and cameras of a window."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +59,7 @@ class WindowJob:
     Args:
         views: frames of a window. overlap: that two share; None: a quarter.
         cuts: look for cuts. query: what is asked of each window. known: cameras.
+        align: of ``ALIGNS``.
     """
 
     views: int
@@ -72,6 +67,7 @@ class WindowJob:
     cuts: bool = True
     query: SceneQuery = field(default_factory=SceneQuery)
     known: Optional[KnownCameras] = None
+    align: str = ALIGNS[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +98,17 @@ Told = Callable[[dict[str, Any], WindowMaps, View], object]
 
 def run_windows(
     source: Source,
-    model: WindowModel,
+    models: Sequence[WindowModel],
     job: WindowJob,
     store: SequenceStore,
     told: Told = lambda line, maps, view: None,
+    view: Optional[Callable[[np.ndarray], View]] = None,
 ) -> None:
     """Do what is missing of the first pass.
 
     Args:
+        models: the same one, several times: each window goes to one that is free.
+        view: makes views of frames; None: the first of the models.
         told: called after each window with its line, its maps and its last frame.
     Raises:
         InputError: not one frame can be used.
@@ -119,8 +118,12 @@ def run_windows(
     if store.ended is not None:
         return
 
+    free: queue.SimpleQueue[WindowModel] = queue.SimpleQueue()
+    for one in models:
+        free.put(one)
+
     def infer(ready: _Ready) -> _Ready:
-        start = time.perf_counter()
+        model, start = free.get(), time.perf_counter()
         query = job.query
         if job.known is not None:
             query = job.known.query(ready.planned.frames, query)
@@ -130,15 +133,18 @@ def run_windows(
         except InputError as error:  # as a nested model says of nothing but sky
             found, problem = _nothing(views), first_line(error)
             log.warning("frames from %d on: %s", ready.planned.frames[0], problem)
+        finally:
+            free.put(model)
         seconds = time.perf_counter() - start
         return dataclasses.replace(ready, found=found, problem=problem, seconds=seconds)
 
     before = store.window(len(store.lines) - 1) if store.lines else None
     keeper = _Keeper(store, job, before, told)
-    with ThreadPoolExecutor(1, "network") as network, ThreadPoolExecutor(1, "keep") as keep:
+    count = len(models)
+    with ThreadPoolExecutor(count, "network") as network, ThreadPoolExecutor(1, "keep") as keep:
         rest = _Noted()
-        planned = _planned(source, model, job, store, rest)
-        found = in_turn(network, infer, planned, IN_FLIGHT)
+        planned = _planned(source, view or models[0].view, job, store, rest)
+        found = in_turn(network, infer, planned, IN_FLIGHT + count - 1)
         for _ in in_turn(keep, keeper, found, IN_FLIGHT):
             pass
     if not store.lines:
@@ -147,10 +153,14 @@ def run_windows(
 
 
 def _planned(
-    source: Source, model: WindowModel, job: WindowJob, store: SequenceStore, rest: _Noted
+    source: Source,
+    view: Callable[[np.ndarray], View],
+    job: WindowJob,
+    store: SequenceStore,
+    rest: _Noted,
 ) -> Iterator[_Ready]:
     """Windows as their frames come; what is noted after the last one goes to ``rest``."""
-    fitted, noted = _Views(model, store), _Noted()
+    fitted, noted = _Views(view, store), _Noted()
     told = _told_already(store)
     frames, plan, cuts = _resumed(source, fitted, job, store)
     for frame in frames:
@@ -218,8 +228,8 @@ def _unknown(known: KnownCameras, number: int) -> bool:
 class _Views:
     """Frames as views of one size: the first one's, or what an earlier run had."""
 
-    def __init__(self, model: WindowModel, store: SequenceStore) -> None:
-        self._model = model
+    def __init__(self, view: Callable[[np.ndarray], View], store: SequenceStore) -> None:
+        self._view = view
         self._size: Optional[tuple[int, int]] = None
         if store.lines:
             height, width = store.lines[0]["view_hw"]
@@ -227,7 +237,7 @@ class _Views:
 
     def __call__(self, frame: SourceFrame) -> View:
         assert frame.rgb is not None
-        view = self._model.view(frame.rgb)
+        view = self._view(frame.rgb)
         if self._size is None:
             self._size = view.size_hw
         if view.size_hw == self._size:
@@ -314,7 +324,14 @@ class _Keeper:
         ]
         known, new = (shared_frames(one, own) for one, own in zip((self._before, maps), rows))
         metric = 1.0 if last["kind"] == "depth_m" else None
-        return link_windows(known, new, metric)
+        fitted = None
+        if self._job.align == POINTS:
+            points = [
+                corner_points(one.depth, maps_.intrinsics[own], one.extrinsics)
+                for one, maps_, own in zip((known, new), (self._before, maps), rows)
+            ]
+            fitted = fit_maps(points[0], points[1], known.excess(), new.excess())
+        return link_windows(known, new, metric, fitted)
 
 
 def _nothing(views: Sequence[View]) -> ScenePrediction:

@@ -1,6 +1,7 @@
 """Long videos and many photos: windows, journal, kills, results, and frames that are no use."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,12 +15,15 @@ from clips import make_clip, picture, times
 from PIL import Image
 from tiny_scene import make_scene_artifact
 
-from apps import sequence, sequence_loops
+from apps import sequence, sequence_loops, sequence_workers
 from apps.scene_models import find_scene_model
-from apps.sequence_job import SequenceJob, Windows, run_sequence
+from apps.sequence_job import SequenceJob, run_sequence
+from apps.sequence_model import Windows
 from apps.sequence_results import Wanted
 from apps.sequence_source import PhotoSource, SourceFrame, open_source
 from apps.sequence_store import WindowMaps, decode_window, encode_window, read_store
+from apps.sequence_workers import Workers
+from benchmarks.kills import ray_actors
 from exports import colmap
 from exports.video import to_yuv, writing_video
 from exports.voxels import VoxelCloud
@@ -28,6 +32,7 @@ from runtime.errors import DepthError, InputError
 from runtime.predict.found import Provenance, ScenePrediction
 from runtime.scene.camera_files import read_cameras
 from runtime.scene.cameras import inverse
+from runtime.scene.point_fit import corner_points, fit_maps
 from runtime.scene.query import SceneQuery
 from runtime.scene.views import fit_view
 
@@ -274,10 +279,109 @@ def test_a_run_that_ends_anywhere_goes_on_to_the_same_bytes(clip, artifact, tmp_
         journal.write_bytes(lines[0])  # as a kill before the first window would leave it
 
 
+class Late:
+    """A model of which some windows take longer than others."""
+
+    def __init__(self, model, ran):
+        self._windows, self._ran = Windows(model), ran
+
+    def infer(self, views, query):
+        time.sleep(0.05 * (int(views[0].rgb.sum()) % 3))
+        self._ran.append(self)
+        return self._windows.infer(views, query)
+
+
+def test_workers_side_by_side_leave_the_bytes_of_one(clip, artifact, tmp_path, monkeypatch):
+    run(clip, artifact, tmp_path / "one")
+    ran, workers = [], Workers(str(artifact), ("cpu", "cpu"))
+    monkeypatch.setattr(sequence_workers, "Windows", lambda model, describes: Late(model, ran))
+    run_sequence(open_source(clip), workers.find(), job(tmp_path / "two"), workers=workers)
+    assert len(ran) == 8 and len(set(ran)) == 2
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+    words = ["run", str(clip), "--output", str(tmp_path / "three"), "--model", str(artifact)]
+    words += ["--formats", "npz,png16", "--preview", "0", "--workers", "2", "--quiet"]
+    assert sequence.main(words) == 0
+    assert contents(tmp_path / "three") == contents(tmp_path / "one")
+
+
+def test_which_devices_workers_take():
+    assert Workers("m", ("cuda:0", "cuda:1")).each == ("cuda:0", "cuda:1")
+    assert Workers("m", ("cuda:0", "cuda:1"), count=3).each == ("cuda:0", "cuda:1", "cuda:0")
+    assert Workers("m", ("cuda:0", "cuda:1"), count=3).copies == 2
+    assert Workers("m", count=2).each == ("auto", "auto")
+    with pytest.raises(InputError, match="use one of local, ray"):
+        Workers("m", engine="spark")
+
+
+def test_a_worker_that_fails_ends_the_run_and_nothing_that_is_done_is_lost(
+    clip, artifact, tmp_path, monkeypatch
+):
+    run(clip, artifact, tmp_path / "whole")
+    workers, calls = Workers(str(artifact), count=3), []
+
+    class Fails(Exception):
+        pass
+
+    def failing(self, views, query, infer=Windows.infer):
+        calls.append(0)
+        if len(calls) == 5:
+            raise Fails
+        return infer(self, views, query)
+
+    with monkeypatch.context() as patch, pytest.raises(Fails):
+        patch.setattr(Windows, "infer", failing)
+        run_sequence(open_source(clip), workers.find(), job(tmp_path / "out"), workers=workers)
+    assert 2 <= len(read_store(tmp_path / "out").lines) <= 6
+    run_sequence(open_source(clip), workers.find(), job(tmp_path / "out"), workers=workers)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_ray_gives_a_sequences_bytes_even_if_an_actor_is_killed(clip, artifact, tmp_path):
+    pytest.importorskip("ray", reason="ray is not installed")
+    run(clip, artifact, tmp_path / "one")
+    words = [sys.executable, "-m", "apps.sequence", "run", str(clip), "--model", str(artifact)]
+    words += ["--output", str(tmp_path / "ray"), "--formats", "npz,png16", "--preview", "0"]
+    words += ["--quiet", "--engine", "ray", "--workers", "2"]
+    journal = tmp_path / "ray" / "_sequence" / "journal.jsonl"
+    with subprocess.Popen(words, cwd=ROOT, stdout=-3, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not ray_actors(b"ray::SequenceActor"):
+            time.sleep(0.02)
+        victims = ray_actors(b"ray::SequenceActor")
+        for victim in victims:
+            os.kill(victim, signal.SIGKILL)
+        said = process.communicate()[1]
+    assert victims and process.returncode == 0, said
+    assert journal.exists()
+    assert contents(tmp_path / "ray") == contents(tmp_path / "one")
+
+
+def test_windows_by_points_are_those_of_upstreams_fit(clip, artifact, tmp_path):
+    """And their quality is told as that of others is."""
+    run(clip, artifact, tmp_path / "depth")
+    run(clip, artifact, tmp_path / "points", align="points")
+    ours, theirs = (read_store(tmp_path / name).lines for name in ("depth", "points"))
+    for at, (one, other) in enumerate(zip(ours, theirs)):
+        assert one["sha256"] == other["sha256"] and (one["link"] is None) == (at == 0)
+    store = read_store(tmp_path / "points")
+    maps = [store.window(at) for at in range(2)]
+    rows = [[line["frames"].index(3) for line in theirs[:2]][at] for at in range(2)]
+    points = [
+        corner_points(one.depth[[row]], one.intrinsics[[row]], one.extrinsics[[row]])
+        for one, row in zip(maps, rows)
+    ]
+    fitted = fit_maps(*points, *(one.conf[[row]] - 1 for one, row in zip(maps, rows)))
+    assert theirs[1]["link"]["scale"] == pytest.approx(fitted.scale, rel=1e-9)
+    assert np.allclose(theirs[1]["link"]["rotation"], fitted.rotation)
+    with pytest.raises(InputError, match=r"other settings\.align"):
+        run(clip, artifact, tmp_path / "depth", align="points")
+    with pytest.raises(InputError, match="use one of depth, points"):
+        job(tmp_path, align="spline")
+
+
 SLOW = """
 import sys, time
 from apps import sequence, sequence_loops
-from apps.sequence_job import Windows
+from apps.sequence_model import Windows
 infer = Windows.infer
 Windows.infer = lambda *given: (time.sleep(0.08), infer(*given))[1]
 sys.exit(sequence.main(sys.argv[1:]))
