@@ -21,8 +21,8 @@ from apps.scene_options import ALIGNS
 from apps.sequence_loops import find_loops, read_loops
 from apps.sequence_model import WindowModel, Windows
 from apps.sequence_poses import CAMERAS, COLMAP, INTRINSICS, KITTI, POSES, TRANSFORMS, TUM
+from apps.sequence_preview import DONE, RESULTS, Preview, Told
 from apps.sequence_preview import FOLDER as PREVIEW
-from apps.sequence_preview import Preview
 from apps.sequence_report import (
     JSON,
     TEXT,
@@ -158,14 +158,18 @@ def run_sequence(
         if store.lines:
             log.info("%s: goes on after %d windows", job.output, len(store.lines))
         with progress.stage("windows", "frame", source.expected) as step:
-            preview = Preview(job.output, job.preview_s, source.expected, step)
+            told = Told(source.path.name, str(job.output), model.name, _warning(model))
+            preview = Preview(job.output, job.preview_s, source.expected, step, told)
             preview.begin(store.lines)
             with _running(workers, model, size_hw, job.loops, store) as models:
                 run_windows(source, models, windows, store, preview, model.view)
         if job.loops and known is None:
             with progress.stage("loops", "loop"):
                 find_loops(source, Windows(model), store, query, job.alike)
-        return export_sequence(source, store, job, progress)
+        preview.ends(RESULTS)
+        facts = export_sequence(source, store, job, progress)
+        preview.ends(DONE, [JSON, TEXT, *facts["files"]])
+        return facts
 
 
 def _header(
@@ -255,6 +259,12 @@ def _hash_of(known: KnownCameras) -> str:
         digest.update(f"{number}".encode())
         digest.update(known.extrinsics[number].tobytes() + known.intrinsics[number].tobytes())
     return digest.hexdigest()
+
+
+def _warning(model: SceneModel) -> str:
+    """What must be said of its numbers, if anything."""
+    provenance = model.provenance()
+    return "" if provenance is None else str(provenance.facts().get("warning", ""))
 
 
 def _provenance_facts(provenance: Optional[Provenance], name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from apps.sequence_cloud import cloud_ply, points_of
 from apps.sequence_poses import PoseFiles
 from apps.sequence_solve import SolvedSequence
 from apps.sequence_source import Source, SourceFrame, numbered_frames
@@ -25,8 +26,6 @@ from exports.colour_range import ValueHistogram
 from exports.frame_files import FRAME_SUFFIXES, frame_files
 from exports.glb import POINTS, Geometry, encode_glb
 from exports.npz import encode_npz
-from exports.ply import POINT, encode_ply
-from exports.points import CENTRES, pixels_of, unproject
 from exports.v2_picture import v2_picture
 from exports.video import can_copy
 from exports.voxels import VoxelCloud
@@ -35,9 +34,7 @@ from runtime.errors import InputError
 from runtime.files import write_whole
 from runtime.photo.frames import VideoFrames
 from runtime.photo.postprocess import resize_to_photo
-from runtime.photo.preprocess import resize_bytes
 from runtime.predict.found import Prediction, Provenance
-from runtime.scene.cameras import homogeneous
 from runtime.scene.links import SKY_CONFIDENCE
 from runtime.scene.stream import Blender, StreamFrame
 
@@ -267,14 +264,7 @@ class Writer:
         if self._cloud is None or frame.segment != self._solved.longest:
             return
         used = ~sky_of(frame) & (frame.conf >= self._surest) & (frame.depth > 0)
-        colours = resize_bytes(rgb, (frame.depth.shape[0], frame.depth.shape[1]))
-        points = unproject(
-            pixels_of(used, 0, CENTRES),
-            frame.depth[used],
-            frame.intrinsics,
-            homogeneous(frame.extrinsics),
-        )
-        self._cloud.add(points, colours[used], frame.conf[used])
+        self._cloud.add(*points_of(frame, used, rgb))
 
     def _filled(self, frame: StreamFrame) -> np.ndarray:
         """Depth with sky, and what has none, at the scene's far value."""
@@ -309,15 +299,8 @@ class Writer:
     def _write_cloud(self, points: np.ndarray, colours: np.ndarray, conf: np.ndarray) -> int:
         if not len(points):
             return 0
-        rows = np.empty(len(points), [*POINT, ("confidence", "<f4")])
-        for at, axis in enumerate("xyz"):
-            rows[axis] = points[:, at]
-        for at, name in enumerate(("red", "green", "blue")):
-            rows[name] = colours[:, at]
-        rows["confidence"] = conf
         facts = {**self._facts(), "frame": "the first frame's camera", "axes": "OpenCV"}
-        blocks = encode_ply([rows], rows.dtype, len(rows), facts)
-        write_whole(self._output / "cloud.ply", blocks)
+        write_whole(self._output / "cloud.ply", cloud_ply(points, colours, conf, facts))
         turned = points * np.array([1, -1, -1], np.float32)  # OpenCV's axes to glTF's
         extras = json.loads(json.dumps({**facts, "axes": "glTF: y up"}))
         shape = Geometry(POINTS, turned, colours)

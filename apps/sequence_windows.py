@@ -93,7 +93,7 @@ class _Ready:
     seconds: float = 0.0
 
 
-Told = Callable[[dict[str, Any], WindowMaps, View], object]
+Told = Callable[[dict[str, Any], WindowMaps, Sequence[View]], object]
 
 
 def run_windows(
@@ -101,7 +101,7 @@ def run_windows(
     models: Sequence[WindowModel],
     job: WindowJob,
     store: SequenceStore,
-    told: Told = lambda line, maps, view: None,
+    told: Told = lambda line, maps, views: None,
     view: Optional[Callable[[np.ndarray], View]] = None,
 ) -> None:
     """Do what is missing of the first pass.
@@ -109,7 +109,7 @@ def run_windows(
     Args:
         models: the same one, several times: each window goes to one that is free.
         view: makes views of frames; None: the first of the models.
-        told: called after each window with its line, its maps and its last frame.
+        told: called after each window with its line, its maps and its frames.
     Raises:
         InputError: not one frame can be used.
         ArtifactError, DeviceError, OSError: the model fails, or the disk refuses; what is done
@@ -278,7 +278,7 @@ class _Keeper:
         line = self._line(ready, found, maps)
         self._store.append(data, line)
         self._before = maps
-        self._told(self._store.lines[-1], maps, planned.items[-1].view)
+        self._told(self._store.lines[-1], maps, [seen.view for seen in planned.items])
 
     def _line(self, ready: _Ready, found: ScenePrediction, maps: WindowMaps) -> dict[str, Any]:
         planned, last = ready.planned, self._store.lines[-1] if self._store.lines else None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from clips import make_clip, picture, times
 from PIL import Image
 from tiny_scene import make_scene_artifact
 
-from apps import sequence, sequence_loops, sequence_workers
+from apps import sequence, sequence_loops, sequence_preview, sequence_workers
 from apps.scene_models import find_scene_model
 from apps.sequence_job import SequenceJob, run_sequence
 from apps.sequence_model import Windows
@@ -28,7 +29,7 @@ from exports import colmap
 from exports.video import to_yuv, writing_video
 from exports.voxels import VoxelCloud
 from runtime.artifact.manifest import WeightsSpec
-from runtime.errors import DepthError, InputError
+from runtime.errors import DepthError, InputError, MissingDependency
 from runtime.predict.found import Provenance, ScenePrediction
 from runtime.scene.camera_files import read_cameras
 from runtime.scene.cameras import inverse
@@ -476,14 +477,63 @@ def test_export_makes_other_results_without_a_network(clip, artifact, tmp_path, 
     assert status["complete"] and status["frames"] == 23 and status["windows"] == 8
 
 
-def test_the_preview_is_there_while_the_run_goes_on(clip, artifact, tmp_path):
-    wanted = Wanted((), poses=False, cloud=False, video=False)
-    model = find_scene_model(str(artifact))
+def test_the_preview_is_there_while_the_run_goes_on(clip, artifact, tmp_path, monkeypatch):
+    import trimesh
+
+    wanted, pages = Wanted((), poses=False, cloud=False, video=False), []
+    model, preview = find_scene_model(str(artifact)), tmp_path / "preview"
+
+    def infer(self, views, query, own=Windows.infer):
+        file = preview / "index.html"
+        pages.append(file.read_text() if file.exists() else "")
+        return own(self, views, query)
+
+    monkeypatch.setattr(Windows, "infer", infer)
     run_sequence(open_source(clip), model, SequenceJob(tmp_path, wanted=wanted, preview_s=1e-6))
-    state = json.loads((tmp_path / "preview" / "state.json").read_text())
+    state = json.loads((preview / "state.json").read_text())
     assert state["frames"] == 23 and state["window"] == 7 and state["seconds_left"] == 0
-    assert Image.open(tmp_path / "preview" / "depth.jpg").size == (84, 28)
-    assert "<polyline" in (tmp_path / "preview" / "path.svg").read_text()
+    assert Image.open(preview / "depth.jpg").size == (84, 28)
+    assert sorted(file.name for file in preview.glob("last_*")) == [
+        f"last_{at}.jpg" for at in range(6)
+    ]
+    assert (preview / "last_0.jpg").read_bytes() == (preview / "depth.jpg").read_bytes()
+    assert "<polyline" in (preview / "path.svg").read_text()
+    assert 0 < len(trimesh.load(preview / "cloud.ply").vertices) <= 200_000
+    assert pages[-1].count("<figure>") > 1
+    assert 'http-equiv="refresh" content="1"' in pages[-1] and "at work" in pages[-1]
+    page = (preview / "index.html").read_text()
+    assert "refresh" not in page and "Done." in page and "frames of 23" in page
+    assert 'href="../report.txt"' in page
+    assert not re.search(r"(src|href)=.(https?:|//)|<script", page)
+
+
+def test_names_of_others_are_text_on_the_page(artifact, tmp_path):
+    hostile = "<img src=x onerror=alert(1)>'\"&.png"
+    folder = tmp_path / "<b>in"
+    folder.mkdir()
+    for at in range(5):
+        Image.fromarray(picture(at, 56, 84)).save(folder / f"{at}{hostile}")
+    made = SequenceJob(tmp_path / "out", wanted=Wanted((), cloud=False), preview_s=1e-6)
+    run_sequence(open_source(folder), find_scene_model(str(artifact)), made)
+    page = (tmp_path / "out" / "preview" / "index.html").read_text()
+    assert "<img src=x" not in page and "&lt;img src=x onerror=alert(1)&gt;" in page
+    assert "&lt;b&gt;in" in page
+
+
+def test_without_a_page_there_are_pictures_and_durations_are_for_people(
+    clip, artifact, tmp_path, monkeypatch
+):
+    def lacking(*given, **named):
+        raise MissingDependency("Jinja2 not found")
+
+    monkeypatch.setattr(sequence_preview, "render", lacking)
+    wanted = Wanted((), poses=False, cloud=False, video=False)
+    made = SequenceJob(tmp_path, wanted=wanted, preview_s=1e-6)
+    run_sequence(open_source(clip), find_scene_model(str(artifact)), made)
+    assert (tmp_path / "preview" / "depth.jpg").exists()
+    assert not (tmp_path / "preview" / "index.html").exists()
+    said = [sequence_preview.duration(seconds) for seconds in (None, -1, 59.6, 3599, 7205)]
+    assert said == ["-", "0:00", "1:00", "59:59", "2:00:05"]
 
 
 def test_what_cannot_be_a_sequence_is_said(clip, artifact, tmp_path):
