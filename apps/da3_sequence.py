@@ -64,6 +64,7 @@ def run_sequence_job(args: argparse.Namespace) -> int:
         wanted=wanted,
         loops=args.loops,
         align=args.align,
+        keyframes=args.keyframes,
     )
     done = run_sequence(source, workers.find(), job, known, Progress(args.quiet), workers)
     return told(args.export_dir, done)

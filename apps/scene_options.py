@@ -69,3 +69,9 @@ def add_window_options(group: Any) -> None:
         default=ALIGNS[0],
         help="windows by depth and cameras, or by points as upstream's streaming does, to compare",
     )
+    group.add_argument(
+        "--keyframes",
+        action="store_true",
+        help="for cameras alone: frames that look as the last one taken, and come less than a "
+        "second after it, get a camera between their neighbours' and no depth",
+    )

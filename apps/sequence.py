@@ -185,6 +185,7 @@ def job_of(args: argparse.Namespace) -> Any:
         args.loops,
         preview_s=args.preview,
         align=args.align,
+        keyframes=args.keyframes,
     )
 
 

@@ -64,6 +64,7 @@ class SequenceJob:
         loops: look for places that are seen again; alike: cosine from which frames are looked at.
         preview_s: seconds between previews; 0: none.
         align: windows by ``depth`` and cameras, or by ``points``, as upstream does.
+        keyframes: frames that look as the last one taken get a camera, and no depth.
     Raises:
         InputError: no such way to align.
     """
@@ -80,6 +81,7 @@ class SequenceJob:
     alike: float = ALIKE
     preview_s: float = 5.0
     align: str = ALIGNS[0]
+    keyframes: bool = False
 
     def __post_init__(self) -> None:
         if self.align not in ALIGNS:
@@ -149,7 +151,7 @@ def run_sequence(
     refuse_large_windows(model, views, size_hw, 1 if workers is None else workers.copies)
     log.info("%s: loading", model.name)
     model.load([size_hw])
-    windows = WindowJob(views, job.overlap, job.cuts, query, known, job.align)
+    windows = WindowJob(views, job.overlap, job.cuts, query, known, job.align, job.keyframes)
     header = _header(source, model, job, windows, model.view(first.rgb).size_hw)
     del first
     progress = progress or Progress()
@@ -192,6 +194,7 @@ def _header(
             "view_hw": list(view_hw),
             "describes": job.loops,
             "align": job.align,
+            "keyframes": job.keyframes,
             "known_cameras": None if windows.known is None else _hash_of(windows.known),
         },
     }

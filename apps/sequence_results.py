@@ -35,6 +35,7 @@ from runtime.files import write_whole
 from runtime.photo.frames import VideoFrames
 from runtime.photo.postprocess import resize_to_photo
 from runtime.predict.found import Prediction, Provenance
+from runtime.scene.blend import blended_camera
 from runtime.scene.links import SKY_CONFIDENCE
 from runtime.scene.stream import Blender, StreamFrame
 
@@ -125,6 +126,15 @@ def sky_of(frame: StreamFrame) -> np.ndarray:
     return np.asarray(frame.conf <= SKY_CONFIDENCE) if frame.sky is None else frame.sky
 
 
+def _between(one: StreamFrame, other: StreamFrame, number: int) -> StreamFrame:
+    """The frame before with a camera between two frames of one segment."""
+    if one.segment != other.segment:
+        return one
+    part = (number - one.number) / (other.number - one.number)
+    pose = blended_camera(one.extrinsics, other.extrinsics, part)
+    return dataclasses.replace(one, extrinsics=pose)
+
+
 @dataclass(frozen=True, eq=False)
 class Results:
     """What has been written."""
@@ -171,6 +181,7 @@ class Writer:
         median = seen.depth.quantile(0.5) if seen.depth.counts.sum() else 1.0
         self._cloud = VoxelCloud(wanted.points, CUBE * median) if wanted.cloud else None
         self._poses = PoseFiles(output, self._facts()) if wanted.poses else None
+        self._keys_alone = bool(store.header["settings"].get("keyframes"))
         self.done = 0
 
     def run(self) -> Results:
@@ -247,8 +258,11 @@ class Writer:
                 self._tell(given, own, photo_hw, False)
                 self._gather(own, given.rgb)
                 found = next(coming, None)
-            elif before is not None:  # as the frame before, and so marked
-                self._tell(given, *before, True)
+            elif before is not None:  # as the frame before, or between its neighbours
+                frame = before[0]
+                if given.rgb is not None and found is not None and self._keys_alone:
+                    frame = _between(frame, found, given.number)
+                self._tell(given, frame, before[1], True)
             self.done += own is not None
             self._step()
             yield given, own

@@ -24,7 +24,7 @@ from runtime.errors import InputError, first_line
 from runtime.predict.found import ScenePrediction
 from runtime.scene.cameras import inverse
 from runtime.scene.links import Link, SharedFrames, link_windows, median_depth
-from runtime.scene.loops import CUT_MEMORY, CutFinder
+from runtime.scene.loops import CUT_MEMORY, CutFinder, KeyFinder
 from runtime.scene.point_fit import corner_points, fit_maps
 from runtime.scene.query import SceneQuery
 from runtime.scene.stream import Planned, WindowPlan
@@ -59,7 +59,7 @@ class WindowJob:
     Args:
         views: frames of a window. overlap: that two share; None: a quarter.
         cuts: look for cuts. query: what is asked of each window. known: cameras.
-        align: of ``ALIGNS``.
+        align: of ``ALIGNS``. keyframes: leave out frames that look as the last one taken.
     """
 
     views: int
@@ -68,6 +68,7 @@ class WindowJob:
     query: SceneQuery = field(default_factory=SceneQuery)
     known: Optional[KnownCameras] = None
     align: str = ALIGNS[0]
+    keyframes: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +163,7 @@ def _planned(
     """Windows as their frames come; what is noted after the last one goes to ``rest``."""
     fitted, noted = _Views(view, store), _Noted()
     told = _told_already(store)
-    frames, plan, cuts = _resumed(source, fitted, job, store)
+    frames, plan, cuts, keys = _resumed(source, fitted, job, store)
     for frame in frames:
         if frame.rgb is None or (job.known is not None and _unknown(job.known, frame.number)):
             if frame.number not in told:
@@ -176,6 +177,8 @@ def _planned(
                 noted = _Noted()
             log.info("frame %d: a new shot begins", frame.number)
         noted.scores.append(score)
+        if job.keyframes and not keys.next(frame.rgb, frame.time_s):
+            continue
         for window in plan.add(frame.number, _Seen(fitted(frame), frame.name)):
             yield _Ready(window, noted)
             noted = _Noted()
@@ -193,10 +196,11 @@ def _told_already(store: SequenceStore) -> set[int]:
 
 def _resumed(
     source: Source, fitted: "_Views", job: WindowJob, store: SequenceStore
-) -> tuple[Iterator[SourceFrame], WindowPlan, CutFinder]:
+) -> tuple[Iterator[SourceFrame], WindowPlan, CutFinder, KeyFinder]:
     """Frames to come, and what is held of those before: the last window's."""
+    keys = KeyFinder()
     if not store.lines:
-        return iter(source.frames()), WindowPlan(job.views, job.overlap), CutFinder()
+        return iter(source.frames()), WindowPlan(job.views, job.overlap), CutFinder(), keys
     last = store.lines[-1]
     frames, wanted, items = iter(source.frames(last["frames"][0])), set(last["frames"]), []
     cuts = CutFinder(_since_cut(store.lines))
@@ -204,10 +208,11 @@ def _resumed(
         if frame.number in wanted and frame.rgb is not None:
             items.append(_Seen(fitted(frame), frame.name))
             cuts.look(frame.rgb)
+            keys.take(frame.rgb, frame.time_s)
         if len(items) == len(wanted):
             break
     held = Planned(tuple(last["frames"]), tuple(items), last["shot"])
-    return frames, WindowPlan(job.views, job.overlap, held), cuts
+    return frames, WindowPlan(job.views, job.overlap, held), cuts, keys
 
 
 def _since_cut(lines: Sequence[Mapping[str, Any]]) -> list[float]:

@@ -31,8 +31,10 @@ from exports.voxels import VoxelCloud
 from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import DepthError, InputError, MissingDependency
 from runtime.predict.found import Provenance, ScenePrediction
+from runtime.scene.blend import blended_camera
 from runtime.scene.camera_files import read_cameras
 from runtime.scene.cameras import inverse
+from runtime.scene.loops import KeyFinder
 from runtime.scene.point_fit import corner_points, fit_maps
 from runtime.scene.query import SceneQuery
 from runtime.scene.views import fit_view
@@ -247,6 +249,46 @@ def test_a_repeated_frame_and_a_photo_of_another_size_are_frames_as_all_others(a
     rows = json.loads((tmp_path / "out" / "cameras.json").read_text())["photos"]
     assert rows[5]["size"] == {"height": 90, "width": 60}
     assert rows[5]["intrinsics"][1][2] == pytest.approx(45)
+
+
+def test_key_frames_alone_leave_a_camera_for_each_frame_between_its_neighbours(
+    artifact, tmp_path, monkeypatch
+):
+    folder, still = photos(tmp_path / "in", range(12)), (2, 3, 6, 7, 11)  # as the frame before
+    for number in range(12):
+        shown = max(at for at in range(number + 1) if at not in still)
+        rgb = np.roll(picture(0, 56, 84), 9 * shown, 1)
+        Image.fromarray(rgb).save(folder / f"shot_{number}.png")
+    facts = run(folder, artifact, tmp_path / "out", keyframes=True, cuts=False)
+    taken = [line["frames"] for line in read_store(tmp_path / "out").lines]
+    assert taken == [[0, 1, 4, 5], [5, 8, 9, 10]] and facts["frames"] == 7
+    assert not facts["bad_frames"]
+    rows = json.loads((tmp_path / "out" / "cameras.json").read_text())["photos"]
+    assert [at for at, row in enumerate(rows) if row.get("interpolated")] == list(still)
+    poses = np.array([row["world_to_camera"] for row in rows])[:, :3]
+    for number, part in ((2, 1 / 3), (3, 2 / 3)):
+        assert np.allclose(poses[number], blended_camera(poses[1], poses[4], part), atol=1e-9)
+    assert np.allclose(poses[11], poses[10])  # nothing comes after it
+    before, infer, left = contents(tmp_path / "out"), Windows.infer, [1]
+
+    def stopping(self, views, query):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return infer(self, views, query)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Windows, "infer", stopping)
+        run(folder, artifact, tmp_path / "ended", keyframes=True, cuts=False)
+    run(folder, artifact, tmp_path / "ended", keyframes=True, cuts=False)
+    assert contents(tmp_path / "ended") == before
+
+
+def test_a_key_frame_differs_or_comes_late():
+    keys, frame = KeyFinder(), picture(0, 56, 84)
+    assert keys.next(frame, 0.0) and not keys.next(frame, 0.5) and not keys.next(frame, 0.99)
+    assert keys.next(frame, 1.0) and not keys.next(frame, 1.9)
+    assert keys.next(255 - frame, 1.95) and not keys.next(255 - frame, None)
 
 
 def test_a_run_that_ends_anywhere_goes_on_to_the_same_bytes(clip, artifact, tmp_path):

@@ -15,6 +15,7 @@ from runtime.photo.preprocess import resize_bytes
 CHANNELS = 64  # that descriptors are whitened to
 ALIKE, TOP, APART_FRAMES, SUPPRESSED = 0.98, 7, 100, 25  # of SwiftVGGT, on DINO's tokens
 CUT, CUT_OF_MEDIAN, CUT_MEMORY = 0.5, 0.6, 30
+KEY, KEY_S = 0.98, 1.0  # cosine to the last key frame, and seconds after it
 LOOK_HW = (12, 16)
 BLOCK = 1024
 PAIR = np.dtype([("later", "<i8"), ("earlier", "<i8"), ("cosine", "<f8")])
@@ -172,6 +173,27 @@ class CutFinder:
         cut = score < CUT and score < CUT_OF_MEDIAN * usual
         self.scores = [] if cut else [*self.scores, score][-CUT_MEMORY:]
         return cut, None if cut else score
+
+
+class KeyFinder:
+    """Which frames differ from the last one that did, or come long after it."""
+
+    def __init__(self) -> None:
+        self._look: Optional[np.ndarray] = None
+        self._time_s: Optional[float] = None
+
+    def take(self, rgb: np.ndarray, time_s: Optional[float]) -> None:
+        """A frame that is one already, uint8 (H, W, 3); its time, if it has one."""
+        self._look, self._time_s = appearance(rgb), time_s
+
+    def next(self, rgb: np.ndarray, time_s: Optional[float]) -> bool:
+        """Whether a frame is one."""
+        last, before = self._look, self._time_s
+        late = time_s is not None and before is not None and time_s - before >= KEY_S
+        if last is not None and not late and float(appearance(rgb) @ last) >= KEY:
+            return False
+        self.take(rgb, time_s)
+        return True
 
 
 def appearance(rgb: np.ndarray) -> np.ndarray:
