@@ -194,7 +194,7 @@ class Preview:
     def _page(self, stage: str, files: Sequence[str]) -> None:
         """The page; without Jinja2 the pictures are all that there is."""
         state, told = self._state, self._told
-        whole = self._expected
+        whole, flags = self._expected, ", ".join(f"{n} {c}" for n, c in self._flags.items())
         left = state["seconds_left"] if stage == WINDOWS else None
         again = 0 if stage == DONE else max(1, round(self._every))
         with contextlib.suppress(MissingDependency):
@@ -222,7 +222,7 @@ class Preview:
                 facts={
                     "window": state["window"],
                     "scale of the last window": f"{state['provisional_scale']:.4g}",
-                    "links that are flagged": self._flags or "none",
+                    "links that are flagged": flags or "none",
                     "memory": f"{state['resident_mib']} MiB",
                 },
                 files=[*(f"../{file}" for file in files), "cloud.ply", STATE],
