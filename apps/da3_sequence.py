@@ -10,12 +10,12 @@ from typing import Any
 
 from apps.da3_inputs import IMAGES, VIDEO, kind_of, unknown
 from apps.da3_progress import Progress
-from apps.scene_models import find_scene_model
 from apps.sequence import told
 from apps.sequence_cameras import known_cameras
 from apps.sequence_job import SequenceJob, run_sequence
 from apps.sequence_results import Wanted
 from apps.sequence_source import PhotoSource, Source, open_source
+from apps.sequence_workers import Workers
 from runtime.command_line import UsageError
 
 # da3's formats -> what a sequence has instead
@@ -52,9 +52,9 @@ def run_sequence_job(args: argparse.Namespace) -> int:
     source, known = _source(args, kind), None
     if args.cameras is not None:
         known = known_cameras(args.cameras, source, args.focal_px, args.ignore_distortion)
-    model = find_scene_model(
-        args.model_dir, args.device, args.process_res, args.process_res_method, args.seeded_weights
-    )
+    devices = tuple(word.strip() for word in args.device.split(","))
+    rest = (args.process_res, args.process_res_method, args.seeded_weights)
+    workers = Workers(args.model_dir, devices, *rest, args.workers, args.engine)
     job = SequenceJob(
         args.export_dir,
         args.views,
@@ -63,8 +63,11 @@ def run_sequence_job(args: argparse.Namespace) -> int:
         from_start=args.auto_cleanup,
         wanted=wanted,
         loops=args.loops,
+        align=args.align,
+        keyframes=args.keyframes,
     )
-    return told(args.export_dir, run_sequence(source, model, job, known, Progress(args.quiet)))
+    done = run_sequence(source, workers.find(), job, known, Progress(args.quiet), workers)
+    return told(args.export_dir, done)
 
 
 def _refuse(args: argparse.Namespace) -> None:

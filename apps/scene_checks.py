@@ -22,23 +22,26 @@ def refuse_licence(model: SceneModel) -> None:
         )
 
 
-def refuse_large_windows(model: SceneModel, views: int, size_hw: tuple[int, int]) -> None:
-    """Refuse windows that take more memory than there is.
+def refuse_large_windows(
+    model: SceneModel, views: int, size_hw: tuple[int, int], copies: int = 1
+) -> None:
+    """Refuse windows that take more memory than there is, so many at a time.
 
     Raises:
         LimitError: says how many frames would fit.
     """
     needed, free = model.needed_bytes(views, [size_hw], False), model.free_bytes()
-    if needed is None or free is None or needed <= ROOM * free:
+    if needed is None or free is None or copies * needed <= ROOM * free:
         return
     from apps.scene_memory import most_that_fit
 
     def bytes_of(count: int) -> int:
         return model.needed_bytes(count, [size_hw], False) or 0
 
-    fits = most_that_fit(int(ROOM * free), views, bytes_of)
+    fits = most_that_fit(int(ROOM * free / copies), views, bytes_of)
     help_ = f"--views {fits}" if fits > 1 else "a smaller --process-res"
+    help_ = help_ if copies == 1 else f"{help_}, or fewer than {copies} workers of a device"
     raise LimitError(
-        f"windows of {views} frames take about {needed / 2**30:.1f} GiB, and there are "
+        f"windows of {views} frames take about {copies * needed / 2**30:.1f} GiB, and there are "
         f"{ROOM * free / 2**30:.1f} to take; use {help_}"
     )

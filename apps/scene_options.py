@@ -10,6 +10,8 @@ from runtime.command_line import positive
 
 MODEL = "depth-anything/DA3NESTED-GIANT-LARGE-1.1"
 MODEL_VARIABLE = "DA3_MODEL_DIR"
+ENGINES = ("local", "ray")
+ALIGNS = ("depth", "points")
 
 
 def add_scene_model(group: Any) -> None:
@@ -48,4 +50,28 @@ def add_window_options(group: Any) -> None:
         "--loops",
         action="store_true",
         help="find places that are seen again, and close the path there",
+    )
+    group.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="models side by side; default one for each of --device, as cuda:0,cuda:1",
+    )
+    group.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help="workers in this process, or Ray's actors on as many machines as there are",
+    )
+    group.add_argument(
+        "--align",
+        choices=ALIGNS,
+        default=ALIGNS[0],
+        help="windows by depth and cameras, or by points as upstream's streaming does, to compare",
+    )
+    group.add_argument(
+        "--keyframes",
+        action="store_true",
+        help="for cameras alone: frames that look as the last one taken, and come less than a "
+        "second after it, get a camera between their neighbours' and no depth",
     )

@@ -73,7 +73,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model", default="da3-small", help="a model's name, weights or artifacts; %(default)s"
     )
-    group.add_argument("--device", default="auto")
+    group.add_argument(
+        "--device", default="auto", help="or several, as cuda:0,cuda:1; default auto"
+    )
     group.add_argument(
         "--seeded-weights", action="store_true", help="random ones: no depth means anything"
     )
@@ -133,11 +135,11 @@ def run(args: argparse.Namespace) -> int:
     if args.command == "status":
         return _status(args.output)
     from apps.da3_progress import Progress
-    from apps.scene_models import find_scene_model
     from apps.sequence_cameras import known_cameras
     from apps.sequence_job import export_sequence, run_sequence
     from apps.sequence_source import open_source
     from apps.sequence_store import sequence_store
+    from apps.sequence_workers import Workers
 
     source, progress = open_source(args.input, args.fps), Progress(args.quiet)
     if args.command == "export":
@@ -149,8 +151,11 @@ def run(args: argparse.Namespace) -> int:
     known = None
     if args.known is not None:
         known = known_cameras(args.known, source, args.focal_px, args.ignore_distortion)
-    model = find_scene_model(args.model, args.device, args.process_res, None, args.seeded_weights)
-    return told(args.output, run_sequence(source, model, job_of(args), known, progress))
+    devices = tuple(word.strip() for word in args.device.split(","))
+    rest = (args.process_res, None, args.seeded_weights, args.workers, args.engine)
+    workers = Workers(args.model, devices, *rest)
+    done = run_sequence(source, workers.find(), job_of(args), known, progress, workers)
+    return told(args.output, done)
 
 
 def job_of(args: argparse.Namespace) -> Any:
@@ -179,6 +184,8 @@ def job_of(args: argparse.Namespace) -> Any:
         args.scale,
         args.loops,
         preview_s=args.preview,
+        align=args.align,
+        keyframes=args.keyframes,
     )
 
 
@@ -199,12 +206,15 @@ def _status(output: Path) -> int:
     from apps.sequence_store import read_store
 
     store = read_store(output)
-    frames = {number for line in store.lines for number in line["frames"]}
+    frames, last, segments = 0, -1, 0
+    for line in store.lines:
+        frames += sum(number > last for number in line["frames"])
+        last, segments = line["frames"][-1], line["segment"] + 1
     facts = {
         "complete": store.ended is not None,
         "windows": len(store.lines),
-        "frames": len(frames),
-        "segments": len({line["segment"] for line in store.lines}),
+        "frames": frames,
+        "segments": segments,
         "links": link_numbers(store.lines),
         "input": store.header["input"],
         "settings": store.header["settings"],

@@ -4,11 +4,12 @@ A job in; an output's folder with its results and their report out. What is done
 is never done again; the second is done whole.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -16,10 +17,12 @@ from typing import Any, Optional
 from apps.da3_progress import Progress
 from apps.scene_checks import refuse_large_windows, refuse_licence
 from apps.scene_models import SceneModel
+from apps.scene_options import ALIGNS
 from apps.sequence_loops import find_loops, read_loops
+from apps.sequence_model import WindowModel, Windows
 from apps.sequence_poses import CAMERAS, COLMAP, INTRINSICS, KITTI, POSES, TRANSFORMS, TUM
+from apps.sequence_preview import DONE, RESULTS, Preview, Told
 from apps.sequence_preview import FOLDER as PREVIEW
-from apps.sequence_preview import Preview
 from apps.sequence_report import (
     JSON,
     TEXT,
@@ -33,16 +36,16 @@ from apps.sequence_results import DEPTH, VIDEO, Wanted, Writer, sweep_all
 from apps.sequence_solve import solve
 from apps.sequence_source import Source
 from apps.sequence_store import SequenceStore, sequence_store
-from apps.sequence_windows import DESCRIPTORS, KnownCameras, WindowJob, run_windows
+from apps.sequence_windows import KnownCameras, WindowJob, run_windows
+from apps.sequence_workers import Workers
 from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import InputError
 from runtime.files import check_output_folder, sweep, write_whole
-from runtime.predict.found import ArtifactName, Provenance, ScenePrediction
+from runtime.predict.found import ArtifactName, Provenance
 from runtime.scene.groups import overlap_of
-from runtime.scene.loops import ALIKE, describe
+from runtime.scene.loops import ALIKE
 from runtime.scene.query import SceneQuery
 from runtime.scene.reference_view import DEFAULT_STRATEGY
-from runtime.scene.views import View
 
 VIEWS = 8  # of a window, if the model takes any number
 FEW = 8  # below, windows drift two to three times as much
@@ -60,6 +63,10 @@ class SequenceJob:
         from_start: forget what is there. wanted: files. scale: what all is multiplied by.
         loops: look for places that are seen again; alike: cosine from which frames are looked at.
         preview_s: seconds between previews; 0: none.
+        align: windows by ``depth`` and cameras, or by ``points``, as upstream does.
+        keyframes: frames that look as the last one taken get a camera, and no depth.
+    Raises:
+        InputError: no such way to align.
     """
 
     output: Path
@@ -73,29 +80,12 @@ class SequenceJob:
     loops: bool = False
     alike: float = ALIKE
     preview_s: float = 5.0
+    align: str = ALIGNS[0]
+    keyframes: bool = False
 
-
-@dataclass(frozen=True, eq=False)
-class Windows:
-    """A scene model as the first pass takes it; ``describes``: with descriptors of the views."""
-
-    model: SceneModel
-    describes: bool = False
-
-    def view(self, rgb: Any) -> View:
-        """As ``WindowModel.view``."""
-        return self.model.view(rgb)
-
-    def infer(self, views: Sequence[View], query: SceneQuery) -> ScenePrediction:
-        """As ``WindowModel.infer``."""
-        photos, heard = [Path()] * len(views), list[Any]()
-        self.model.hears = heard.append if self.describes else None
-        found = self.model.infer(views, photos, query, None, None, None, lambda: None)
-        if not heard:
-            return found
-        tokens = heard[0].detach().cpu().numpy() if hasattr(heard[0], "detach") else heard[0]
-        described = describe(tokens[: len(views), 1:])
-        return dataclasses.replace(found, aux={**found.aux, DESCRIPTORS: described})
+    def __post_init__(self) -> None:
+        if self.align not in ALIGNS:
+            raise InputError(f"align={self.align!r}: use one of {', '.join(ALIGNS)}")
 
 
 def window_size(model: SceneModel, asked: Optional[int]) -> int:
@@ -131,9 +121,13 @@ def run_sequence(
     job: SequenceJob,
     known: Optional[KnownCameras] = None,
     progress: Optional[Progress] = None,
+    workers: Optional[Workers] = None,
 ) -> dict[str, Any]:
     """Do all that is missing, and write the results; what ``report.json`` says.
 
+    Args:
+        model: what is asked about frames and windows, and finds loops.
+        workers: who runs the windows of the first pass; None: the model alone.
     Raises:
         InputError: input, model and options do not go together, or with what is there.
         ArtifactError, DeviceError, OSError: nothing goes on; the same command goes on later.
@@ -154,23 +148,11 @@ def run_sequence(
     model.check(query if known is None else known.query(sorted(known.extrinsics)[:1], query))
     size_hw = first.rgb.shape[0], first.rgb.shape[1]
     refuse_licence(model)
-    refuse_large_windows(model, views, size_hw)
+    refuse_large_windows(model, views, size_hw, 1 if workers is None else workers.copies)
     log.info("%s: loading", model.name)
     model.load([size_hw])
-    windows = WindowJob(views, job.overlap, job.cuts, query, known)
-    header = {
-        "input": source.identity(),
-        "provenance": _provenance_facts(model.provenance(), model.name),
-        "settings": {
-            "views": views,
-            "overlap": overlap_of(views) if job.overlap is None else job.overlap,
-            "cuts": job.cuts,
-            "strategy": job.strategy,
-            "view_hw": list(model.view(first.rgb).size_hw),
-            "describes": job.loops,
-            "known_cameras": None if known is None else _hash_of(known),
-        },
-    }
+    windows = WindowJob(views, job.overlap, job.cuts, query, known, job.align, job.keyframes)
+    header = _header(source, model, job, windows, model.view(first.rgb).size_hw)
     del first
     progress = progress or Progress()
     with sequence_store(job.output) as store:
@@ -178,13 +160,60 @@ def run_sequence(
         if store.lines:
             log.info("%s: goes on after %d windows", job.output, len(store.lines))
         with progress.stage("windows", "frame", source.expected) as step:
-            preview = Preview(job.output, job.preview_s, source.expected, step)
+            told = Told(source.path.name, str(job.output), model.name, _warning(model))
+            preview = Preview(job.output, job.preview_s, source.expected, step, told)
             preview.begin(store.lines)
-            run_windows(source, Windows(model, job.loops), windows, store, preview)
+            with _running(workers, model, size_hw, job.loops, store) as models:
+                run_windows(source, models, windows, store, preview, model.view)
         if job.loops and known is None:
             with progress.stage("loops", "loop"):
                 find_loops(source, Windows(model), store, query, job.alike)
-        return export_sequence(source, store, job, progress)
+        preview.ends(RESULTS)
+        facts = export_sequence(source, store, job, progress)
+        preview.ends(DONE, [JSON, TEXT, *facts["files"]])
+        return facts
+
+
+def _header(
+    source: Source,
+    model: SceneModel,
+    job: SequenceJob,
+    windows: WindowJob,
+    view_hw: tuple[int, int],
+) -> dict[str, Any]:
+    """What a run must have in common with the one that it goes on with."""
+    views, overlap = windows.views, windows.overlap
+    return {
+        "input": source.identity(),
+        "provenance": _provenance_facts(model.provenance(), model.name),
+        "settings": {
+            "views": views,
+            "overlap": overlap_of(views) if overlap is None else overlap,
+            "cuts": job.cuts,
+            "strategy": job.strategy,
+            "view_hw": list(view_hw),
+            "describes": job.loops,
+            "align": job.align,
+            "keyframes": job.keyframes,
+            "known_cameras": None if windows.known is None else _hash_of(windows.known),
+        },
+    }
+
+
+@contextlib.contextmanager
+def _running(
+    workers: Optional[Workers],
+    model: SceneModel,
+    size_hw: tuple[int, int],
+    describes: bool,
+    store: SequenceStore,
+) -> Iterator[Sequence[WindowModel]]:
+    """Who runs the windows, if any are left."""
+    if workers is None or store.ended is not None:
+        yield [Windows(model, describes)]
+        return
+    with workers.running(model, size_hw, describes) as models:
+        yield models
 
 
 def export_sequence(
@@ -233,6 +262,12 @@ def _hash_of(known: KnownCameras) -> str:
         digest.update(f"{number}".encode())
         digest.update(known.extrinsics[number].tobytes() + known.intrinsics[number].tobytes())
     return digest.hexdigest()
+
+
+def _warning(model: SceneModel) -> str:
+    """What must be said of its numbers, if anything."""
+    provenance = model.provenance()
+    return "" if provenance is None else str(provenance.facts().get("warning", ""))
 
 
 def _provenance_facts(provenance: Optional[Provenance], name: str) -> dict[str, Any]:

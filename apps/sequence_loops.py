@@ -5,28 +5,34 @@ go through the network together; what comes of it is linked to either window.
 """
 
 import hashlib
+import itertools
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import tempfile
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import IO, Any, Optional
 
 import numpy as np
 
-from apps.sequence_solve import similarity_of, solve
+from apps.sequence_model import WindowModel
 from apps.sequence_source import Source
 from apps.sequence_store import SequenceStore, WindowMaps, decode_window, encode_window
-from apps.sequence_windows import WindowModel, link_facts, shared_frames
+from apps.sequence_windows import link_facts, shared_frames
 from runtime.errors import InputError
 from runtime.files import read_whole, write_whole
-from runtime.scene.links import Link, link_windows
-from runtime.scene.loops import ALIKE, APART_FRAMES, most_loops, similar_pairs, whitened
+from runtime.scene.agreement import Agreement, agreement
+from runtime.scene.links import Link, SharedFrames, link_windows
+from runtime.scene.loops import ALIKE, APART_FRAMES, Whitener, most_loops, similar_pairs
 from runtime.scene.query import SceneQuery
 from runtime.scene.similarity import Similarity
 from runtime.scene.views import View, fit_view
 
 FILE, FILE_BYTES = "loops.json", 64 << 20
-INLIERS, TURN_DEG, OF_PATH = 0.7, 5.0, 0.2  # that both links of a loop need; of the path between
+INLIERS, TURN_DEG = 0.7, 5.0  # that both links of a loop need
+SEEN, AGREE = 0.1, 0.8  # of what both windows see, and of its depths
+RULES = 2  # raised with what is asked of a loop
 TOGETHER = 8  # candidates whose frames are held at once
 
 log = logging.getLogger(__name__)
@@ -55,8 +61,7 @@ def find_loops(
     Args:
         alike: cosine from which a pair of frames is looked at.
     """
-    state = [alike, store.header, [line["sha256"] for line in store.lines]]
-    key = hashlib.sha256(json.dumps(state).encode()).hexdigest()
+    key = _key(store, alike)
     known = read_loops(store)
     if known is not None and known["key"] == key:
         return list(known["loops"])
@@ -67,9 +72,6 @@ def find_loops(
         some = wanted[start : start + TOGETHER]
         views = _views(source, model, store, some)
         found += [_checked(one, views, model, store, query) for one in some]
-    solved = solve(store.lines)
-    for row in found:
-        row["accepted"] = row["accepted"] and _is_near(row, solved.windows, store.lines)
     facts = {"key": key, "loops": found}
     write_whole(store.folder / FILE, json.dumps(facts).encode())
     return found
@@ -91,41 +93,88 @@ def read_loops(store: SequenceStore) -> Optional[dict[str, Any]]:
         raise InputError(f"{file}: damaged; remove it") from None
 
 
+def _key(store: SequenceStore, alike: float) -> str:
+    """What loops are found from."""
+    digest = hashlib.sha256(json.dumps([RULES, alike, store.header]).encode())
+    for line in store.lines:
+        digest.update(line["sha256"].encode())
+    return digest.hexdigest()
+
+
 def candidates(store: SequenceStore, alike: float) -> list[Candidate]:
     """Pairs of windows that may show one place, the most alike first, at most one a pair."""
-    numbers: list[int] = []
-    rows: list[np.ndarray] = []
-    for line in store.lines:
-        with np.load(store.folder / line["file"], allow_pickle=False) as arrays:
-            if "descriptors" not in arrays.files or line["problem"]:
-                continue
-            own = arrays["descriptors"]
-        for number, row in zip(line["frames"], own):
-            if not numbers or number > numbers[-1]:
-                numbers.append(number)
-                rows.append(row)
-    if len(rows) < 2:
-        return []
-    views = store.header["settings"]["views"]
-    apart = max(APART_FRAMES, 2 * views)
+    views, spans = store.header["settings"]["views"], Spans(store.lines)
+    with tempfile.TemporaryFile(prefix="depth-descriptors-") as scratch:
+        numbers, rows = _whitened(store, scratch)
+        if len(numbers) < 2:
+            return []
+        pairs = similar_pairs(rows, alike, max(APART_FRAMES, 2 * views))
     found: dict[tuple[int, int], Candidate] = {}
-    for later, earlier, cosine in similar_pairs(whitened(np.stack(rows)), alike, apart):
-        one, other = (_around(store, numbers[at], views // 2) for at in (later, earlier))
+    most = most_loops(len(store.lines))
+    for later, earlier, cosine in pairs:
+        one, other = (spans.around(numbers[at], views // 2) for at in (later, earlier))
         if store.lines[one[0]]["segment"] == store.lines[other[0]]["segment"]:
             candidate = Candidate(one[0], other[0], one[1], other[1], cosine)
             found.setdefault((one[0], other[0]), candidate)
-    return list(found.values())[: most_loops(len(store.lines))]
+        if len(found) == most:
+            break
+    return list(found.values())
 
 
-def _around(store: SequenceStore, number: int, half: int) -> tuple[int, tuple[int, ...]]:
-    """The window that a frame is most in the middle of, and so many of its frames around it."""
-    holding = [line for line in store.lines if number in line["frames"]]
-    line = min(
-        holding, key=lambda one: abs(one["frames"].index(number) - (len(one["frames"]) - 1) / 2)
-    )
-    frames = line["frames"]
-    start = min(max(0, frames.index(number) - half // 2), max(0, len(frames) - half))
-    return line["window"], tuple(frames[start : start + half])
+def _whitened(store: SequenceStore, scratch: IO[bytes]) -> tuple["array[int]", np.ndarray]:
+    """Numbers of all frames that are described, and their descriptors, in a file."""
+    whitener, numbers = Whitener(), array("q")
+    for _, rows in _described(store):
+        whitener.add(rows)
+    fitted, width = whitener.fitted(), 0
+    for own, rows in _described(store):
+        done = fitted(rows).astype(np.float16)
+        numbers.extend(own)
+        scratch.write(done.tobytes())
+        width = done.shape[1]
+    scratch.flush()
+    if not numbers or not width:
+        return array("q"), np.zeros((0, 0), np.float16)
+    shape = (len(numbers), width)
+    return numbers, np.memmap(scratch, np.float16, "r", shape=shape)  # type: ignore[call-overload]
+
+
+def _described(store: SequenceStore) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Frames that no window before has, and their descriptors, window by window."""
+    last = -1
+    for line in store.lines:
+        if line["problem"]:
+            continue
+        with np.load(store.folder / line["file"], allow_pickle=False) as arrays:
+            if "descriptors" not in arrays.files:
+                continue
+            own = arrays["descriptors"]
+        fresh = [at for at, number in enumerate(line["frames"]) if number > last]
+        if fresh:
+            last = line["frames"][-1]
+            yield [line["frames"][at] for at in fresh], own[fresh]
+
+
+class Spans:
+    """Which windows hold a frame, of which two numbers a window are held."""
+
+    def __init__(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        self._lines = lines
+        ends = ((line["frames"][0], line["frames"][-1]) for line in lines)
+        self._ends = np.fromiter(itertools.chain.from_iterable(ends), np.int64).reshape(-1, 2)
+
+    def around(self, number: int, half: int) -> tuple[int, tuple[int, ...]]:
+        """The window that a frame is most in the middle of, and so many of its frames around it."""
+        near = (self._ends[:, 0] <= number) & (number <= self._ends[:, 1])
+        holding = [
+            line for at in np.flatnonzero(near) if number in (line := self._lines[at])["frames"]
+        ]
+        line = min(
+            holding, key=lambda one: abs(one["frames"].index(number) - (len(one["frames"]) - 1) / 2)
+        )
+        frames = line["frames"]
+        start = min(max(0, frames.index(number) - half // 2), max(0, len(frames) - half))
+        return line["window"], tuple(frames[start : start + half])
 
 
 def _views(
@@ -170,14 +219,31 @@ def _checked(
     agrees = all(
         not link.broken and link.inliers > INLIERS and link.turn_deg < TURN_DEG for link in ends
     )
+    both = _both_see(store, one, to)
     return {
         **link_facts(Link(**{**vars(worst), "to": to})),
         "later": one.later,
         "earlier": one.earlier,
         "frames": [list(one.earlier_frames), list(one.later_frames)],
         "cosine": one.cosine,
-        "accepted": agrees,
+        "seen": both.seen,
+        "agree": both.agree,
+        "accepted": agrees and both.seen > SEEN and both.agree > AGREE,
     }
+
+
+def _both_see(store: SequenceStore, one: Candidate, to: Similarity) -> Agreement:
+    """The two windows themselves, the later one moved onto the earlier one by the loop."""
+    earlier, later = store.window(one.earlier), store.window(one.later)
+    frames = shared_frames(later, range(len(later.depth)))
+    moved = SharedFrames(
+        frames.depth * np.float32(to.scale),
+        frames.conf,
+        to.move_cameras(frames.extrinsics),
+        frames.sky,
+    )
+    own = shared_frames(earlier, range(len(earlier.depth)))
+    return agreement(own, earlier.intrinsics, moved, later.intrinsics)
 
 
 def _link(
@@ -191,19 +257,3 @@ def _link(
     own = shared_frames(store.window(window), [line["frames"].index(one) for one in frames])
     prior = 1.0 if line["kind"] == "depth_m" else None
     return link_windows(own, shared_frames(maps, rows), prior)
-
-
-def _is_near(
-    row: Mapping[str, Any], windows: Sequence[Similarity], lines: Sequence[Mapping[str, Any]]
-) -> bool:
-    """Whether a loop moves its later window by little, against the path between."""
-    earlier, later = row["earlier"], row["later"]
-    moved = windows[earlier].after(similarity_of(row)).after(windows[later].inverse())
-    places = [
-        window.move_points(np.array([line["centre"]]))[0]
-        for window, line in zip(windows[earlier : later + 1], lines[earlier : later + 1])
-    ]
-    path = float(np.linalg.norm(np.diff(places, axis=0), axis=1).sum())
-    return float(np.linalg.norm(moved.move_points(places[-1][None])[0] - places[-1])) < (
-        OF_PATH * path
-    )

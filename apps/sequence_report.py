@@ -2,10 +2,11 @@
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+from apps.sequence_lines import Line
 from apps.sequence_results import Results, Seen
 from apps.sequence_solve import SolvedSequence, link_numbers
 from apps.sequence_store import SequenceStore
@@ -31,21 +32,13 @@ def report_of(
     """All of it as JSON values; nothing in it changes from one run to the next."""
     lines = store.lines
     kind = next((line["kind"] for line in lines if not line["problem"]), lines[0]["kind"])
-    bad = [row for line in lines for row in line["bad"]] + (store.ended or {}).get("bad", [])
-    there = {number for line in lines if not line["problem"] for number in line["frames"]}
-    nothing = {
-        number: [number, name, line["problem"]]
-        for line in lines
-        if line["problem"]
-        for number, name in zip(line["frames"], line["names"])
-        if number not in there
-    }
-    bad = sorted([*bad, *nothing.values()])
-    shots = [
-        line["frames"][0]
-        for before, line in zip(lines, lines[1:])
-        if before["shot"] != line["shot"]
-    ]
+    bad, shots = [*(store.ended or {}).get("bad", ())], []
+    for before, line, after in _with_neighbours(lines):
+        bad += line["bad"]
+        bad += _nothing_of(before, line, after) if line["problem"] else ()
+        if before is not None and before["shot"] != line["shot"]:
+            shots.append(line["frames"][0])
+    bad = sorted({row[0]: row for row in bad}.values())
     return {
         **provenance.facts(),
         "kind": kind,
@@ -72,6 +65,32 @@ def report_of(
         "problems": list(results.problems),
         "files": sorted(file.relative_to(output).as_posix() for file in results.files),
     }
+
+
+def _with_neighbours(
+    lines: Iterable[Line],
+) -> Iterator[tuple[Optional[Line], Line, Optional[Line]]]:
+    """Each line, between the one before it and the one after it."""
+    before: Optional[Line] = None
+    own: Optional[Line] = None
+    for after in lines:
+        if own is not None:
+            yield before, own, after
+        before, own = own, after
+    if own is not None:
+        yield before, own, None
+
+
+def _nothing_of(before: Optional[Line], line: Line, after: Optional[Line]) -> list[list[Any]]:
+    """Frames of a window without depth that no window beside it has."""
+    there = {
+        number
+        for one in (before, after)
+        if one is not None and not one["problem"]
+        for number in one["frames"]
+    }
+    rows = zip(line["frames"], line["names"])
+    return [[number, name, line["problem"]] for number, name in rows if number not in there]
 
 
 def _segments(store: SequenceStore, solved: SolvedSequence) -> list[dict[str, int]]:

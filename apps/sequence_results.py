@@ -16,6 +16,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from apps.sequence_cloud import cloud_ply, points_of
 from apps.sequence_poses import PoseFiles
 from apps.sequence_solve import SolvedSequence
 from apps.sequence_source import Source, SourceFrame, numbered_frames
@@ -25,8 +26,6 @@ from exports.colour_range import ValueHistogram
 from exports.frame_files import FRAME_SUFFIXES, frame_files
 from exports.glb import POINTS, Geometry, encode_glb
 from exports.npz import encode_npz
-from exports.ply import POINT, encode_ply
-from exports.points import CENTRES, pixels_of, unproject
 from exports.v2_picture import v2_picture
 from exports.video import can_copy
 from exports.voxels import VoxelCloud
@@ -35,9 +34,8 @@ from runtime.errors import InputError
 from runtime.files import write_whole
 from runtime.photo.frames import VideoFrames
 from runtime.photo.postprocess import resize_to_photo
-from runtime.photo.preprocess import resize_bytes
 from runtime.predict.found import Prediction, Provenance
-from runtime.scene.cameras import homogeneous
+from runtime.scene.blend import blended_camera
 from runtime.scene.links import SKY_CONFIDENCE
 from runtime.scene.stream import Blender, StreamFrame
 
@@ -128,6 +126,15 @@ def sky_of(frame: StreamFrame) -> np.ndarray:
     return np.asarray(frame.conf <= SKY_CONFIDENCE) if frame.sky is None else frame.sky
 
 
+def _between(one: StreamFrame, other: StreamFrame, number: int) -> StreamFrame:
+    """The frame before with a camera between two frames of one segment."""
+    if one.segment != other.segment:
+        return one
+    part = (number - one.number) / (other.number - one.number)
+    pose = blended_camera(one.extrinsics, other.extrinsics, part)
+    return dataclasses.replace(one, extrinsics=pose)
+
+
 @dataclass(frozen=True, eq=False)
 class Results:
     """What has been written."""
@@ -174,6 +181,7 @@ class Writer:
         median = seen.depth.quantile(0.5) if seen.depth.counts.sum() else 1.0
         self._cloud = VoxelCloud(wanted.points, CUBE * median) if wanted.cloud else None
         self._poses = PoseFiles(output, self._facts()) if wanted.poses else None
+        self._keys_alone = bool(store.header["settings"].get("keyframes"))
         self.done = 0
 
     def run(self) -> Results:
@@ -193,12 +201,14 @@ class Writer:
             else:
                 for _ in self._through(self._source.frames()):
                     pass
-        if self._poses is not None:
-            files += self._poses.files
-        points, cube = 0, 0.0
+        points, cube, found = 0, 0.0, None
         if self._cloud is not None:
-            points, cube = self._write_cloud(), self._cloud.side
+            found, cube = self._cloud.finish(), self._cloud.side
+            points = self._write_cloud(*found)
             files += [self._output / name for name in ("cloud.ply", "cloud.glb") if points]
+        if self._poses is not None:
+            self._poses.write_colmap(None if found is None else found[:2])
+            files += self._poses.files
         return Results(files, self.done, points, cube, problems)
 
     def _with_video(self) -> tuple[str, ...]:
@@ -248,8 +258,11 @@ class Writer:
                 self._tell(given, own, photo_hw, False)
                 self._gather(own, given.rgb)
                 found = next(coming, None)
-            elif before is not None:  # as the frame before, and so marked
-                self._tell(given, *before, True)
+            elif before is not None:  # as the frame before, or between its neighbours
+                frame = before[0]
+                if given.rgb is not None and found is not None and self._keys_alone:
+                    frame = _between(frame, found, given.number)
+                self._tell(given, frame, before[1], True)
             self.done += own is not None
             self._step()
             yield given, own
@@ -265,14 +278,7 @@ class Writer:
         if self._cloud is None or frame.segment != self._solved.longest:
             return
         used = ~sky_of(frame) & (frame.conf >= self._surest) & (frame.depth > 0)
-        colours = resize_bytes(rgb, (frame.depth.shape[0], frame.depth.shape[1]))
-        points = unproject(
-            pixels_of(used, 0, CENTRES),
-            frame.depth[used],
-            frame.intrinsics,
-            homogeneous(frame.extrinsics),
-        )
-        self._cloud.add(points, colours[used], frame.conf[used])
+        self._cloud.add(*points_of(frame, used, rgb))
 
     def _filled(self, frame: StreamFrame) -> np.ndarray:
         """Depth with sky, and what has none, at the scene's far value."""
@@ -304,20 +310,11 @@ class Writer:
             write_whole(base.with_name(base.name + FRAME_SUFFIXES["npz"]), data)
         return pair
 
-    def _write_cloud(self) -> int:
-        assert self._cloud is not None
-        points, colours, conf = self._cloud.finish()
+    def _write_cloud(self, points: np.ndarray, colours: np.ndarray, conf: np.ndarray) -> int:
         if not len(points):
             return 0
-        rows = np.empty(len(points), [*POINT, ("confidence", "<f4")])
-        for at, axis in enumerate("xyz"):
-            rows[axis] = points[:, at]
-        for at, name in enumerate(("red", "green", "blue")):
-            rows[name] = colours[:, at]
-        rows["confidence"] = conf
         facts = {**self._facts(), "frame": "the first frame's camera", "axes": "OpenCV"}
-        blocks = encode_ply([rows], rows.dtype, len(rows), facts)
-        write_whole(self._output / "cloud.ply", blocks)
+        write_whole(self._output / "cloud.ply", cloud_ply(points, colours, conf, facts))
         turned = points * np.array([1, -1, -1], np.float32)  # OpenCV's axes to glTF's
         extras = json.loads(json.dumps({**facts, "axes": "glTF: y up"}))
         shape = Geometry(POINTS, turned, colours)

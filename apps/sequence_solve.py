@@ -4,8 +4,9 @@ Lines in; a similarity a window, segments, and numbers for the report out. It ca
 other settings, and on the part of a journal that there is.
 """
 
+import logging
 import math
-import statistics
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,9 +16,12 @@ import numpy as np
 from apps.sequence_store import WindowMaps
 from runtime.scene.links import GUESSED, WEAK
 from runtime.scene.one_scale import scale_factors
-from runtime.scene.pose_graph import REJECTED, SIGMAS, Edge, close_loops
+from runtime.scene.pose_graph import REJECTED, SIGMAS, Edge
 from runtime.scene.similarity import IDENTITY, Similarity
 from runtime.scene.stream import StreamFrame
+from runtime.scene.true_loops import close_true_loops
+
+log = logging.getLogger(__name__)
 
 DOUBTFUL = 0.1  # weight of a link that is weak or guessed
 
@@ -34,7 +38,7 @@ class SolvedSequence:
     """
 
     windows: list[Similarity]
-    segments: list[int]
+    segments: Sequence[int]
     known: bool
     loops: list[dict[str, Any]]
     drift: float
@@ -42,7 +46,8 @@ class SolvedSequence:
     @property
     def longest(self) -> int:
         """The segment of the most windows; the first of them."""
-        return max(sorted(set(self.segments)), key=self.segments.count)
+        values, counts = np.unique(self.segments, return_counts=True)
+        return int(values[counts.argmax()])
 
     def place(self, number: int, line: Mapping[str, Any], maps: WindowMaps) -> list[StreamFrame]:
         """A window's frames in the scene."""
@@ -78,7 +83,7 @@ def solve(
         loops: edges between windows: ``later``, ``earlier``, ``accepted``, and ``scale``,
             ``rotation`` and ``translation`` from the later into the earlier one.
     """
-    segments = [int(line["segment"]) for line in lines]
+    segments = array("q", (line["segment"] for line in lines))
     windows: list[Similarity] = []
     told: list[dict[str, Any]] = []
     drift, longest = 0.0, 0
@@ -108,7 +113,8 @@ def solve(
         for one in loops
         if not one["accepted"]
     ]
-    return SolvedSequence([wide.after(one) for one in windows], segments, known, told, drift)
+    windows = [wide.after(one) for one in windows]
+    return SolvedSequence(windows, segments, known, told, drift)
 
 
 def similarity_of(facts: Mapping[str, Any]) -> Similarity:
@@ -129,24 +135,25 @@ def _segment(
     lines: Sequence[Mapping[str, Any]], loops: Sequence[Mapping[str, Any]], first: int
 ) -> tuple[list[Similarity], list[float]]:
     """Windows of one segment, and what each of its loops weighs."""
-    links = [similarity_of(line["link"]) for line in lines[1:]]
-    scales = np.cumprod([1.0, *(link.scale for link in links)])
+    scales, metric = np.ones(len(lines)), True
+    for at, line in enumerate(lines):
+        scales[at] = line["link"]["scale"] if at else 1.0
+        metric = metric and line["kind"] == "depth_m" and not line["problem"]
     factors = np.ones(len(lines))
-    if all(
-        line["kind"] == "depth_m" and not line["problem"] for line in lines
-    ):  # each claims metres
-        factors = scale_factors((-np.log(scales)).tolist())
-    steps = [1.0, *(factors[1:] / factors[:-1])]
-    links = [replace(link, scale=link.scale * float(step)) for link, step in zip(links, steps[1:])]
+    if metric:  # each claims metres
+        factors = scale_factors((-np.log(np.cumprod(scales))).tolist())
     windows = [Similarity(np.eye(3), np.zeros(3), float(factors[0]))]
-    for link in links:
-        windows.append(windows[-1].after(link))
+    edges, depth = [], 1.0
+    for at, line in enumerate(lines):
+        if at:
+            link = similarity_of(line["link"])
+            link = replace(link, scale=link.scale * float(factors[at] / factors[at - 1]))
+            windows.append(windows[-1].after(link))
+            if loops:
+                edges.append(Edge(at, at - 1, link, _sigmas(line["link"], depth)))
+        depth = line.get("median", 1.0)
     if not loops:
         return windows, []
-    edges = [
-        Edge(at, at - 1, link, _sigmas(line["link"], lines[at - 1].get("median", 1.0)))
-        for at, (line, link) in enumerate(zip(lines[1:], links), start=1)
-    ]
     edges += [
         Edge(
             one["later"] - first,
@@ -157,7 +164,9 @@ def _segment(
         )
         for one in loops
     ]
-    solved = close_loops(windows, edges)
+    solved = close_true_loops(windows, edges)
+    if solved.drift > 1:
+        log.info("loops say that links drift %.1f times as much as they look", solved.drift)
     return solved.windows, solved.weights
 
 
@@ -183,19 +192,28 @@ def _given(lines: Sequence[Mapping[str, Any]]) -> list[Similarity]:
 
 def _drift(lines: Sequence[Mapping[str, Any]]) -> float:
     """What the links' own deviations of scale add up to."""
-    return math.sqrt(sum(line["link"]["scales_std"] ** 2 for line in lines[1:]))
+    links = (line["link"] for line in lines[1:])
+    return math.sqrt(sum(link["scales_std"] ** 2 for link in links))
 
 
 def link_numbers(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Of all links: the middle and the worst of each quality, and how many are flagged."""
-    links = [line["link"] for line in lines if line["link"] is not None]
-    facts: dict[str, Any] = {"count": len(links)}
     worst = {"used": min, "inliers": min}
-    for name in ("used", "spread", "scales_std", "inliers", "turn_deg", "shift"):
-        values = [float(link[name]) for link in links]
-        if values:
-            pick = worst.get(name, max)
-            facts[name] = {"median": statistics.median(values), "worst": pick(values)}
-    flags = [flag for link in links for flag in link["flags"]]
-    facts["flagged"] = {flag: flags.count(flag) for flag in sorted(set(flags))}
+    names = ("used", "spread", "scales_std", "inliers", "turn_deg", "shift")
+    values, flags = {name: array("d") for name in names}, dict[str, int]()
+    for link in (line["link"] for line in lines):
+        if link is None:
+            continue
+        for name in names:
+            values[name].append(link[name])
+        for flag in link["flags"]:
+            flags[flag] = flags.get(flag, 0) + 1
+    facts: dict[str, Any] = {"count": len(values["used"])}
+    for name, own in values.items():
+        if own:
+            facts[name] = {
+                "median": float(np.median(own)),
+                "worst": worst.get(name, max)(own),
+            }
+    facts["flagged"] = dict(sorted(flags.items()))
     return facts

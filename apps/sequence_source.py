@@ -121,26 +121,36 @@ class PhotoSource:
     is_video = False
 
     def __init__(self, path: Path, keep: Callable[[str], bool] = is_photo) -> None:
-        files = [file for file in path.iterdir() if keep(file.name) and file.is_file()]
-        if not files:
+        names = [file.name for file in path.iterdir() if keep(file.name) and file.is_file()]
+        if not names:
             raise InputError(f"{path}: no photo directly in it")
         self.path = path
-        self.photos = sorted(files, key=lambda file: (by_number(file.name), file.name))
+        self.names = sorted(names, key=lambda name: (by_number(name), name))
+
+    @property
+    def photos(self) -> list[Path]:
+        """Where they are; only their names are held."""
+        return [self.path / name for name in self.names]
 
     @property
     def expected(self) -> Optional[int]:
         """As ``Source.expected``."""
-        return len(self.photos)
+        return len(self.names)
 
     def identity(self) -> dict[str, Any]:
         """The names and sizes of the photos."""
-        rows = [[photo.name, photo.stat().st_size] for photo in self.photos]
-        digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-        return {"folder": self.path.name, "photos": len(rows), "sha256_of_names": digest}
+        digest, comma = hashlib.sha256(), "["
+        for name in self.names:
+            digest.update((comma + json.dumps([name, (self.path / name).stat().st_size])).encode())
+            comma = ", "
+        digest.update(b"]")
+        facts = {"folder": self.path.name, "photos": len(self.names)}
+        return {**facts, "sha256_of_names": digest.hexdigest()}
 
     def frames(self, start: int = 0) -> Iterator[SourceFrame]:
         """As ``Source.frames``."""
-        for number, photo in enumerate(self.photos[start:], start=start):
+        for number in range(start, len(self.names)):
+            photo = self.path / self.names[number]
             try:
                 rgb = read_photo(photo)
             except (InputError, OSError) as error:

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import zipfile
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO, Optional
 
 import numpy as np
 
+from apps.sequence_lines import JournalLines, parsed, whole_rows
 from exports.npz import encode_npz
 from runtime.errors import InputError
 from runtime.files import read_whole, sweep, write_whole
@@ -27,7 +29,7 @@ from runtime.files import read_whole, sweep, write_whole
 FOLDER, JOURNAL, WINDOWS, LOCK = "_sequence", "journal.jsonl", "windows", "lock"
 FORMAT = 1
 DEPTH_STEPS, CONF_STEPS = 65534, 255  # 0 stands for no depth
-JOURNAL_BYTES, WINDOW_BYTES = 1 << 30, 1 << 32
+WINDOW_BYTES = 1 << 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,16 +112,15 @@ class SequenceStore:
     """A sequence's folder; made by ``sequence_store``.
 
     Attributes:
-        header: the journal's first line; lines: of windows, in their order; ended: the last line,
-        if there is no more to come.
+        header: the journal's first line; lines: of windows, in their order, read when they are
+        asked for; ended: the last line, if there is no more to come.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.header: dict[str, Any] = {}
-        self.lines: list[dict[str, Any]] = []
+        self.lines = JournalLines(folder / JOURNAL, array("Q", [0]))
         self.ended: Optional[dict[str, Any]] = None
-        self._raw: list[bytes] = []
         self._out: Optional[BinaryIO] = None
 
     def read(self) -> bool:
@@ -131,20 +132,23 @@ class SequenceStore:
         file = self.folder / JOURNAL
         if not file.exists():
             return False
-        whole = read_whole(file, JOURNAL_BYTES)
-        rows = whole[: whole.rfind(b"\n") + 1].splitlines()
-        if not rows:
+        rows = whole_rows(file)
+        first = next(rows, None)
+        if first is None:
             return False
-        try:
-            parsed = [json.loads(row) for row in rows]
-            version = parsed[0]["format"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise InputError(f"{file}: damaged; --from-start begins anew") from None
+        self.header = parsed(first, file)
+        version = self.header.get("format")
         if version != FORMAT:
             raise InputError(f"{file}: format {version}, this program has {FORMAT}; --from-start")
-        self.header, self._raw = parsed[0], rows
-        self.lines = [slim(row) for row in parsed[1:] if "window" in row]
-        self.ended = parsed[-1] if "end" in parsed[-1] else None
+        self._begins_at(len(first))
+        for row in rows:
+            facts = parsed(row, file)
+            if self.ended is not None or not facts.keys() & {"window", "end"}:
+                raise InputError(f"{file}: damaged; --from-start begins anew")
+            if "window" in facts:
+                self.lines.appended(len(row))
+            else:
+                self.ended = facts
         return True
 
     def begin(self, header: Mapping[str, Any], from_start: bool) -> None:
@@ -154,6 +158,7 @@ class SequenceStore:
             InputError: what is there is of another input or of other settings; says which.
             OSError: the disk refuses.
         """
+        file = self.folder / JOURNAL
         wanted = json.loads(json.dumps({"format": FORMAT, **header}))
         if not from_start and self.read():
             different = _differences(self.header, wanted)
@@ -162,22 +167,25 @@ class SequenceStore:
                     f"{self.folder}: begun with other {', '.join(different)}; --from-start begins "
                     "anew, or name another folder"
                 )
+            whole = self._whole()
+            if whole < len(self.lines):
+                self.lines, self.ended = self.lines.only(whole), None
+            if self.ended is None:  # what a kill has torn goes
+                os.truncate(file, self.lines.end)
         else:
-            self.header, self.lines, self.ended = wanted, [], None
-            self._raw = [json.dumps(wanted).encode()]
-        whole = self._whole()
-        if whole < len(self.lines):
-            self.lines, self.ended = self.lines[:whole], None
-        kept_rows = self._raw[: 1 + whole + (self.ended is not None)]
-        write_whole(self.folder / JOURNAL, b"".join(row + b"\n" for row in kept_rows))
-        self._raw = []
-        kept = {line["file"] for line in self.lines}
+            self.header, row = wanted, json.dumps(wanted).encode() + b"\n"
+            write_whole(file, row)
+            self._begins_at(len(row))
         (self.folder / WINDOWS).mkdir(parents=True, exist_ok=True)
         sweep(self.folder / WINDOWS)
-        for file in (self.folder / WINDOWS).glob("*.npz"):
-            if f"{WINDOWS}/{file.name}" not in kept:
-                file.unlink()
-        self._out = (self.folder / JOURNAL).open("ab")
+        for window in (self.folder / WINDOWS).glob("*.npz"):
+            number = int(window.stem) if window.stem.isdecimal() else -1
+            if not 0 <= number < len(self.lines) or window.name != f"{number:06d}.npz":
+                window.unlink()
+        self._out = file.open("ab")
+
+    def _begins_at(self, start: int) -> None:
+        self.lines, self.ended = JournalLines(self.folder / JOURNAL, array("Q", [start])), None
 
     def _whole(self) -> int:
         """Windows from the first on whose files are there."""
@@ -197,19 +205,21 @@ class SequenceStore:
         write_whole(self.folder / name, maps)
         facts = {"file": name, "bytes": len(maps), "sha256": hashlib.sha256(maps).hexdigest()}
         row = {"window": len(self.lines), **line, **facts}
-        self._write(row)
-        self.lines.append({**slim(row), "scores": []})  # of use to a run that goes on
+        self.lines.appended(self._write(row))
 
     def end(self, line: Mapping[str, Any]) -> None:
         """Note that there is no more window."""
         self.ended = {"end": len(self.lines), **line}
         self._write(self.ended)
 
-    def _write(self, row: Mapping[str, Any]) -> None:
+    def _write(self, row: Mapping[str, Any]) -> int:
+        """A line to the disk; how many bytes it has."""
         assert self._out is not None
-        self._out.write(json.dumps(row).encode() + b"\n")
+        data = json.dumps(row).encode() + b"\n"
+        self._out.write(data)
         self._out.flush()
         os.fsync(self._out.fileno())
+        return len(data)
 
     def window(self, number: int) -> WindowMaps:
         """A window's maps.
@@ -275,12 +285,6 @@ def _differences(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
         else:
             names.append(name)
     return names
-
-
-def slim(row: dict[str, Any]) -> dict[str, Any]:
-    """A window's line without what is long and hardly needed: names of frames that have depth."""
-    short = () if row["problem"] else ("names",)
-    return {name: row[name] for name in row if name not in (*short, "sizes", "seconds")}
 
 
 def finite(value: float) -> float:

@@ -6,14 +6,17 @@ most a few windows are in memory. A run that was killed goes on after its last l
 
 import dataclasses
 import logging
+import queue
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Optional, Protocol
+from typing import Any, Optional
 
 import numpy as np
 
+from apps.scene_options import ALIGNS
+from apps.sequence_model import DESCRIPTORS, WindowModel
 from apps.sequence_source import Source, SourceFrame
 from apps.sequence_store import SequenceStore, WindowMaps, decode_window, encode_window, finite
 from apps.video_render import in_turn
@@ -21,28 +24,19 @@ from runtime.errors import InputError, first_line
 from runtime.predict.found import ScenePrediction
 from runtime.scene.cameras import inverse
 from runtime.scene.links import Link, SharedFrames, link_windows, median_depth
-from runtime.scene.loops import CUT_MEMORY, CutFinder
+from runtime.scene.loops import CUT_MEMORY, CutFinder, KeyFinder
+from runtime.scene.point_fit import corner_points, fit_maps
 from runtime.scene.query import SceneQuery
 from runtime.scene.stream import Planned, WindowPlan
 from runtime.scene.views import View, fit_view
 
+POINTS = ALIGNS[1]
 IN_FLIGHT = 2  # windows between two stages
-DESCRIPTORS = "descriptors"  # in a prediction's aux
 NO_CAMERA = "no known camera"  # why a frame is left out, where cameras are known
 STANDS = 1e-9  # between cameras, up to which they stand in one place
 STRETCHED = 1.5  # of a frame's shape against the sequence's, from which it is said
 
 log = logging.getLogger(__name__)
-
-
-class WindowModel(Protocol):
-    """What the first pass asks of a model."""
-
-    def view(self, rgb: np.ndarray, /) -> View:
-        """A frame as the network takes it."""
-
-    def infer(self, views: Sequence[View], query: SceneQuery, /) -> ScenePrediction:
-        """Depth and cameras of a window."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +59,7 @@ class WindowJob:
     Args:
         views: frames of a window. overlap: that two share; None: a quarter.
         cuts: look for cuts. query: what is asked of each window. known: cameras.
+        align: of ``ALIGNS``. keyframes: leave out frames that look as the last one taken.
     """
 
     views: int
@@ -72,6 +67,8 @@ class WindowJob:
     cuts: bool = True
     query: SceneQuery = field(default_factory=SceneQuery)
     known: Optional[KnownCameras] = None
+    align: str = ALIGNS[0]
+    keyframes: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,20 +94,23 @@ class _Ready:
     seconds: float = 0.0
 
 
-Told = Callable[[dict[str, Any], WindowMaps, View], object]
+Told = Callable[[dict[str, Any], WindowMaps, Sequence[View]], object]
 
 
 def run_windows(
     source: Source,
-    model: WindowModel,
+    models: Sequence[WindowModel],
     job: WindowJob,
     store: SequenceStore,
-    told: Told = lambda line, maps, view: None,
+    told: Told = lambda line, maps, views: None,
+    view: Optional[Callable[[np.ndarray], View]] = None,
 ) -> None:
     """Do what is missing of the first pass.
 
     Args:
-        told: called after each window with its line, its maps and its last frame.
+        models: the same one, several times: each window goes to one that is free.
+        view: makes views of frames; None: the first of the models.
+        told: called after each window with its line, its maps and its frames.
     Raises:
         InputError: not one frame can be used.
         ArtifactError, DeviceError, OSError: the model fails, or the disk refuses; what is done
@@ -119,8 +119,12 @@ def run_windows(
     if store.ended is not None:
         return
 
+    free: queue.SimpleQueue[WindowModel] = queue.SimpleQueue()
+    for one in models:
+        free.put(one)
+
     def infer(ready: _Ready) -> _Ready:
-        start = time.perf_counter()
+        model, start = free.get(), time.perf_counter()
         query = job.query
         if job.known is not None:
             query = job.known.query(ready.planned.frames, query)
@@ -130,15 +134,18 @@ def run_windows(
         except InputError as error:  # as a nested model says of nothing but sky
             found, problem = _nothing(views), first_line(error)
             log.warning("frames from %d on: %s", ready.planned.frames[0], problem)
+        finally:
+            free.put(model)
         seconds = time.perf_counter() - start
         return dataclasses.replace(ready, found=found, problem=problem, seconds=seconds)
 
     before = store.window(len(store.lines) - 1) if store.lines else None
     keeper = _Keeper(store, job, before, told)
-    with ThreadPoolExecutor(1, "network") as network, ThreadPoolExecutor(1, "keep") as keep:
+    count = len(models)
+    with ThreadPoolExecutor(count, "network") as network, ThreadPoolExecutor(1, "keep") as keep:
         rest = _Noted()
-        planned = _planned(source, model, job, store, rest)
-        found = in_turn(network, infer, planned, IN_FLIGHT)
+        planned = _planned(source, view or models[0].view, job, store, rest)
+        found = in_turn(network, infer, planned, IN_FLIGHT + count - 1)
         for _ in in_turn(keep, keeper, found, IN_FLIGHT):
             pass
     if not store.lines:
@@ -147,12 +154,16 @@ def run_windows(
 
 
 def _planned(
-    source: Source, model: WindowModel, job: WindowJob, store: SequenceStore, rest: _Noted
+    source: Source,
+    view: Callable[[np.ndarray], View],
+    job: WindowJob,
+    store: SequenceStore,
+    rest: _Noted,
 ) -> Iterator[_Ready]:
     """Windows as their frames come; what is noted after the last one goes to ``rest``."""
-    fitted, noted = _Views(model, store), _Noted()
-    told = {row[0] for line in store.lines for row in line["bad"]}
-    frames, plan, cuts = _resumed(source, fitted, job, store)
+    fitted, noted = _Views(view, store), _Noted()
+    told = _told_already(store)
+    frames, plan, cuts, keys = _resumed(source, fitted, job, store)
     for frame in frames:
         if frame.rgb is None or (job.known is not None and _unknown(job.known, frame.number)):
             if frame.number not in told:
@@ -166,6 +177,8 @@ def _planned(
                 noted = _Noted()
             log.info("frame %d: a new shot begins", frame.number)
         noted.scores.append(score)
+        if job.keyframes and not keys.next(frame.rgb, frame.time_s):
+            continue
         for window in plan.add(frame.number, _Seen(fitted(frame), frame.name)):
             yield _Ready(window, noted)
             noted = _Noted()
@@ -175,32 +188,41 @@ def _planned(
     rest.bad += noted.bad
 
 
+def _told_already(store: SequenceStore) -> set[int]:
+    """Bad frames among those that a run that goes on sees again."""
+    start = store.lines[-1]["frames"][0] if store.lines else 0
+    return {row[0] for line in store.lines for row in line["bad"] if row[0] >= start}
+
+
 def _resumed(
     source: Source, fitted: "_Views", job: WindowJob, store: SequenceStore
-) -> tuple[Iterator[SourceFrame], WindowPlan, CutFinder]:
+) -> tuple[Iterator[SourceFrame], WindowPlan, CutFinder, KeyFinder]:
     """Frames to come, and what is held of those before: the last window's."""
+    keys = KeyFinder()
     if not store.lines:
-        return iter(source.frames()), WindowPlan(job.views, job.overlap), CutFinder()
+        return iter(source.frames()), WindowPlan(job.views, job.overlap), CutFinder(), keys
     last = store.lines[-1]
     frames, wanted, items = iter(source.frames(last["frames"][0])), set(last["frames"]), []
-    cuts = CutFinder(_since_cut([score for line in store.lines for score in line["scores"]]))
+    cuts = CutFinder(_since_cut(store.lines))
     for frame in frames:
         if frame.number in wanted and frame.rgb is not None:
             items.append(_Seen(fitted(frame), frame.name))
             cuts.look(frame.rgb)
+            keys.take(frame.rgb, frame.time_s)
         if len(items) == len(wanted):
             break
     held = Planned(tuple(last["frames"]), tuple(items), last["shot"])
-    return frames, WindowPlan(job.views, job.overlap, held), cuts
+    return frames, WindowPlan(job.views, job.overlap, held), cuts, keys
 
 
-def _since_cut(scores: Sequence[Optional[float]]) -> list[float]:
-    """Scores of the current shot; the first frame of a shot has none."""
+def _since_cut(lines: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The last scores of the current shot; the first frame of a shot has none."""
     recent: list[float] = []
-    for score in reversed(scores):
-        if score is None or len(recent) == CUT_MEMORY:
-            break
-        recent.append(score)
+    for line in reversed(lines):
+        for score in reversed(line["scores"]):
+            if score is None or len(recent) == CUT_MEMORY:
+                return recent[::-1]
+            recent.append(score)
     return recent[::-1]
 
 
@@ -211,8 +233,8 @@ def _unknown(known: KnownCameras, number: int) -> bool:
 class _Views:
     """Frames as views of one size: the first one's, or what an earlier run had."""
 
-    def __init__(self, model: WindowModel, store: SequenceStore) -> None:
-        self._model = model
+    def __init__(self, view: Callable[[np.ndarray], View], store: SequenceStore) -> None:
+        self._view = view
         self._size: Optional[tuple[int, int]] = None
         if store.lines:
             height, width = store.lines[0]["view_hw"]
@@ -220,7 +242,7 @@ class _Views:
 
     def __call__(self, frame: SourceFrame) -> View:
         assert frame.rgb is not None
-        view = self._model.view(frame.rgb)
+        view = self._view(frame.rgb)
         if self._size is None:
             self._size = view.size_hw
         if view.size_hw == self._size:
@@ -261,7 +283,7 @@ class _Keeper:
         line = self._line(ready, found, maps)
         self._store.append(data, line)
         self._before = maps
-        self._told(self._store.lines[-1], maps, planned.items[-1].view)
+        self._told(self._store.lines[-1], maps, [seen.view for seen in planned.items])
 
     def _line(self, ready: _Ready, found: ScenePrediction, maps: WindowMaps) -> dict[str, Any]:
         planned, last = ready.planned, self._store.lines[-1] if self._store.lines else None
@@ -307,7 +329,14 @@ class _Keeper:
         ]
         known, new = (shared_frames(one, own) for one, own in zip((self._before, maps), rows))
         metric = 1.0 if last["kind"] == "depth_m" else None
-        return link_windows(known, new, metric)
+        fitted = None
+        if self._job.align == POINTS:
+            points = [
+                corner_points(one.depth, maps_.intrinsics[own], one.extrinsics)
+                for one, maps_, own in zip((known, new), (self._before, maps), rows)
+            ]
+            fitted = fit_maps(points[0], points[1], known.excess(), new.excess())
+        return link_windows(known, new, metric, fitted)
 
 
 def _nothing(views: Sequence[View]) -> ScenePrediction:

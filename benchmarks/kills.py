@@ -222,12 +222,12 @@ def _digests(output: Path) -> dict[str, str]:
     }
 
 
-def ray_actors() -> list[int]:
-    """Processes of Ray on this machine that hold an engine."""
+def ray_actors(kind: bytes = ACTOR) -> list[int]:
+    """Processes of Ray on this machine that hold an engine, by their title."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if ACTOR in (folder / "cmdline").read_bytes():
+            if kind in (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
         except OSError:  # it ended just now
             continue

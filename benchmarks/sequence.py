@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from apps.scene_models import SceneModel, find_scene_model
-from apps.sequence_job import VIEWS, SequenceJob, Windows, run_sequence
+from apps.sequence_job import VIEWS, SequenceJob, run_sequence
+from apps.sequence_model import Windows
 from apps.sequence_results import Wanted
 from apps.sequence_source import SourceFrame, VideoSource
 from apps.sequence_store import sequence_store
@@ -112,7 +113,7 @@ def first_pass(clip: Path, model: SceneModel, root: Path) -> Callable[[], None]:
             sequence_store(Path(output)) as store,
         ):
             store.begin({"input": {}}, True)
-            run_windows(VideoSource(clip), Windows(model), WindowJob(VIEWS, cuts=False), store)
+            run_windows(VideoSource(clip), [Windows(model)], WindowJob(VIEWS, cuts=False), store)
 
     return run_once
 

@@ -5,8 +5,9 @@ Records in, blocks of bytes out; one camera, rig and frame for each image, ids f
 Source: COLMAP's documentation of its output format.
 """
 
+import itertools
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -49,19 +50,17 @@ class Points(NamedTuple):
 
 
 def binary(
-    images: list[Image], points: Iterable[Points], count: int
+    images: Collection[Image], points: Iterable[Points], count: int
 ) -> Iterator[tuple[str, Iterable[bytes]]]:
     """All five files, by name."""
-    yield "cameras.bin", [_count(images), *map(_camera, range(1, len(images) + 1), images)]
-    rigs = [struct.pack("<IIiI", at, 1, 0, at) for at in range(1, len(images) + 1)]
-    yield "rigs.bin", [_count(images), *rigs]
-    yield "frames.bin", [_count(images), *map(_frame, range(1, len(images) + 1), images)]
-    yield "images.bin", _images(images)
+    numbers = range(1, len(images) + 1)
+    head = [struct.pack("<Q", len(images))]
+    yield "cameras.bin", itertools.chain(head, map(_camera, numbers, images))
+    rigs = (struct.pack("<IIiI", at, 1, 0, at) for at in numbers)
+    yield "rigs.bin", itertools.chain(head, rigs)
+    yield "frames.bin", itertools.chain(head, map(_frame, numbers, images))
+    yield "images.bin", itertools.chain(head, _images(images))
     yield "points3D.bin", _points(points, count)
-
-
-def _count(items: list[Image]) -> bytes:
-    return struct.pack("<Q", len(items))
 
 
 def _camera(at: int, image: Image) -> bytes:
@@ -73,8 +72,7 @@ def _frame(at: int, image: Image) -> bytes:
     return struct.pack("<II", at, at) + pose + struct.pack("<IiIQ", 1, 0, at, at)
 
 
-def _images(images: list[Image]) -> Iterator[bytes]:
-    yield _count(images)
+def _images(images: Iterable[Image]) -> Iterator[bytes]:
     for at, image in enumerate(images, start=1):
         pose = struct.pack("<I7dI", at, *image.quaternion, *image.translation, at)
         yield pose + image.name.encode() + b"\0" + struct.pack("<Q", image.seen)

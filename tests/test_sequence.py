@@ -1,6 +1,8 @@
 """Long videos and many photos: windows, journal, kills, results, and frames that are no use."""
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,19 +16,26 @@ from clips import make_clip, picture, times
 from PIL import Image
 from tiny_scene import make_scene_artifact
 
-from apps import sequence, sequence_loops
+from apps import sequence, sequence_loops, sequence_preview, sequence_workers
 from apps.scene_models import find_scene_model
-from apps.sequence_job import SequenceJob, Windows, run_sequence
+from apps.sequence_job import SequenceJob, run_sequence
+from apps.sequence_model import Windows
 from apps.sequence_results import Wanted
 from apps.sequence_source import PhotoSource, SourceFrame, open_source
 from apps.sequence_store import WindowMaps, decode_window, encode_window, read_store
+from apps.sequence_workers import Workers
+from benchmarks.kills import ray_actors
+from exports import colmap
 from exports.video import to_yuv, writing_video
 from exports.voxels import VoxelCloud
 from runtime.artifact.manifest import WeightsSpec
-from runtime.errors import DepthError, InputError
+from runtime.errors import DepthError, InputError, MissingDependency
 from runtime.predict.found import Provenance, ScenePrediction
+from runtime.scene.blend import blended_camera
 from runtime.scene.camera_files import read_cameras
 from runtime.scene.cameras import inverse
+from runtime.scene.loops import KeyFinder
+from runtime.scene.point_fit import corner_points, fit_maps
 from runtime.scene.query import SceneQuery
 from runtime.scene.views import fit_view
 
@@ -111,6 +120,21 @@ def test_poses_are_the_same_in_every_format_and_read_back(clip, artifact, tmp_pa
     assert np.allclose(np.linalg.inv(pose), ours[5].world_to_camera, atol=1e-6)
     focal = np.array((tmp_path / "intrinsic.txt").read_text().splitlines()[5].split(), float)
     assert np.allclose(focal[:2], np.diag(ours[5].intrinsics)[:2], rtol=1e-6)
+
+
+def test_colmaps_points_are_those_of_the_cloud(clip, artifact, tmp_path):
+    import trimesh
+
+    source, model = open_source(clip), find_scene_model(str(artifact))
+    wanted = Wanted((), video=False, points=500)
+    run_sequence(source, model, SequenceJob(tmp_path, wanted=wanted, preview_s=0))
+    ply = trimesh.load(tmp_path / "cloud.ply")
+    data = (tmp_path / "colmap" / "points3D.bin").read_bytes()
+    rows = np.frombuffer(data[8:], colmap.POINT)
+    assert len(rows) == int.from_bytes(data[:8], "little") == len(ply.vertices)
+    assert np.array_equal(rows["xyz"], ply.vertices) and (rows["length"] == 0).all()
+    assert np.array_equal(rows["rgb"], ply.colors[:, :3])
+    assert np.array_equal(rows["id"], np.arange(1, len(rows) + 1))
 
 
 def test_clouds_of_both_formats_are_the_same_points(clip, artifact, tmp_path):
@@ -227,6 +251,46 @@ def test_a_repeated_frame_and_a_photo_of_another_size_are_frames_as_all_others(a
     assert rows[5]["intrinsics"][1][2] == pytest.approx(45)
 
 
+def test_key_frames_alone_leave_a_camera_for_each_frame_between_its_neighbours(
+    artifact, tmp_path, monkeypatch
+):
+    folder, still = photos(tmp_path / "in", range(12)), (2, 3, 6, 7, 11)  # as the frame before
+    for number in range(12):
+        shown = max(at for at in range(number + 1) if at not in still)
+        rgb = np.roll(picture(0, 56, 84), 9 * shown, 1)
+        Image.fromarray(rgb).save(folder / f"shot_{number}.png")
+    facts = run(folder, artifact, tmp_path / "out", keyframes=True, cuts=False)
+    taken = [line["frames"] for line in read_store(tmp_path / "out").lines]
+    assert taken == [[0, 1, 4, 5], [5, 8, 9, 10]] and facts["frames"] == 7
+    assert not facts["bad_frames"]
+    rows = json.loads((tmp_path / "out" / "cameras.json").read_text())["photos"]
+    assert [at for at, row in enumerate(rows) if row.get("interpolated")] == list(still)
+    poses = np.array([row["world_to_camera"] for row in rows])[:, :3]
+    for number, part in ((2, 1 / 3), (3, 2 / 3)):
+        assert np.allclose(poses[number], blended_camera(poses[1], poses[4], part), atol=1e-9)
+    assert np.allclose(poses[11], poses[10])  # nothing comes after it
+    before, infer, left = contents(tmp_path / "out"), Windows.infer, [1]
+
+    def stopping(self, views, query):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return infer(self, views, query)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Windows, "infer", stopping)
+        run(folder, artifact, tmp_path / "ended", keyframes=True, cuts=False)
+    run(folder, artifact, tmp_path / "ended", keyframes=True, cuts=False)
+    assert contents(tmp_path / "ended") == before
+
+
+def test_a_key_frame_differs_or_comes_late():
+    keys, frame = KeyFinder(), picture(0, 56, 84)
+    assert keys.next(frame, 0.0) and not keys.next(frame, 0.5) and not keys.next(frame, 0.99)
+    assert keys.next(frame, 1.0) and not keys.next(frame, 1.9)
+    assert keys.next(255 - frame, 1.95) and not keys.next(255 - frame, None)
+
+
 def test_a_run_that_ends_anywhere_goes_on_to_the_same_bytes(clip, artifact, tmp_path):
     """An error at each window, before its file, and between file and line."""
     run(clip, artifact, tmp_path / "whole")
@@ -258,10 +322,109 @@ def test_a_run_that_ends_anywhere_goes_on_to_the_same_bytes(clip, artifact, tmp_
         journal.write_bytes(lines[0])  # as a kill before the first window would leave it
 
 
+class Late:
+    """A model of which some windows take longer than others."""
+
+    def __init__(self, model, ran):
+        self._windows, self._ran = Windows(model), ran
+
+    def infer(self, views, query):
+        time.sleep(0.05 * (int(views[0].rgb.sum()) % 3))
+        self._ran.append(self)
+        return self._windows.infer(views, query)
+
+
+def test_workers_side_by_side_leave_the_bytes_of_one(clip, artifact, tmp_path, monkeypatch):
+    run(clip, artifact, tmp_path / "one")
+    ran, workers = [], Workers(str(artifact), ("cpu", "cpu"))
+    monkeypatch.setattr(sequence_workers, "Windows", lambda model, describes: Late(model, ran))
+    run_sequence(open_source(clip), workers.find(), job(tmp_path / "two"), workers=workers)
+    assert len(ran) == 8 and len(set(ran)) == 2
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+    words = ["run", str(clip), "--output", str(tmp_path / "three"), "--model", str(artifact)]
+    words += ["--formats", "npz,png16", "--preview", "0", "--workers", "2", "--quiet"]
+    assert sequence.main(words) == 0
+    assert contents(tmp_path / "three") == contents(tmp_path / "one")
+
+
+def test_which_devices_workers_take():
+    assert Workers("m", ("cuda:0", "cuda:1")).each == ("cuda:0", "cuda:1")
+    assert Workers("m", ("cuda:0", "cuda:1"), count=3).each == ("cuda:0", "cuda:1", "cuda:0")
+    assert Workers("m", ("cuda:0", "cuda:1"), count=3).copies == 2
+    assert Workers("m", count=2).each == ("auto", "auto")
+    with pytest.raises(InputError, match="use one of local, ray"):
+        Workers("m", engine="spark")
+
+
+def test_a_worker_that_fails_ends_the_run_and_nothing_that_is_done_is_lost(
+    clip, artifact, tmp_path, monkeypatch
+):
+    run(clip, artifact, tmp_path / "whole")
+    workers, calls = Workers(str(artifact), count=3), []
+
+    class Fails(Exception):
+        pass
+
+    def failing(self, views, query, infer=Windows.infer):
+        calls.append(0)
+        if len(calls) == 5:
+            raise Fails
+        return infer(self, views, query)
+
+    with monkeypatch.context() as patch, pytest.raises(Fails):
+        patch.setattr(Windows, "infer", failing)
+        run_sequence(open_source(clip), workers.find(), job(tmp_path / "out"), workers=workers)
+    assert 2 <= len(read_store(tmp_path / "out").lines) <= 6
+    run_sequence(open_source(clip), workers.find(), job(tmp_path / "out"), workers=workers)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_ray_gives_a_sequences_bytes_even_if_an_actor_is_killed(clip, artifact, tmp_path):
+    pytest.importorskip("ray", reason="ray is not installed")
+    run(clip, artifact, tmp_path / "one")
+    words = [sys.executable, "-m", "apps.sequence", "run", str(clip), "--model", str(artifact)]
+    words += ["--output", str(tmp_path / "ray"), "--formats", "npz,png16", "--preview", "0"]
+    words += ["--quiet", "--engine", "ray", "--workers", "2"]
+    journal = tmp_path / "ray" / "_sequence" / "journal.jsonl"
+    with subprocess.Popen(words, cwd=ROOT, stdout=-3, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not ray_actors(b"ray::SequenceActor"):
+            time.sleep(0.02)
+        victims = ray_actors(b"ray::SequenceActor")
+        for victim in victims:
+            os.kill(victim, signal.SIGKILL)
+        said = process.communicate()[1]
+    assert victims and process.returncode == 0, said
+    assert journal.exists()
+    assert contents(tmp_path / "ray") == contents(tmp_path / "one")
+
+
+def test_windows_by_points_are_those_of_upstreams_fit(clip, artifact, tmp_path):
+    """And their quality is told as that of others is."""
+    run(clip, artifact, tmp_path / "depth")
+    run(clip, artifact, tmp_path / "points", align="points")
+    ours, theirs = (read_store(tmp_path / name).lines for name in ("depth", "points"))
+    for at, (one, other) in enumerate(zip(ours, theirs)):
+        assert one["sha256"] == other["sha256"] and (one["link"] is None) == (at == 0)
+    store = read_store(tmp_path / "points")
+    maps = [store.window(at) for at in range(2)]
+    rows = [[line["frames"].index(3) for line in theirs[:2]][at] for at in range(2)]
+    points = [
+        corner_points(one.depth[[row]], one.intrinsics[[row]], one.extrinsics[[row]])
+        for one, row in zip(maps, rows)
+    ]
+    fitted = fit_maps(*points, *(one.conf[[row]] - 1 for one, row in zip(maps, rows)))
+    assert theirs[1]["link"]["scale"] == pytest.approx(fitted.scale, rel=1e-9)
+    assert np.allclose(theirs[1]["link"]["rotation"], fitted.rotation)
+    with pytest.raises(InputError, match=r"other settings\.align"):
+        run(clip, artifact, tmp_path / "depth", align="points")
+    with pytest.raises(InputError, match="use one of depth, points"):
+        job(tmp_path, align="spline")
+
+
 SLOW = """
 import sys, time
 from apps import sequence, sequence_loops
-from apps.sequence_job import Windows
+from apps.sequence_model import Windows
 infer = Windows.infer
 Windows.infer = lambda *given: (time.sleep(0.08), infer(*given))[1]
 sys.exit(sequence.main(sys.argv[1:]))
@@ -356,14 +519,63 @@ def test_export_makes_other_results_without_a_network(clip, artifact, tmp_path, 
     assert status["complete"] and status["frames"] == 23 and status["windows"] == 8
 
 
-def test_the_preview_is_there_while_the_run_goes_on(clip, artifact, tmp_path):
-    wanted = Wanted((), poses=False, cloud=False, video=False)
-    model = find_scene_model(str(artifact))
+def test_the_preview_is_there_while_the_run_goes_on(clip, artifact, tmp_path, monkeypatch):
+    import trimesh
+
+    wanted, pages = Wanted((), poses=False, cloud=False, video=False), []
+    model, preview = find_scene_model(str(artifact)), tmp_path / "preview"
+
+    def infer(self, views, query, own=Windows.infer):
+        file = preview / "index.html"
+        pages.append(file.read_text() if file.exists() else "")
+        return own(self, views, query)
+
+    monkeypatch.setattr(Windows, "infer", infer)
     run_sequence(open_source(clip), model, SequenceJob(tmp_path, wanted=wanted, preview_s=1e-6))
-    state = json.loads((tmp_path / "preview" / "state.json").read_text())
+    state = json.loads((preview / "state.json").read_text())
     assert state["frames"] == 23 and state["window"] == 7 and state["seconds_left"] == 0
-    assert Image.open(tmp_path / "preview" / "depth.jpg").size == (84, 28)
-    assert "<polyline" in (tmp_path / "preview" / "path.svg").read_text()
+    assert Image.open(preview / "depth.jpg").size == (84, 28)
+    assert sorted(file.name for file in preview.glob("last_*")) == [
+        f"last_{at}.jpg" for at in range(6)
+    ]
+    assert (preview / "last_0.jpg").read_bytes() == (preview / "depth.jpg").read_bytes()
+    assert "<polyline" in (preview / "path.svg").read_text()
+    assert 0 < len(trimesh.load(preview / "cloud.ply").vertices) <= 200_000
+    assert pages[-1].count("<figure>") > 1
+    assert 'http-equiv="refresh" content="1"' in pages[-1] and "at work" in pages[-1]
+    page = (preview / "index.html").read_text()
+    assert "refresh" not in page and "Done." in page and "frames of 23" in page
+    assert 'href="../report.txt"' in page
+    assert not re.search(r"(src|href)=.(https?:|//)|<script", page)
+
+
+def test_names_of_others_are_text_on_the_page(artifact, tmp_path):
+    hostile = "<img src=x onerror=alert(1)>'\"&.png"
+    folder = tmp_path / "<b>in"
+    folder.mkdir()
+    for at in range(5):
+        Image.fromarray(picture(at, 56, 84)).save(folder / f"{at}{hostile}")
+    made = SequenceJob(tmp_path / "out", wanted=Wanted((), cloud=False), preview_s=1e-6)
+    run_sequence(open_source(folder), find_scene_model(str(artifact)), made)
+    page = (tmp_path / "out" / "preview" / "index.html").read_text()
+    assert "<img src=x" not in page and "&lt;img src=x onerror=alert(1)&gt;" in page
+    assert "&lt;b&gt;in" in page
+
+
+def test_without_a_page_there_are_pictures_and_durations_are_for_people(
+    clip, artifact, tmp_path, monkeypatch
+):
+    def lacking(*given, **named):
+        raise MissingDependency("Jinja2 not found")
+
+    monkeypatch.setattr(sequence_preview, "render", lacking)
+    wanted = Wanted((), poses=False, cloud=False, video=False)
+    made = SequenceJob(tmp_path, wanted=wanted, preview_s=1e-6)
+    run_sequence(open_source(clip), find_scene_model(str(artifact)), made)
+    assert (tmp_path / "preview" / "depth.jpg").exists()
+    assert not (tmp_path / "preview" / "index.html").exists()
+    said = [sequence_preview.duration(seconds) for seconds in (None, -1, 59.6, 3599, 7205)]
+    assert said == ["-", "0:00", "1:00", "59:59", "2:00:05"]
 
 
 def test_what_cannot_be_a_sequence_is_said(clip, artifact, tmp_path):
@@ -480,9 +692,9 @@ class Ring:
 
     name, finds_cameras, licence, compiled_views = "ring", True, "none", ()
 
-    def __init__(self):
+    def __init__(self, bend=0.01):
         random = np.random.RandomState(0)
-        self.hears, self._bends = None, random.normal(0.01, 0.004, 200)
+        self.hears, self._bends = None, random.normal(bend, 0.4 * bend, 200)
         self._places = random.normal(size=(30, 24))
         self._walls = np.repeat(np.repeat(random.uniform(2, 3, (4, 6)), 7, 0), 7, 1)
 
@@ -540,16 +752,18 @@ class Numbered:
             yield SourceFrame(number, f"{number:06d}.png", rgb)
 
 
-def ring(tmp_path, **more):
+def ring(tmp_path, bend, **more):
     wanted = Wanted((), cloud=False, video=False)
     made = SequenceJob(tmp_path, views=8, cuts=False, wanted=wanted, preview_s=0, alike=0.9, **more)
-    return run_sequence(Numbered(), Ring(), made)
+    return run_sequence(Numbered(), Ring(bend), made)
 
 
-def test_places_that_are_seen_again_close_the_path(tmp_path, monkeypatch):
+@pytest.mark.parametrize("bend", [0.01, 0.04])
+def test_places_that_are_seen_again_close_the_path(tmp_path, monkeypatch, bend):
+    """Depth grows by three quarters of the bend with each window."""
     monkeypatch.setattr(sequence_loops, "APART_FRAMES", 20)
-    alone = ring(tmp_path / "alone")
-    closed = ring(tmp_path / "closed", loops=True)
+    alone = ring(tmp_path / "alone", bend)
+    closed = ring(tmp_path / "closed", bend, loops=True)
     assert alone["loops"] == [] and len(closed["loops"]) >= 1
     assert all(row["accepted"] for row in closed["loops"])
 
@@ -563,7 +777,7 @@ def test_places_that_are_seen_again_close_the_path(tmp_path, monkeypatch):
     )
     before = contents(tmp_path / "closed")
     monkeypatch.setattr(sequence_loops, "candidates", None)  # not looked for again
-    ring(tmp_path / "closed", loops=True)
+    ring(tmp_path / "closed", bend, loops=True)
     assert contents(tmp_path / "closed") == before
 
 

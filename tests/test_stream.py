@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stream_recipe import K, cameras, exact_depth, gauge
 
 from runtime.errors import InputError
 from runtime.scene.blend import blended_camera, blended_depth
@@ -20,7 +21,6 @@ from runtime.scene.links import (
     WEAK,
     SharedFrames,
     link_windows,
-    weighted_quantile,
 )
 from runtime.scene.loops import (
     CutFinder,
@@ -30,7 +30,6 @@ from runtime.scene.loops import (
     whitened,
 )
 from runtime.scene.one_scale import ScaleFilter, scale_factors
-from runtime.scene.point_fit import confident, fit_points_once, fit_windows_by_points
 from runtime.scene.pose_graph import (
     REJECTED,
     SIGMAS,
@@ -51,7 +50,9 @@ OVERLAP, SIZE, WINDOWS = 4, 12, 7
 @pytest.fixture(scope="module")
 def scene():
     with np.load(GOLDEN / "stream_scene.npz") as arrays:
-        return dict(arrays)
+        found = dict(arrays)
+    poses = cameras()
+    return {**found, "K": K, "w2c": poses, "depth": exact_depth(poses)}
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_the_closed_chain_is_that_of_the_reference(scene, kind):
 
 def errors_of(scene, windows):
     """Last scale %, last turn in degrees, ATE in cm without a fit, of chained 'smooth' windows."""
-    true = [similarity(scene, "smooth_gauge", k) for k in range(8)]
+    true = [gauge(2000 + 10 * k) for k in range(8)]
     world = true[0]
     last = true[6].inverse().after(world.after(windows[6]))
     turn = math.degrees(np.linalg.norm(log_similarity(last)[3:6]))
@@ -170,23 +171,49 @@ def test_frames_that_two_segments_share_are_given_once(scene):
     assert [frame.segment for frame in given] == [0] * 12 + [1] * 16
 
 
-def test_no_step_at_a_seam_is_large(scene):
-    """How far depth is off changes no more at a seam than it does at most inside a window.
+AT_SEAM = np.isin(np.arange(59) % 8, (3, 7)) & (np.arange(59) > 3) & (np.arange(59) < 55)
 
-    The specification asks for 2.5 times the median step inside; here it is 3.4 times.
+
+def test_no_step_at_a_seam_is_large(scene):
+    """The specification's measure: how much nearer or farther the next frame's pixels are."""
+    links, _, _ = links_of(scene)
+    _, _, _, frames = errors_of(scene, chain([link.to for link in links], IDENTITY))
+    steps = []
+    for one, other in zip(frames, frames[1:]):
+        sure = (one.conf > 1.01) & (other.conf > 1.01)
+        steps.append(abs(np.median(np.log(other.depth[sure] / one.depth[sure]))))
+    steps = np.array(steps)
+    assert steps[AT_SEAM].max() < 2.5 * np.median(steps[~AT_SEAM])
+
+
+def test_what_joins_windows_adds_no_step_to_those_that_they_have_themselves(scene):
+    """Against the truth: each frame of a window is off by an amount of its own.
+
+    The largest of twelve such steps is three times the median with true gauges, too, and inside
+    each window alone; all that is asked is that seams are no worse than that.
     """
     links, _, _ = links_of(scene)
     _, _, _, frames = errors_of(scene, chain([link.to for link in links], IDENTITY))
-    off = np.array([off_by(frame, scene["depth_thinned"][frame.number]) for frame in frames])
+    off = np.array([off_by(one.depth, one.conf, scene["depth"][one.number]) for one in frames])
     steps = np.abs(np.diff(off))
-    at_seam = np.isin(np.arange(59) % 8, (3, 7))  # where an overlap ends and begins
-    assert steps[at_seam].max() < steps[~at_seam].max()
+    alone = np.zeros(59)
+    for at in np.flatnonzero(AT_SEAM):
+        k = at // 8 if at % 8 == 3 else at // 8 - (at // 8 > 6)  # the window that has both frames
+        rows = [at - 8 * k, at + 1 - 8 * k]
+        own = [
+            off_by(scene["smooth_depth"][k][row], scene["smooth_conf"][k][row], truth)
+            for row, truth in zip(rows, scene["depth"][[at, at + 1]])
+        ]
+        alone[at] = abs(own[1] - own[0])
+    assert steps[AT_SEAM].max() < alone[AT_SEAM].max()
+    assert np.median(steps[AT_SEAM]) < 1.05 * np.median(alone[AT_SEAM])
+    assert steps[AT_SEAM].max() < steps[~AT_SEAM].max()
 
 
-def off_by(frame, truth):
+def off_by(depth, conf, truth):
     """The median of a frame's log depth ratio to the truth."""
-    sure = (frame.conf > 1.01)[::3, ::4] & (truth > 0)
-    return np.median(np.log(frame.depth[::3, ::4][sure] / truth[sure]))
+    sure = (conf > 1.01) & (truth > 0)
+    return np.median(np.log(depth[sure] / truth[sure]))
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1e3])
@@ -306,13 +333,6 @@ def test_a_ring_closes_as_the_reference_does(upstream, name, cost):
 
 
 def test_chains_and_quotients_are_those_of_the_reference(upstream):
-    def gauge(seed):
-        random = np.random.RandomState(seed)
-        scale = math.exp(random.uniform(-0.7, 0.7))
-        turn = random.uniform(-1, 1, 3)
-        rotation = exp_similarity(np.array([0, 0, 0, *turn, 0])).rotation
-        return Similarity(rotation, random.uniform(-2, 2, 3), scale)
-
     windows = chain([gauge(seed) for seed in range(101, 106)], gauge(100))
     for k, window in enumerate(windows):
         assert gap(window, similarity(upstream, f"chain_{k}")) < 1e-12
@@ -400,70 +420,6 @@ def test_many_windows_get_metres_that_neither_jump_nor_drift():
     assert np.mean(live) < 0.0206 and np.mean(final) < 0.0175 < np.mean(first)
 
 
-def test_the_upstreams_scales_are_quantiles_of_depth_ratios(upstream):
-    random = np.random.RandomState(3)
-    z = 1 + 4 * random.uniform(size=(4, 12, 16))
-    one = (1.25 * z * (1 + 0.01 * random.standard_normal(z.shape))).astype(np.float32)
-    other = (z * (1 + 0.01 * random.standard_normal(z.shape))).astype(np.float32)
-    confs = [(0.2 + random.gamma(2, 1, z.shape)).astype(np.float32) for _ in range(2)]
-    assert np.allclose(one.ravel()[:8], upstream["scale_depth1__first8"])
-    least = max(*(0.1 * np.median(conf) for conf in confs), 1e-6)
-    kept = (confs[0] > least) & (confs[1] > least)
-    ratios, weights = (one / other)[kept], ((confs[0] * confs[1]) ** 2)[kept].astype(float)
-    for name, share in (("scale_weighted", 0.9), ("scale_weighted_median", 0.5)):
-        assert weighted_quantile(ratios, weights, share) == pytest.approx(
-            float(upstream[name]), abs=1e-6
-        )
-
-
-# upstream's fit of points, for comparison
-
-
-@pytest.fixture(scope="module")
-def point_maps():
-    random = np.random.RandomState(7)
-    shape = (3, 10, 14)
-    z = 2 + 3 * random.uniform(size=shape)
-    v, u = np.mgrid[0:10, 0:14]
-    rays = np.stack([(u - 6.5) / 14, (v - 4.5) / 14, np.ones_like(u, float)], -1)
-    true = rays * z[..., None]
-    draws = np.random.RandomState(8)
-    scale = math.exp(draws.uniform(-0.7, 0.7))
-    rotation = exp_similarity(np.array([0, 0, 0, *draws.uniform(-1, 1, 3), 0])).rotation
-    shift = draws.uniform(-2, 2, 3)
-    noise = random.standard_normal((*shape, 3))
-    map1 = scale * true @ rotation.T + shift + 0.01 * scale * noise
-    map2 = true + 0.01 * random.standard_normal((*shape, 3))
-    conf1, conf2 = (0.2 + random.gamma(2, 1, shape) for _ in range(2))
-    bad = random.uniform(size=shape) < 0.06
-    noise = random.standard_normal((*shape, 3))
-    map2 = np.where(bad[..., None], map2 + noise, map2)
-    conf1 = np.where(random.uniform(size=shape) < 0.1, 0.01, conf1)
-    return [array.astype(np.float32) for array in (map1, map2, conf1, conf2)]
-
-
-def test_fits_of_points_are_upstreams(upstream, point_maps):
-    map1, map2, conf1, conf2 = point_maps
-    assert np.allclose(map1.ravel()[:8], upstream["align_map1__first8"])
-    assert np.allclose(map2.ravel()[:8], upstream["align_map2__first8"])
-    kept = confident(conf1, conf2)
-    assert kept.sum() == upstream["align_kept"] == 382
-    of, to = map2[kept].astype(float), map1[kept].astype(float)
-    weights = np.sqrt(conf1[kept] * conf2[kept]).astype(float)
-    plain = fit_points_once(of, to, np.ones(len(of)))
-    assert gap(plain, similarity(upstream, "align_plain")) < 1e-9
-    for name, scaled in (("sim3", True), ("se3", False)):
-        once = fit_points_once(of, to, weights, scaled)
-        assert gap(once, similarity(upstream, f"align_one_{name}")) < 1e-9
-    for rounds in (1, 2, 3, 5, 20):
-        found = fit_windows_by_points(of, to, weights, rounds=rounds)
-        assert gap(found, similarity(upstream, f"align_irls{rounds:02d}_sim3")) < 1e-8
-    found = fit_windows_by_points(of, to, weights, scaled=False)
-    assert gap(found, similarity(upstream, "align_irls05_se3")) < 1e-8
-    found = fit_windows_by_points(of, to, weights, delta=1.0)
-    assert gap(found, similarity(upstream, "align_irls05_delta1")) < 1e-8
-
-
 # loops and cuts
 
 
@@ -475,7 +431,7 @@ def test_loops_are_those_of_the_reference(upstream):
     path -= path.mean(0)
     rows = (path / np.linalg.norm(path, axis=1, keepdims=True)).astype(np.float32)
     for name, suppressed in (("all", None), ("nms25", 25), ("nms5", 5)):
-        found = similar_pairs(rows, 0.85, 10, 5, suppressed)
+        found = similar_pairs(rows, 0.85, 10, 5, suppressed, near_count=True)
         assert {pair[:2] for pair in found} == set(map(tuple, upstream[f"loops_{name}"].tolist()))
         cosines = [pair[2] for pair in found]
         assert np.allclose(cosines, sorted(upstream[f"loops_{name}_similarity"], reverse=True))

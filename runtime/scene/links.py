@@ -80,19 +80,25 @@ class Link:
 
 
 def link_windows(
-    known: SharedFrames, new: SharedFrames, prior_scale: Optional[float] = None
+    known: SharedFrames,
+    new: SharedFrames,
+    prior_scale: Optional[float] = None,
+    fitted: Optional[Similarity] = None,
 ) -> Link:
     """The similarity from one window's gauge to that of the window before it.
 
     Args:
         known, new: the shared frames in the earlier and in the later window, in one order.
         prior_scale: what the models' own units say, if both windows are metric.
+        fitted: what another way of fitting says: then only its quality is told.
     """
     ratios, weights, frames, rough = _ratios(known, new)
     used = len(ratios) / max(known.depth.size, 1)
     flags = [ROUGH] if rough else []
     old, fresh = inverse(homogeneous(known.extrinsics)), inverse(homogeneous(new.extrinsics))
-    if len(ratios) < _fewest(known.depth.size):
+    if fitted is not None:
+        scale = fitted.scale
+    elif len(ratios) < _fewest(known.depth.size):
         flags.append(GUESSED)
         scale = _guessed_scale(known, new, old, fresh, prior_scale, ratios, weights)
     else:
@@ -100,6 +106,8 @@ def link_windows(
     rotation = mean_rotation(old[:, :3, :3], fresh[:, :3, :3])
     gaps = old[:, :3, 3] - scale * fresh[:, :3, 3] @ rotation.T
     to = Similarity(rotation, gaps.mean(0), scale)
+    if fitted is not None:
+        to, gaps = fitted, old[:, :3, 3] - scale * fresh[:, :3, 3] @ fitted.rotation.T
     off = np.abs(ratios - math.log(scale))
     inliers = float((off < AGREES).mean()) if len(off) else 0.0
     spread = ROBUST_SIGMA * float(np.median(off)) if len(off) else 0.0

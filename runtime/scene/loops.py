@@ -5,7 +5,7 @@ Descriptors and settings in; pairs of frames out. What a pair is worth is for ge
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Optional
 
 import numpy as np
@@ -15,8 +15,11 @@ from runtime.photo.preprocess import resize_bytes
 CHANNELS = 64  # that descriptors are whitened to
 ALIKE, TOP, APART_FRAMES, SUPPRESSED = 0.98, 7, 100, 25  # of SwiftVGGT, on DINO's tokens
 CUT, CUT_OF_MEDIAN, CUT_MEMORY = 0.5, 0.6, 30
+KEY, KEY_S = 0.98, 1.0  # cosine to the last key frame, and seconds after it
 LOOK_HW = (12, 16)
 BLOCK = 1024
+PAIR = np.dtype([("later", "<i8"), ("earlier", "<i8"), ("cosine", "<f8")])
+MOST_PAIRS = 200_000  # that are held: then the better half stays
 
 Pair = tuple[int, int, float]  # later, earlier, cosine
 
@@ -32,16 +35,39 @@ def describe(tokens: np.ndarray) -> np.ndarray:
     return _unit(np.sign(mean) * np.sqrt(np.abs(mean))).astype(np.float16)
 
 
-def whitened(descriptors: np.ndarray, channels: int = CHANNELS) -> np.ndarray:
-    """All frames' descriptors without what they share: (N, C) -> float32 (N, up to 64).
+class Whitener:
+    """What descriptors share, and how they spread: gathered block by block."""
 
-    The mean and the first principal direction go; the next ones get one spread.
-    """
-    centred = np.asarray(descriptors, np.float64)
-    centred = centred - centred.mean(0)
-    values, vectors = np.linalg.eigh(centred.T @ centred / max(len(centred), 1))
-    kept = [at for at in np.argsort(values)[::-1][1 : channels + 1] if values[at] > 1e-12]
-    return _unit(centred @ (vectors[:, kept] / np.sqrt(values[kept]))).astype(np.float32)
+    def __init__(self) -> None:
+        self._count, self._sum, self._square = 0, np.zeros(0), np.zeros((0, 0))
+
+    def add(self, descriptors: np.ndarray) -> None:
+        """Take (N, C)."""
+        rows = np.asarray(descriptors, np.float64)
+        if not self._count:
+            self._sum, self._square = np.zeros(rows.shape[1]), np.zeros((rows.shape[1],) * 2)
+        self._count += len(rows)
+        self._sum += rows.sum(0)
+        self._square += rows.T @ rows
+
+    def fitted(self, channels: int = CHANNELS) -> Callable[[np.ndarray], np.ndarray]:
+        """What takes descriptors (N, C) to float32 (N, up to 64), of unit length.
+
+        The mean and the first principal direction go; the next ones get one spread.
+        """
+        mean = self._sum / max(self._count, 1)
+        spread = self._square / max(self._count, 1) - np.outer(mean, mean)
+        values, vectors = np.linalg.eigh(spread)
+        kept = [at for at in np.argsort(values)[::-1][1 : channels + 1] if values[at] > 1e-12]
+        turn = vectors[:, kept] / np.sqrt(values[kept])
+        return lambda rows: _unit((np.asarray(rows, np.float64) - mean) @ turn).astype(np.float32)
+
+
+def whitened(descriptors: np.ndarray, channels: int = CHANNELS) -> np.ndarray:
+    """All frames' descriptors without what they share: (N, C) -> float32 (N, up to 64)."""
+    whitener = Whitener()
+    whitener.add(descriptors)
+    return whitener.fitted(channels)(descriptors)
 
 
 def similar_pairs(
@@ -50,41 +76,70 @@ def similar_pairs(
     apart: int = APART_FRAMES,
     top: int = TOP,
     suppressed: Optional[int] = SUPPRESSED,
+    near_count: bool = False,
 ) -> list[Pair]:
     """Pairs of frames that look alike and are far apart, the most alike first.
 
     Args:
-        descriptors: (N, C), of unit length.
+        descriptors: (N, C), of unit length; may lie in a file.
         alike: cosine that a pair exceeds; apart: frames between that it exceeds.
         top: others of each frame that are looked at.
         suppressed: frames around either end of a kept pair that no other pair may have; None: keep
             all.
+        near_count: frames that are not far apart are among the ``top``, too, as upstream has it: in
+            a dense video they are all of them.
     """
-    best: dict[tuple[int, int], float] = {}
+    found = np.zeros(0, PAIR)
     for start in range(0, len(descriptors), BLOCK):
-        cosines = descriptors[start : start + BLOCK] @ descriptors.T
-        for row, values in enumerate(cosines):
-            one = start + row
-            values[one] = -np.inf
-            count = min(top, len(values) - 1)
-            for other in np.argpartition(-values, count - 1)[:count] if count else ():
-                if values[other] > alike and abs(one - int(other)) > apart:
-                    pair = (max(one, int(other)), min(one, int(other)))
-                    best[pair] = max(best.get(pair, -1.0), float(values[other]))
-    pairs = sorted(((*pair, cosine) for pair, cosine in best.items()), key=lambda p: -p[2])
-    return pairs if suppressed is None else _thinned(pairs, suppressed)
+        found = np.concatenate((found, _pairs(descriptors, start, alike, apart, top, near_count)))
+        if len(found) > MOST_PAIRS:
+            found = found[np.argsort(-found["cosine"], kind="stable")[: MOST_PAIRS // 2]]
+    found = found[np.lexsort((found["earlier"], found["later"], -found["cosine"]))]
+    if suppressed is None:
+        _, first = np.unique(found[["later", "earlier"]], return_index=True)
+        return [_pair(row) for row in found[np.sort(first)]]
+    return _thinned(found, suppressed, len(descriptors))
 
 
-def _thinned(pairs: Sequence[Pair], around: int) -> list[Pair]:
+def _pairs(
+    descriptors: np.ndarray, start: int, alike: float, apart: int, top: int, near_count: bool
+) -> np.ndarray:
+    """Those of a block of frames: of ``PAIR``."""
+    rows = np.asarray(descriptors[start : start + BLOCK])
+    own = np.arange(start, start + len(rows))[:, None]
+    best, whose = np.full((len(rows), top), -np.inf), np.zeros((len(rows), top), np.int64)
+    for first in range(0, len(descriptors), BLOCK):
+        cosines = (rows @ np.asarray(descriptors[first : first + BLOCK]).T).astype(np.float64)
+        others = np.arange(first, first + cosines.shape[1])[None]
+        near = np.abs(others - own) <= (0 if near_count else apart)
+        cosines[near] = -np.inf
+        values = np.concatenate((best, cosines), 1)
+        names = np.concatenate((whose, np.broadcast_to(others, cosines.shape)), 1)
+        order = np.argsort(-values, axis=1, kind="stable")[:, :top]
+        best, whose = (np.take_along_axis(part, order, 1) for part in (values, names))
+    kept = (best > alike) & (np.abs(whose - own) > apart)
+    found = np.zeros(int(kept.sum()), PAIR)
+    ends = np.broadcast_to(own, whose.shape)[kept], whose[kept]
+    found["later"], found["earlier"] = np.maximum(*ends), np.minimum(*ends)
+    found["cosine"] = best[kept]
+    return found
+
+
+def _thinned(pairs: np.ndarray, around: int, frames: int) -> list[Pair]:
     kept: list[Pair] = []
-    taken: set[int] = set()
-    for later, earlier, cosine in pairs:
-        if later in taken or earlier in taken:
+    taken = np.zeros(frames + around + 1, bool)
+    for row in pairs:
+        later, earlier, cosine = _pair(row)
+        if taken[later] or taken[earlier]:
             continue
         kept.append((later, earlier, cosine))
-        taken.update(range(earlier - around, min(earlier + around, later - 1) + 1))
-        taken.update(range(max(earlier + 1, later - around), later + around + 1))
+        taken[max(0, earlier - around) : min(earlier + around, later - 1) + 1] = True
+        taken[max(earlier + 1, later - around) : later + around + 1] = True
     return kept
+
+
+def _pair(row: np.ndarray) -> Pair:
+    return int(row["later"]), int(row["earlier"]), float(row["cosine"])
 
 
 def most_loops(windows: int) -> int:
@@ -118,6 +173,27 @@ class CutFinder:
         cut = score < CUT and score < CUT_OF_MEDIAN * usual
         self.scores = [] if cut else [*self.scores, score][-CUT_MEMORY:]
         return cut, None if cut else score
+
+
+class KeyFinder:
+    """Which frames differ from the last one that did, or come long after it."""
+
+    def __init__(self) -> None:
+        self._look: Optional[np.ndarray] = None
+        self._time_s: Optional[float] = None
+
+    def take(self, rgb: np.ndarray, time_s: Optional[float]) -> None:
+        """A frame that is one already, uint8 (H, W, 3); its time, if it has one."""
+        self._look, self._time_s = appearance(rgb), time_s
+
+    def next(self, rgb: np.ndarray, time_s: Optional[float]) -> bool:
+        """Whether a frame is one."""
+        last, before = self._look, self._time_s
+        late = time_s is not None and before is not None and time_s - before >= KEY_S
+        if last is not None and not late and float(appearance(rgb) @ last) >= KEY:
+            return False
+        self.take(rgb, time_s)
+        return True
 
 
 def appearance(rgb: np.ndarray) -> np.ndarray:

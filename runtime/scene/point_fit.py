@@ -5,19 +5,55 @@ several times better where a window's depth bends, and needs no unit. numpy only
 Source: ``da3_streaming`` of Depth Anything 3: weighted fits, Huber's weights in rounds.
 """
 
+from typing import Optional
+
 import numpy as np
 
+from runtime.scene.cameras import homogeneous, inverse
 from runtime.scene.links import SURE
 from runtime.scene.similarity import Similarity
 
 DELTA, ROUNDS, SAME = 0.1, 5, 1e-9  # delta is in the points' unit, as there
 SAME_TURN_DEG = 0.1
+FEWEST = 3  # points that a similarity is fitted to
 
 
 def confident(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Pixels that both windows are sure of, by confidence above 0: bool of their shape."""
     least = SURE * min(np.median(one), np.median(other))
     return (one > least) & (other > least)
+
+
+def fit_maps(
+    known: np.ndarray, new: np.ndarray, known_conf: np.ndarray, new_conf: np.ndarray
+) -> Optional[Similarity]:
+    """Maps of points of the same frames, as the earlier and the later window see them.
+
+    Args:
+        known, new: (m, H, W, 3); known_conf, new_conf: (m, H, W), at least 0.
+    Returns:
+        from the later to the earlier one; None if hardly a point is sure in both.
+    """
+    kept = confident(known_conf, new_conf) & np.isfinite(known).all(-1) & np.isfinite(new).all(-1)
+    of, to = (points[kept].astype(np.float64) for points in (new, known))
+    if len(of) < FEWEST or not min(np.ptp(of, 0).max(), np.ptp(to, 0).max()) > 0:
+        return None
+    weights = np.sqrt(known_conf[kept].astype(np.float64) * new_conf[kept])
+    return fit_windows_by_points(of, to, weights)
+
+
+def corner_points(
+    depth: np.ndarray, intrinsics: np.ndarray, world_to_camera: np.ndarray
+) -> np.ndarray:
+    """Points of pixels by their upper left corners, as there: (m, H, W) -> (m, H, W, 3)."""
+    v, u = np.mgrid[: depth.shape[1], : depth.shape[2]]
+    rays = np.stack((u, v, np.ones_like(u)), -1) @ np.swapaxes(
+        np.linalg.inv(intrinsics), 1, 2
+    ).reshape(len(depth), 1, 3, 3)
+    local = rays * np.asarray(depth, np.float64)[..., None]
+    poses = inverse(homogeneous(world_to_camera))
+    turns, centres = poses[:, None, :3, :3], poses[:, None, None, :3, 3]
+    return np.asarray(local @ np.swapaxes(turns, 2, 3) + centres)
 
 
 def fit_points_once(

@@ -7,7 +7,7 @@ solved block by block, loops by the small system that they add.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,9 @@ STEPS, ROUNDS, STEPS_A_ROUND = 30, 8, 6
 CAUCHY = (8.0, 4.0, 2.0)  # of the first rounds; 1 afterwards
 REJECTED = 0.1  # weight below which a loop counts as false
 SMALL = 1e-5  # angles and log scales below are taken by their limits
-FREEDOMS = 7
+FREE = range(7)  # of a similarity: shift, turn, log scale
+
+Rows = list[tuple[int, np.ndarray]]  # of a loop: a window, and (7, 7)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +41,15 @@ class Edge:
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """Windows in the gauge of the first, and what each loop weighs in the end, in their order."""
+    """Windows in the gauge of the first, and what each loop weighs in the end, in their order.
+
+    ``drift``: how many times as unsure links are as their sigmas say, as loops tell.
+    """
 
     windows: list[Similarity]
     weights: list[float]
     cost: float
+    drift: float = 1.0
 
 
 def chain(links: Sequence[Similarity], first: Similarity) -> list[Similarity]:
@@ -55,7 +61,10 @@ def chain(links: Sequence[Similarity], first: Similarity) -> list[Similarity]:
 
 
 def close_loops(
-    windows: Sequence[Similarity], edges: Sequence[Edge], robust: bool = True
+    windows: Sequence[Similarity],
+    edges: Sequence[Edge],
+    robust: bool = True,
+    drift: float = 1.0,
 ) -> Solved:
     """Bring windows to agree with all edges; the first stays where it is.
 
@@ -63,18 +72,48 @@ def close_loops(
         windows: a start, as of ``chain``.
         edges: a link from each window but the first to the one before it; and loops.
         robust: weigh loops in rounds; False: squares.
+        drift: what links' sigmas are multiplied by.
     """
+    edges = [edge if edge.loop else loosened(edge, drift) for edge in edges]
     found, loops = list(windows), [edge for edge in edges if edge.loop]
     weights = np.ones(len(loops))
     if not robust or not loops:
         found, cost = _minimised(found, edges, weights, STEPS)
-        return Solved(found, weights.tolist(), cost)
+        return Solved(found, weights.tolist(), cost, drift)
     cost = 0.0
     for round_ in range(ROUNDS):
         width = CAUCHY[round_] if round_ < len(CAUCHY) else 1.0
         weights = np.array([_cauchy(residual(edge, found), edge, width) for edge in loops])
         found, cost = _minimised(found, edges, weights, STEPS_A_ROUND)
-    return Solved(found, weights.tolist(), cost)
+    return Solved(found, weights.tolist(), cost, drift)
+
+
+def loosened(edge: Edge, times: float) -> Edge:
+    """The same edge, so many times as unsure."""
+    shift, turn, scale = edge.sigmas
+    return replace(edge, sigmas=(times * shift, times * turn, times * scale))
+
+
+def gap_covariance(
+    windows: Sequence[Similarity], edges: Sequence[Edge], among: Sequence[Edge]
+) -> np.ndarray:
+    """How far L other edges may be off by what all edges leave open: (L, 7, L, 7).
+
+    Args:
+        windows: that agree with ``edges``. among: edges that are asked about.
+    """
+    diagonal, below, _, rows = _normal(windows, edges, np.ones(len(edges)))
+    count, wide = len(diagonal), len(FREE) * len(among)
+    columns = np.zeros((count, len(FREE), wide))
+    for number, edge in enumerate(among):
+        _, to_i, to_j = _jacobians(edge, windows)
+        own = slice(len(FREE) * number, len(FREE) * (number + 1))
+        for at, jacobian in ((edge.i - 1, to_i), (edge.j - 1, to_j)):
+            if at >= 0:
+                columns[at][:, own] += jacobian.T
+    answers = _solved(diagonal, below, columns, rows).reshape(-1, wide)
+    found = columns.reshape(-1, wide).T @ answers
+    return np.asarray(found.reshape(len(among), len(FREE), len(among), len(FREE)))
 
 
 def residual(edge: Edge, windows: Sequence[Similarity]) -> np.ndarray:
@@ -104,7 +143,7 @@ def _gap(edge: Edge, windows: Sequence[Similarity]) -> Similarity:
 
 
 def _cauchy(off: np.ndarray, edge: Edge, width: float) -> float:
-    return 1 / (1 + float((off**2 * _information(edge)).sum()) / (FREEDOMS * width**2))
+    return 1 / (1 + float((off**2 * _information(edge)).sum()) / (len(FREE) * width**2))
 
 
 def _information(edge: Edge) -> np.ndarray:
@@ -147,9 +186,23 @@ def _step(
     windows: Sequence[Similarity], edges: Sequence[Edge], weights: np.ndarray, damping: float
 ) -> np.ndarray:
     """(K - 1, 7). The chain's normal equations are block tridiagonal; a loop adds seven rows."""
+    diagonal, below, right, rows = _normal(windows, edges, weights)
+    eye = np.arange(len(FREE))
+    whole = diagonal[:, eye, eye].copy()
+    for row in rows:
+        for at, jacobian in row:
+            whole[at] += (jacobian**2).sum(0)
+    diagonal[:, eye, eye] += damping * whole
+    return _solved(diagonal, below, right[:, :, None], rows)[:, :, 0]
+
+
+def _normal(
+    windows: Sequence[Similarity], edges: Sequence[Edge], weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Rows]]:
+    """The normal equations: blocks on and below the diagonal, the right side, rows of loops."""
     count = len(windows) - 1
     diagonal, below = np.zeros((count, 7, 7)), np.zeros((max(count - 1, 0), 7, 7))
-    right, rows, loop = np.zeros((count, 7)), [], 0
+    right, rows, loop = np.zeros((count, 7)), list[Rows](), 0
     for edge in edges:
         off, to_i, to_j = _jacobians(edge, windows)
         information = _information(edge)
@@ -168,34 +221,26 @@ def _step(
                 diagonal[at] += jacobian.T @ (information[:, None] * jacobian)
         if edge.i > 1:
             below[edge.i - 2] += to_i.T @ (information[:, None] * to_j)
-    eye = np.arange(7)
-    whole = diagonal[:, eye, eye].copy()
-    for row in rows:
-        for at, jacobian in row:
-            whole[at] += (jacobian**2).sum(0)
-    diagonal[:, eye, eye] += damping * whole
-    return _solved(diagonal, below, right, rows)
+    return diagonal, below, right, rows
 
 
 def _solved(
-    diagonal: np.ndarray,
-    below: np.ndarray,
-    right: np.ndarray,
-    rows: Sequence[Sequence[tuple[int, np.ndarray]]],
+    diagonal: np.ndarray, below: np.ndarray, right: np.ndarray, rows: Sequence[Rows]
 ) -> np.ndarray:
-    """(H + U'U) x = right, H block tridiagonal, U the rows of loops (Woodbury's identity)."""
-    count, wide = len(diagonal), 1 + 7 * len(rows)
-    columns = np.zeros((count, 7, wide))
-    columns[:, :, 0] = right
+    """(H + U'U) x = right (K - 1, 7, R): H block tridiagonal, U the rows of loops (Woodbury)."""
+    (count, free, own), wide = right.shape, 7 * len(rows)
+    columns = np.zeros((count, free, own + wide))
+    columns[:, :, :own] = right
     for number, row in enumerate(rows):
         for at, jacobian in row:
-            columns[at][:, 1 + 7 * number : 8 + 7 * number] += jacobian.T
+            columns[at][:, own + 7 * number : own + 7 * number + 7] += jacobian.T
     answers = _through_chain(diagonal, below, columns)
     if not rows:
-        return np.asarray(answers[:, :, 0])
-    u, z = columns[:, :, 1:].reshape(7 * count, -1), answers.reshape(7 * count, -1)
-    small = np.eye(wide - 1) + u.T @ z[:, 1:]
-    return np.asarray((z[:, 0] - z[:, 1:] @ np.linalg.solve(small, u.T @ z[:, 0])).reshape(-1, 7))
+        return answers
+    u, z = (part.reshape(7 * count, -1) for part in (columns[:, :, own:], answers))
+    small = np.eye(wide) + u.T @ z[:, own:]
+    z = z[:, :own] - z[:, own:] @ np.linalg.solve(small, u.T @ z[:, :own])
+    return np.asarray(z.reshape(right.shape))
 
 
 def _through_chain(diagonal: np.ndarray, below: np.ndarray, columns: np.ndarray) -> np.ndarray:

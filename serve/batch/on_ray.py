@@ -52,16 +52,13 @@ def run_on_ray(
 
     Joins the cluster that ``RAY_ADDRESS`` names, or begins one on this machine.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports to its makers otherwise
-    ray = require("ray", "ray")
-    data = require("ray.data", "ray")
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+    ray, data = begin_ray(), require("ray.data", "ray")
     data.DataContext.get_current().enable_progress_bars = False
     one = replace(job.placed(), workers=1)
     placed = [replace(artifact, path=artifact.path.absolute()) for artifact in artifacts]
     cores = max(cores_of(artifact.manifest) for artifact in artifacts)
-    resources = _resources(artifacts[0].manifest.target, job, ray, cores)
+    target = artifacts[0].manifest.target
+    resources = actor_resources(target, job.device, job.workers, ray, cores)
     threads = None if job.workers == 1 else resources["num_cpus"]
     for chunk in in_chunks(items, CHUNK):
         rows = data.from_items([{"item": item} for item in chunk])
@@ -76,11 +73,26 @@ def run_on_ray(
             yield Record(**row["record"])
 
 
-def _resources(target: str, job: BatchJob, ray: Any, cores: int = 1) -> dict[str, Any]:
+def begin_ray() -> Any:
+    """Ray, joined to the cluster that ``RAY_ADDRESS`` names, or begun on this machine.
+
+    Raises:
+        MissingDependency: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports to its makers otherwise
+    ray = require("ray", "ray")
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+    return ray
+
+
+def actor_resources(
+    target: str, device: str, workers: int, ray: Any, cores: int = 1
+) -> dict[str, Any]:
     """What an actor asks of the cluster: NeuronCores, a GPU, or its share of the processors."""
     if target in CORES_A_CHIP:
         return {"num_cpus": 1, "resources": {"neuron_cores": cores}}
-    if target == "torchscript" and job.device != "cpu" and ray.cluster_resources().get("GPU"):
+    if target == "torchscript" and device != "cpu" and ray.cluster_resources().get("GPU"):
         return {"num_cpus": 1, "num_gpus": 1}
     cpus = ray.cluster_resources().get("CPU", 1)
-    return {"num_cpus": max(1, int(cpus // (job.workers + 1)))}
+    return {"num_cpus": max(1, int(cpus // (workers + 1)))}
