@@ -315,6 +315,7 @@ def test_the_app_is_a_client_of_a_backend(base, tmp_path, save_photo):
     photos = [save_photo(tmp_path / f"{n}.png", 40, 60, seed=n) for n in range(2)]
     engine = RemoteEngine(base)
     assert engine.scene_model == "da3-small" and "Apache-2.0" in engine.about
+    assert f"{base}: da3-small finds no splats" in engine.no_splats
     words = []
     found = engine.scene(photos, SceneAsked(strategy="first"), words.append)
     assert found.scene.depth.shape == (2, 28, 42) and found.scene.conf is not None
