@@ -7,6 +7,7 @@ before: what a model cannot do is refused first.
 import copy
 import itertools
 import logging
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, Protocol, Union
@@ -241,8 +242,13 @@ class EagerScene:
         step: Step,
     ) -> ScenePrediction:
         """As ``SceneModel.infer``."""
-        parts = itertools.chain(*self._parts(query))
-        hooks = [part.register_forward_hook(lambda *_: step()) for part in parts]
+        parts, mine = itertools.chain(*self._parts(query)), threading.get_ident()
+
+        def ran(*_: Any) -> None:
+            if threading.get_ident() == mine:  # others may use the model between two steps
+                step()
+
+        hooks = [part.register_forward_hook(ran) for part in parts]
         try:
             return self._model.infer_views(  # type: ignore[no-any-return]
                 same_size(views), photos, query, intrinsics, focal_px, request

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from backend_process import backend
 from PIL import Image
-from served import ask, get, problem
+from served import ROOT, ask, get, post, problem
 from tiny_scene import make_scene_artifact
 
 from apps.da3 import main
@@ -296,6 +296,34 @@ def test_a_kill_fails_the_task_that_ran_and_the_others_go_on(models, tmp_path, s
         assert [task["status"] for task in found] == ["failed", "completed"]
         assert "ended while this ran" in found[0]["message"]
         assert Path(tmp_path, "workspace/backend/tasks", f"{ids[1]}.json").is_file()
+
+
+def test_a_photo_waits_for_a_step_of_a_long_task_and_not_for_its_end(tmp_path, save_photo):
+    step_s, count = 0.4, 12
+    photo = save_photo(tmp_path / "0.png", 40, 60)
+    names = [f"{number}.png" for number in range(count)]
+    for name in names[1:]:
+        os.link(photo, tmp_path / name)
+    program = (str(ROOT / "tests/stand_in_scene.py"),)
+    more = {"DEPTH_FRONT": "none", "STAND_IN_STEP_S": str(step_s)}
+    with backend("da3-giant", tmp_path, program=program, **more) as running:
+        base = running.base
+        answer = send(base, image_paths=names, export_format="npz", export_dir=None)
+        task_id = json.loads(answer[2])["task_id"]
+        took, task = [], {"message": ""}
+        while "step 1 of" not in task["message"]:
+            task = json.loads(get(base, f"/task/{task_id}")[2])
+        while True:
+            begun = time.monotonic()
+            assert post(base, photo.read_bytes())[0] == 200
+            task = json.loads(get(base, f"/task/{task_id}")[2])
+            if task["status"] != "running":
+                break
+            took.append(time.monotonic() - begun)
+        assert task["status"] == "completed", "and the photos do not keep it from its end"
+        assert len(took) >= 3
+        # what is left of one step, then the photo's own
+        assert max(took) < 3 * step_s < count * step_s / 2
 
 
 def test_photos_that_are_none_never_leave_anything_in_the_spool(base, here):
