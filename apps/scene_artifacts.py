@@ -34,6 +34,7 @@ class ArtifactScene:
     """
 
     finds_cameras = True
+    finds_splats = False  # no artifact has the head
 
     def __init__(self, folder: Path, device: str, load: Loader = load_engine) -> None:
         if device not in ("auto", "cpu", "cuda"):

@@ -7,6 +7,7 @@ before: what a model cannot do is refused first.
 import copy
 import itertools
 import logging
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, Protocol, Union
@@ -37,12 +38,14 @@ class SceneModel(Protocol):
 
     Attributes:
         name: of the model. finds_cameras: whether it finds those of its photos.
+        finds_splats: whether it can be asked for splats.
         hears: gets the local tokens (V, 1 + P, C) of each run, numpy's or torch's.
     """
 
     hears: Hears
     name: str
     finds_cameras: bool
+    finds_splats: bool
 
     @property
     def licence(self) -> str:
@@ -154,6 +157,7 @@ class EagerScene:
         self.name, self._weights, self._device = name, weights, device
         self.hears: Hears = None
         self.finds_cameras = find_model(name).any_view
+        self.finds_splats = NETWORKS[_first(name)].gaussians
         self._res = PROCESS_RES if process_res is None else process_res
         self._method = process_res_method or PROCESS_METHOD
         self._model: Any = None
@@ -173,8 +177,7 @@ class EagerScene:
         from depth_anything_3.model import check_query
 
         self._where()
-        for single in NESTED.get(self.name, (self.name,))[:1]:
-            check_query(NETWORKS[single], query)
+        check_query(NETWORKS[_first(self.name)], query)
 
     def needed_bytes(self, count: int, sizes_hw: Sequence[Size], splats: bool) -> Optional[int]:
         """As ``SceneModel.needed_bytes``."""
@@ -239,8 +242,13 @@ class EagerScene:
         step: Step,
     ) -> ScenePrediction:
         """As ``SceneModel.infer``."""
-        parts = itertools.chain(*self._parts(query))
-        hooks = [part.register_forward_hook(lambda *_: step()) for part in parts]
+        parts, mine = itertools.chain(*self._parts(query)), threading.get_ident()
+
+        def ran(*_: Any) -> None:
+            if threading.get_ident() == mine:  # others may use the model between two steps
+                step()
+
+        hooks = [part.register_forward_hook(ran) for part in parts]
         try:
             return self._model.infer_views(  # type: ignore[no-any-return]
                 same_size(views), photos, query, intrinsics, focal_px, request
@@ -266,6 +274,11 @@ class EagerScene:
 def takes_intrinsics_alone(model: SceneModel) -> bool:
     """Whether intrinsics tell metres, and extrinsics nothing."""
     return model.name == METRIC
+
+
+def _first(name: str) -> str:
+    """The network that answers questions, of one or of two."""
+    return NESTED.get(name, (name,))[0]
 
 
 def _seeded(name: str) -> Any:

@@ -39,6 +39,7 @@ class ExportRequest:
         names: of the photos, if they have any.
         told: called with each file before it is written.
         stage: told how far a long one is; None: a bar on a terminal.
+        began: called once, when the network is done and the first file is made.
     """
 
     folder: Path
@@ -46,6 +47,7 @@ class ExportRequest:
     names: Optional[tuple[str, ...]] = None
     told: Callable[[Path], None] = lambda file: None
     stage: Optional[Stage] = None
+    began: Callable[[], object] = lambda: None
 
     @property
     def has_clouds(self) -> bool:
@@ -85,6 +87,7 @@ class ExportRequest:
             intrinsics: (1, 3, 3), in pixels of the view, if the prediction has none.
             given: whether the caller said them, or EXIF.
         """
+        self.began()
         photos = None
         if self.names is not None:
             photos = [ScenePhoto.of_view(name, view) for name, view in zip(self.names, views)]

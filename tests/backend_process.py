@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,12 @@ from served import OURS, ROOT, Served, wait_until_ready
 
 @contextmanager
 def backend(
-    models: Path, here: Path, *words: str, status: int = 0, **environment: str
+    models: Path,
+    here: Path,
+    *words: str,
+    status: int = 0,
+    program: Sequence[str] = ("-m", "apps.da3"),
+    **environment: str,
 ) -> Iterator[Served]:
     """Start it in ``here`` on a free port, wait until it is ready, and stop it in the end."""
     import socket
@@ -29,7 +34,7 @@ def backend(
     scratch = Path(tempfile.mkdtemp(prefix="backend-"))
     log_file = scratch / "log"
     more = {"PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), "DEPTH_ENGINE_THREADS": "1"}
-    command = ["-m", "apps.da3", "backend", "--model-dir", str(models), "--port", str(port)]
+    command = [*program, "backend", "--model-dir", str(models), "--port", str(port)]
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, *command, *words],

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 import pytest
 from backend_process import backend
-from browser import browsing, outside
+from browser import browsing, colours_in, outside
 from clips import make_clip
 from known_scene import SIZE_HW
 from served import ROOT
@@ -26,17 +26,16 @@ START_S = 60
 
 
 @contextmanager
-def app(here, server):
-    """``da3 gradio`` as a client of a server; gives its address."""
+def app(here, *words, program=("-m", "apps.da3"), **environment):
+    """``da3 gradio``; gives its address."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    words = ["gradio", "--server", server, "--port", str(port)]
     with (here / "app.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "apps.da3", *words],
+            [sys.executable, *program, "gradio", *words, "--port", str(port)],
             cwd=here,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -60,7 +59,7 @@ def test_a_person_finds_a_scene_looks_at_it_measures_and_keeps_it(tmp_path, save
     photos = [save_photo(tmp_path / f"{n}.png", *SIZE_HW, seed=n) for n in range(3)]
     with (
         backend(models, tmp_path, DEPTH_FRONT="none") as running,
-        app(tmp_path, running.base) as address,
+        app(tmp_path, "--server", running.base) as address,
         browsing(viewport={"width": 1300, "height": 1000}) as page,
     ):
         page.goto(address)
@@ -108,7 +107,7 @@ def running_tasks(running):
 def test_a_photo_and_a_video_become_depth(tiny_served, tmp_path, save_photo):
     photo = save_photo(tmp_path / "a.png", 60, 80)
     clip = make_clip(tmp_path / "clip.mp4", [3000 * n for n in range(4)])
-    with app(tmp_path, tiny_served.base) as address, browsing() as page:
+    with app(tmp_path, "--server", tiny_served.base) as address, browsing() as page:
         page.goto(address)
         page.click("button[role=tab]:has-text('One photo')")
         page.set_input_files("#input-photo input[type=file]", str(photo))
@@ -125,4 +124,37 @@ def test_a_photo_and_a_video_become_depth(tiny_served, tmp_path, save_photo):
         page.wait_for_selector("#depth-video video")
         page.click("button[role=tab]:has-text('A scene')")
         assert "da3 backend" in page.inner_text("body"), "what does scenes is said"
+        assert not outside(page, address) and not page.wrong
+
+
+def test_splats_are_seen_and_flown_through_and_the_network_runs_once(tmp_path, save_photo):
+    photos = [save_photo(tmp_path / f"{n}.png", 90, 120, seed=n) for n in range(3)]
+    runs = tmp_path / "runs"
+    program = (str(ROOT / "tests/stand_in_scene.py"),)
+    with (
+        app(tmp_path, program=program, STAND_IN_RUNS=str(runs)) as address,
+        browsing(viewport={"width": 1300, "height": 1300}) as page,
+    ):
+        page.goto(address)
+        page.set_input_files("#photos input[type=file]", [str(photo) for photo in photos])
+        page.wait_for_selector("#log:has-text('3 photos')")
+        page.click("label:has-text('Infer 3D Gaussian')")
+        page.click("button:has-text('Reconstruct')")
+        page.wait_for_selector("#log:has-text('3 views')")
+        page.frame_locator("#cloud iframe").locator("#measured:has-text('points')").wait_for()
+        assert not [url for url in page.asked if "splats.js" in url], "only when somebody looks"
+        page.click("button[role=tab]:has-text('3DGS')")
+        frame = page.frame_locator("#splats iframe")
+        frame.locator("#count:has-text('splats')").wait_for()
+        page.wait_for_timeout(1000)
+        assert colours_in(page, "#splats iframe") > 200
+        assert not page.is_visible("#film")
+        page.click("button:has-text('Make a video')")
+        page.wait_for_selector("#film-log:has-text('Made in')")
+        page.wait_for_selector("#film video")
+        (film,) = (tmp_path / "workspace").rglob("films/gs_video/*.mp4")
+        assert film.name == "0000_interpolate_smooth.mp4"
+        page.click("button:has-text('Make files')")
+        page.wait_for_selector("#files >> text=splats")
+        assert runs.read_text() == "x"
         assert not outside(page, address) and not page.wrong

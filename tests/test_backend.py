@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from backend_process import backend
 from PIL import Image
-from served import ask, get, problem
+from served import ROOT, ask, get, post, problem
 from tiny_scene import make_scene_artifact
 
 from apps.da3 import main
@@ -298,6 +298,34 @@ def test_a_kill_fails_the_task_that_ran_and_the_others_go_on(models, tmp_path, s
         assert Path(tmp_path, "workspace/backend/tasks", f"{ids[1]}.json").is_file()
 
 
+def test_a_photo_waits_for_a_step_of_a_long_task_and_not_for_its_end(tmp_path, save_photo):
+    step_s, count = 0.4, 12
+    photo = save_photo(tmp_path / "0.png", 40, 60)
+    names = [f"{number}.png" for number in range(count)]
+    for name in names[1:]:
+        os.link(photo, tmp_path / name)
+    program = (str(ROOT / "tests/stand_in_scene.py"),)
+    more = {"DEPTH_FRONT": "none", "STAND_IN_STEP_S": str(step_s)}
+    with backend("da3-giant", tmp_path, program=program, **more) as running:
+        base = running.base
+        answer = send(base, image_paths=names, export_format="npz", export_dir=None)
+        task_id = json.loads(answer[2])["task_id"]
+        took, task = [], {"message": ""}
+        while "step 1 of" not in task["message"]:
+            task = json.loads(get(base, f"/task/{task_id}")[2])
+        while True:
+            begun = time.monotonic()
+            assert post(base, photo.read_bytes())[0] == 200
+            task = json.loads(get(base, f"/task/{task_id}")[2])
+            if task["status"] != "running":
+                break
+            took.append(time.monotonic() - begun)
+        assert task["status"] == "completed", "and the photos do not keep it from its end"
+        assert len(took) >= 3
+        # what is left of one step, then the photo's own
+        assert max(took) < 3 * step_s < count * step_s / 2
+
+
 def test_photos_that_are_none_never_leave_anything_in_the_spool(base, here):
     uploads = here / "workspace/backend/uploads"
     before = set(uploads.iterdir()) if uploads.exists() else set()
@@ -315,6 +343,7 @@ def test_the_app_is_a_client_of_a_backend(base, tmp_path, save_photo):
     photos = [save_photo(tmp_path / f"{n}.png", 40, 60, seed=n) for n in range(2)]
     engine = RemoteEngine(base)
     assert engine.scene_model == "da3-small" and "Apache-2.0" in engine.about
+    assert f"{base}: da3-small finds no splats" in engine.no_splats
     words = []
     found = engine.scene(photos, SceneAsked(strategy="first"), words.append)
     assert found.scene.depth.shape == (2, 28, 42) and found.scene.conf is not None

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from runtime.errors import LimitError
+from runtime.errors import DeviceError, InputError, LimitError
 from serve.http.admission import Admission
 from serve.http.batching import Batcher, Lane, Task
 from serve.http.problems import Problem
@@ -169,3 +169,75 @@ def test_a_photo_that_takes_too_long_is_the_photos_fault():
     check_work(now, past)  # it had to wait: the deadline's affair
     with pytest.raises(LimitError, match=r"5\.0 s of a processor .* send a smaller or simpler one"):
         check_work(now - 5, past)
+
+
+def test_long_work_lets_what_waits_go_first_and_then_goes_on(recorder):
+    recorder.release.set()
+    order, going = [], threading.Event()
+
+    def long(give_way):
+        for step in range(3):
+            order.append(f"step {step}")
+            going.set()
+            deadline = time.monotonic() + 5
+            while step < 2 and recorder.batcher.waiting == 0 and time.monotonic() < deadline:
+                time.sleep(0.002)
+            give_way()
+
+    def work():
+        with recorder.batcher.long_work() as give_way:
+            long(give_way)
+
+    lane = Lane("photo", lambda group: [order.append(one) for one in group])
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(0.05)
+    assert not order, "nothing begins before the model is warm"
+    recorder.batcher.start()
+    assert going.wait(5)
+    recorder.submit("first", lane=lane).result(5)
+    assert order == ["step 0", "first"] or order == ["step 0", "first", "step 1"]
+    recorder.submit("second", lane=lane).result(5)
+    thread.join(5)
+    assert order == ["step 0", "first", "step 1", "second", "step 2"]
+    recorder.submit("third", lane=lane).result(5)
+
+
+def test_requests_without_end_do_not_keep_long_work_from_its_end(recorder):
+    recorder.release.set()
+    lane, enough = Lane("photo", lambda group: [time.sleep(0.002) for _ in group]), []
+
+    def more(_):
+        if not enough:
+            recorder.submit("next", lane=lane).add_done_callback(more)
+
+    recorder.batcher.start()
+    for _ in range(3):
+        recorder.submit("one", lane=lane).add_done_callback(more)
+    with recorder.batcher.long_work() as give_way:
+        for _ in range(20):
+            give_way()
+    enough.append(True)
+
+
+def test_what_expires_while_long_work_runs_is_answered_and_not_waited_for(recorder):
+    recorder.release.set()
+    recorder.batcher.start()
+    with recorder.batcher.long_work() as give_way:
+        late = recorder.submit(2, deadline_s=0.0)
+        given_up = recorder.submit(3)
+        given_up.cancel()
+        give_way()
+        with pytest.raises(Problem, match="not begun"):
+            late.result(0)
+    assert not recorder.batches
+
+
+def test_only_a_device_that_fails_in_long_work_is_a_failed_device(recorder):
+    recorder.batcher.start()
+    for error in (InputError("no"), KeyError(1), DeviceError("lost")):
+        with pytest.raises(type(error)), recorder.batcher.long_work():
+            raise error
+    assert [type(error) for error in recorder.errors] == [DeviceError]
+    recorder.release.set()
+    assert recorder.submit(1).result(5).result == "done 1", "and it is free again"

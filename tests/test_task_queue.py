@@ -33,7 +33,7 @@ class Line:
             lambda task: (None, type("Work", (), {"effort": 1.0})),
         )
 
-        def do_work(model, work, place, told):
+        def do_work(model, work, place, told, device):
             self.begun.set()
             for step in range(100):
                 told(step / 100, f"step {step}")

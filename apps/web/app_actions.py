@@ -7,9 +7,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from functools import wraps
 from pathlib import Path
-from typing import Any, Optional, TypeVar, cast
+from typing import Any, Optional
 
 import gradio as gr
 import numpy as np
@@ -18,13 +17,14 @@ from apps import da3_video
 from apps.web.app_cloud import NOTHING, cloud_frame, lay_out_viewer
 from apps.web.app_engine import Engine, FoundScene, SceneAsked, Stopped
 from apps.web.app_measure import mark, measure
+from apps.web.app_said import said
 from apps.web.app_sessions import Session, Sessions, ViewAsked, save_to_gallery, take_photos
+from apps.web.app_splat_actions import SplatActions
 from apps.web.app_words import in_thread, meaning, painted, photos_in, scene_meaning, thumbnail
 from exports.colour import paint
 from exports.files import SUFFIXES, FileOptions, depth_files
 from exports.png import png_bytes
-from runtime.command_line import sentence
-from runtime.errors import DepthError, InputError
+from runtime.errors import InputError
 from runtime.files import write_whole
 from runtime.photo.decode import read_photo
 from runtime.photo.find import is_photo
@@ -33,21 +33,6 @@ from runtime.predict.found import Prediction
 
 EXAMPLES = "examples"
 SHOWN_VIEWS = 60  # in the preview
-
-Action = TypeVar("Action", bound=Callable[..., Any])
-
-
-def said(action: Action) -> Action:
-    """Have what goes wrong in an action said on the page, in a sentence."""
-
-    @wraps(action)
-    def doing(*values: Any) -> Any:
-        try:
-            return action(*values)
-        except (DepthError, OSError, MemoryError) as error:
-            raise gr.Error(sentence(error), print_exception=False) from None
-
-    return cast(Action, doing)
 
 
 class App:
@@ -61,7 +46,7 @@ class App:
 
     def __init__(self, engine: Engine, sessions: Sessions, gallery: Path, max_views: int) -> None:
         self.engine, self.sessions, self.gallery = engine, sessions, gallery
-        self.max_views = max_views
+        self.max_views, self.splats = max_views, SplatActions(engine, sessions)
         lay_out_viewer(sessions.workspace)
 
     # --- one photo
@@ -139,6 +124,7 @@ class App:
         cost = f", {cost}" if cost else ""
         return key, shown, f"{len(taken)} photos{cost}.{more} Press Reconstruct."
 
+    @said
     def reconstruct(
         self,
         key: Optional[str],
@@ -148,33 +134,34 @@ class App:
         focal: Optional[float],
         *looks: Any,
     ) -> Iterator[tuple[Any, ...]]:
-        """Find the scene: log, cloud, views to choose from, the first of them."""
-        kept = gr.skip()
+        """Find the scene: log, cloud, views to choose from, the first of them, splats, no video."""
+        kept = [gr.skip()] * 7
+        session = self.sessions.find(key)
+        asked = SceneAsked(method, bool(splats), strategy, focal or None)
+        self.engine.check(session.photos, asked)
+
+        def work(told: Callable[[str], None]) -> FoundScene:
+            return self.engine.scene(session.photos, asked, told)
+
+        found: Optional[FoundScene] = None
         try:
-            session = self.sessions.find(key)
-            asked = SceneAsked(method, bool(splats), strategy, focal or None)
-            self.engine.check(session.photos, asked)
-
-            def work(told: Callable[[str], None]) -> FoundScene:
-                return self.engine.scene(session.photos, asked, told)
-
-            found: Optional[FoundScene] = None
-            for one in in_thread(session, work):
+            for one in in_thread(session.stop, work):
                 if isinstance(one, FoundScene):
                     found = one
                 else:
-                    yield f"{one} …", *[kept] * 5
-            assert found is not None
-            session.keep(found)
-            cloud, note = self._cloud(session, ViewAsked(*looks))
-            scene = session.scene()
-            views = [photo.name for photo in found.photos]
-            choice = gr.Dropdown(choices=list(zip(views, range(len(views)))), value=0)
-            yield f"{scene_meaning(scene)} {note}", cloud, choice, *self._view_of(session, 0), ""
+                    yield f"{one} …", *kept
         except Stopped:
-            yield "Cancelled.", *[kept] * 5
-        except (DepthError, OSError, MemoryError) as error:
-            raise gr.Error(sentence(error), print_exception=False) from None
+            yield "Cancelled.", *kept
+            return
+        assert found is not None
+        views = [photo.name for photo in found.photos]
+        session.keep(found)
+        found = None  # its splats are on the disk now
+        cloud, note = self._cloud(session, ViewAsked(*looks))
+        choice = gr.Dropdown(choices=list(zip(views, range(len(views)))), value=0)
+        log = f"{scene_meaning(session.scene())} {note}"
+        shown = self._view_of(session, 0)
+        yield log, cloud, choice, *shown, "", self.splats.shown(session), self.splats.no_film()
 
     @said
     def stop(self, key: Optional[str]) -> str:
@@ -206,6 +193,7 @@ class App:
         if key is not None:
             with_session = self.sessions.find(key)
             with_session.stop.set()
+            with_session.stop_film.set()
             shutil.rmtree(with_session.folder, ignore_errors=True)
         views = gr.Dropdown(choices=[], value=None)
         return (
@@ -220,6 +208,8 @@ class App:
             "",
             None,
             "Upload photos or a video.",
+            self.splats.empty(),
+            self.splats.no_film(),
         )
 
     @said
@@ -278,12 +268,6 @@ class App:
         place = save_to_gallery(session, self.gallery, name, asked, datetime.now())
         return f"Saved as `{place.relative_to(self.gallery)}`; `da3 gallery` shows it."
 
-    def splats_say(self) -> str:
-        """What the tab of splats says."""
-        if self.engine.has_splats:
-            return "Tick *Infer 3D Gaussian Splatting*: the files to download have the splats then."
-        return "This model finds no splats: da3-giant and da3nested-giant-large do."
-
     # --- examples
 
     def scene_examples(self) -> list[Path]:
@@ -310,25 +294,24 @@ class App:
 
     # --- a video
 
+    @said
     def video(
         self, video: Optional[str], model: str, key: Optional[str]
     ) -> Iterator[tuple[Any, str, Any]]:
         """A video's depth: the video, log, session."""
+        if not video:
+            raise InputError("upload a video first")
+        key = self.sessions.new()
+        session = self.sessions.find(key)
+
+        def work(told: Callable[[str], None]) -> Path:
+            return self.engine.video(Path(video), session.folder, model, told)
+
         try:
-            if not video:
-                raise InputError("upload a video first")
-            key = self.sessions.new()
-            session = self.sessions.find(key)
-
-            def work(told: Callable[[str], None]) -> Path:
-                return self.engine.video(Path(video), session.folder, model, told)
-
-            for one in in_thread(session, work):
+            for one in in_thread(session.stop, work):
                 if isinstance(one, Path):
                     yield str(one), "Done.", key
                 else:
                     yield gr.skip(), f"{one} …", key
         except Stopped:
             yield gr.skip(), "Cancelled.", key
-        except (DepthError, OSError, MemoryError) as error:
-            raise gr.Error(sentence(error), print_exception=False) from None

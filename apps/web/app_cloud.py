@@ -29,8 +29,8 @@ def cloud_frame(workspace: Path, file: Path, unit: str) -> str:
     """
     page = resources.files("apps.web").joinpath("cloud.html").read_text(encoding="utf-8")
     for name, value in (
-        ("viewer", _address(workspace / FOLDER / VIEWER)),
-        ("file", _address(file)),
+        ("viewer", address_of(workspace / FOLDER / VIEWER)),
+        ("file", address_of(file)),
         ("unit", unit),
     ):
         page = page.replace(f"%{name}%", html.escape(value))
@@ -39,6 +39,6 @@ def cloud_frame(workspace: Path, file: Path, unit: str) -> str:
     return f'<iframe title="Point cloud and cameras" style="{frame}" srcdoc="{shown}"></iframe>'
 
 
-def _address(file: Path) -> str:
+def address_of(file: Path) -> str:
     """Where Gradio gives a file out, from its page."""
     return f"gradio_api/file={quote(str(file))}"

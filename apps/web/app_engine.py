@@ -16,6 +16,9 @@ METHODS = {HIGH: "lower_bound_resize", LOW: "upper_bound_resize"}  # upstream's 
 Told = Callable[[str], None]  # what is done now; raises to end it
 
 
+WITH_SPLATS = "da3-giant and da3nested-giant-large"
+
+
 class Stopped(Exception):
     """A person has stopped the work."""
 
@@ -56,6 +59,13 @@ class FoundScene:
     photos: tuple[ScenePhoto, ...]
 
 
+def why_no_splats(name: str, compiled: bool = False) -> str:
+    """Why a model finds none, for people."""
+    if compiled:
+        return f"{name}, compiled, finds no splats: weights of {WITH_SPLATS} do."
+    return f"{name} finds no splats: {WITH_SPLATS} do."
+
+
 class Engine(Protocol):
     """Who computes.
 
@@ -63,14 +73,15 @@ class Engine(Protocol):
         about: a line on which model, where.
         photo_models: label and name of those for single photos.
         scene_model: of scenes; "" if there is none.
-        has_splats, takes_focal: what that one finds and needs.
+        no_splats: why that one finds none, in a sentence; "" if it does.
+        takes_focal: whether it needs a focal length.
     """
 
     about: str
     photo_models: list[tuple[str, str]]
     photo_model: str
     scene_model: str
-    has_splats: bool
+    no_splats: str
     takes_focal: bool
 
     def photo(self, photo: Path, model: str) -> Prediction:

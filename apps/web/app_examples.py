@@ -26,7 +26,7 @@ def cache_examples(app: App, splats_tag: str) -> None:
     """
     for folder in app.scene_examples():
         tagged = bool(splats_tag) and splats_tag.lower() in folder.name.lower()
-        asked = SceneAsked(HIGH if tagged else LOW, tagged and app.engine.has_splats)
+        asked = SceneAsked(HIGH if tagged else LOW, tagged and not app.engine.no_splats)
         try:
             found = app.engine.scene(photos_in(folder), asked, lambda what: None)
             formats = "glb-gs_ply" if asked.splats else "glb"

@@ -11,6 +11,7 @@ import gradio as gr
 from apps.web.app_actions import App
 from apps.web.app_cloud import NOTHING
 from apps.web.app_engine import HIGH, LOW
+from apps.web.app_splats import QUALITY_WORDS, TRAJECTORIES
 from exports.colour import COLORMAPS
 from runtime.scene.reference_view import DEFAULT_STRATEGY, STRATEGIES
 
@@ -97,8 +98,8 @@ def _scene_tab(app: App) -> None:
                     model = gr.HTML(NOTHING, elem_id="cloud")
                 with gr.Tab("Metric Depth", id="depth"):
                     rgb, depth, measured, view = _measure_part(app, session, points)
-                with gr.Tab("3DGS Rendered Novel Views"):
-                    gr.Markdown(app.splats_say())
+                with gr.Tab("3DGS Rendered Novel Views", id="splats"):
+                    splats, film = _splats_part(app, session)
             controls = _scene_controls(app)
             with gr.Row():
                 start = gr.Button("Reconstruct", variant="primary")
@@ -118,7 +119,7 @@ def _scene_tab(app: App) -> None:
     done = start.click(
         app.reconstruct,
         [session, *controls, *looks],
-        [log, model, view, rgb, depth, measured],
+        [log, model, view, rgb, depth, measured, splats, film],
         concurrency_id="device",
     )
     stop.click(app.stop, [session], [log], queue=False)
@@ -131,6 +132,7 @@ def _scene_tab(app: App) -> None:
             trigger_mode="always_last",  # of a slider that is dragged
         )
     everything = [session, video, photos, preview, model, view, rgb, depth, measured, files, log]
+    everything += [splats, film]
     clear.click(app.clear, [session], everything, queue=False)
     done.then(lambda: [], None, [points])
     _scene_examples(app, [session, preview, log])
@@ -175,6 +177,27 @@ def _measure_part(app: App, session: Any, points: Any) -> tuple[Any, Any, Any, A
     return rgb, depth, measured, view
 
 
+def _splats_part(app: App, session: Any) -> tuple[Any, Any]:
+    there = not app.engine.no_splats
+    splats = gr.HTML(app.splats.empty(), elem_id="splats")
+    with gr.Row(visible=there):
+        trajectory = gr.Dropdown(TRAJECTORIES, value=TRAJECTORIES[0][1], label="Trajectory")
+        quality = gr.Dropdown(list(QUALITY_WORDS), value=QUALITY_WORDS[0], label="Video Quality")
+        small = gr.Checkbox(True, label="Half size, quicker")
+        depth = gr.Checkbox(True, label="Depth beside it")
+    with gr.Row(visible=there):
+        make = gr.Button("Make a video", variant="primary")
+        stop = gr.Button("Cancel the video")
+    log = gr.Markdown(elem_id="film-log", visible=there)
+    film = gr.Video(
+        label="Novel views", interactive=False, elem_id="film", height=520, visible=False
+    )
+    asked = [session, trajectory, quality, small, depth]
+    make.click(app.splats.film, asked, [film, log], concurrency_id="film")
+    stop.click(app.splats.stop_film, [session], [log], queue=False)
+    return splats, film
+
+
 def _scene_controls(app: App) -> list[Any]:
     """What is asked of the network; the order is that of ``App.reconstruct``."""
     engine = app.engine
@@ -184,7 +207,9 @@ def _scene_controls(app: App) -> list[Any]:
             list(STRATEGIES), value=DEFAULT_STRATEGY, label="Reference View Strategy"
         )
     with gr.Row():
-        splats = gr.Checkbox(False, label="Infer 3D Gaussian Splatting", visible=engine.has_splats)
+        splats = gr.Checkbox(
+            False, label="Infer 3D Gaussian Splatting", visible=not engine.no_splats
+        )
         focal = gr.Number(
             label="Focal length in pixels, for metres", visible=engine.takes_focal, minimum=0
         )

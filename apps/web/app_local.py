@@ -17,7 +17,7 @@ from apps.inference import choose_model
 from apps.scene_models import SceneModel, find_scene_model
 from apps.upstream_v2 import Wanted, find_estimator
 from apps.video import Stages
-from apps.web.app_engine import METHODS, FoundScene, SceneAsked, Told
+from apps.web.app_engine import METHODS, FoundScene, SceneAsked, Told, why_no_splats
 from apps.web.app_video import make_depth_video
 from apps.web.task_request import TaskRequest
 from apps.web.task_work import check_work, infer_work
@@ -30,7 +30,6 @@ from runtime.photo.frames import video_size
 from runtime.predict.choose import needs_consent, read_artifacts
 from runtime.predict.found import Prediction
 
-SPLATS = ("da3-giant", "da3nested-giant-large")
 SHORT_SIDE_DA3 = 504
 
 
@@ -52,10 +51,11 @@ class LocalEngine:
             found = self._find()
         except DepthError as error:
             self.scene_model, self.about = "", f"No scenes: {error}"
-            self.has_splats = self.takes_focal = False
+            self.no_splats, self.takes_focal = self.about, False
             return
-        self._scenes, self.scene_model = found, found.name
-        self.has_splats, self.takes_focal = found.name in SPLATS, found.name == METRIC
+        self._scenes, self.scene_model, self.takes_focal = found, found.name, found.name == METRIC
+        compiled = bool(found.compiled_views)
+        self.no_splats = "" if found.finds_splats else why_no_splats(found.name, compiled)
         licence = found.licence or "random weights: nothing it says means anything"
         self.about = f"Scenes by {found.name}, on this machine. Licence of its weights: {licence}."
 

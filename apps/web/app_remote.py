@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from apps.web.app_engine import FoundScene, SceneAsked, Told
+from apps.web.app_engine import FoundScene, SceneAsked, Told, why_no_splats
 from apps.web.app_video import make_depth_video
 from apps.web.client import Client, ServerError, path_of_file
 from exports.png import png_bytes
+from exports.read_splats import FILE as SPLATS_FILE
+from exports.read_splats import WHOLE, read_splats
 from exports.scene import ScenePhoto
 from exports.scene_npz import NPZ_FILE
 from runtime.artifact.manifest import InputSpec, OutputSpec, WeightsSpec
@@ -27,7 +29,7 @@ from runtime.photo.decode import photo_size
 from runtime.predict.found import ArtifactName, Prediction, Provenance, ScenePrediction
 from runtime.predict.predictor import Prepared
 
-PATCH = 14
+PATCH, SPLATS = 14, "gs_ply"
 MAX_NPZ = 4 << 30  # bytes that a scene may unpack to
 LOOK_S = 0.3  # between two questions about a task
 
@@ -52,11 +54,18 @@ class RemoteEngine:
                 raise
             status = {}
         self.scene_model = str(status.get("model") or "")
-        self.has_splats = self.scene_model in ("da3-giant", "da3nested-giant-large")
+        self.no_splats = self._why_no_splats(status)
         self.takes_focal = self.scene_model == "da3metric-large"
         scenes = "" if self.scene_model else " It does no scenes: that takes `da3 backend`."
         warning = f" {info['warning']}." if info.get("warning") else ""
         self.about = f"{name} at {address}. Licence of its weights: {licence}.{warning}{scenes}"
+
+    def _why_no_splats(self, status: Any) -> str:
+        if not self.scene_model:
+            return f"No scenes, and so no splats: {self.client.address} is no `da3 backend`."
+        if status.get("finds_splats"):
+            return ""
+        return f"{self.client.address}: {why_no_splats(self.scene_model)}"
 
     def photo(self, photo: Path, model: str) -> Prediction:
         """As ``Engine.photo``."""
@@ -89,8 +98,10 @@ class RemoteEngine:
         self.check(photos, asked)
         told("sends the photos")
         names = [photo.name for photo in photos]
-        fields = {"export_format": "npz", **asked.fields()}
-        fields.pop("infer_gs", None)  # splats stay with the server: the app could not draw them
+        formats = f"npz-{SPLATS}" if asked.splats else "npz"
+        fields = {"export_format": formats, **asked.fields()}
+        if asked.splats:
+            fields["export_kwargs"] = {SPLATS: WHOLE}
         sent = self.client.post_form("/inference", fields, list(zip(names, photos)))
         task_id = sent["task_id"]
         try:
@@ -101,11 +112,20 @@ class RemoteEngine:
         if task["status"] != "completed":
             raise InputError(f"the task is {task['status']}: {task['message']}")
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "scene.npz"
-            self.client.save(path_of_file(task_id, NPZ_FILE), file)
-            facts = json.loads(self.client.ask("GET", path_of_file(task_id, "scene.json"))[1])
-            arrays, _ = _unpacked(file.read_bytes())
+            scene = self._fetched(task_id, Path(folder), asked.splats)
         self.client.delete(f"/task/{task_id}")
+        size_hw = (scene.depth.shape[1], scene.depth.shape[2])
+        shown = tuple(
+            ScenePhoto(name, photo_size(photo), size_hw) for name, photo in zip(names, photos)
+        )
+        return FoundScene(scene, shown)
+
+    def _fetched(self, task_id: str, folder: Path, splats: bool) -> ScenePrediction:
+        """What a task has found, read from its files."""
+        file = folder / "scene.npz"
+        self.client.save(path_of_file(task_id, NPZ_FILE), file)
+        facts = json.loads(self.client.ask("GET", path_of_file(task_id, "scene.json"))[1])
+        arrays, _ = _unpacked(file.read_bytes())
         scene = ScenePrediction(
             depth=arrays["depth"],
             kind=facts["kind"],
@@ -116,11 +136,10 @@ class RemoteEngine:
             scale_factor=facts.get("scale_factor"),
             provenance=_provenance(facts),
         )
-        size_hw = (scene.depth.shape[1], scene.depth.shape[2])
-        shown = tuple(
-            ScenePhoto(name, photo_size(photo), size_hw) for name, photo in zip(names, photos)
-        )
-        return FoundScene(scene, shown)
+        if not splats:
+            return scene
+        self.client.save(path_of_file(task_id, SPLATS_FILE), folder / "splats.ply")
+        return replace(scene, gaussians=read_splats(folder / "splats.ply", scene))
 
     def _ended(self, task_id: str, told: Told) -> dict[str, Any]:
         while True:

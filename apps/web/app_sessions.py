@@ -17,12 +17,15 @@ from typing import Any, Optional
 
 import numpy as np
 
-from apps.web.app_engine import FoundScene, Stopped
+from apps.web.app_engine import FoundScene
+from apps.web.app_splats import films_in, keep_splats, link_file
 from apps.web.archive import archive
 from exports.depth16 import to_uint16
 from exports.png import encode_png
 from exports.scene import Scene, scene_of
 from exports.scene_files import DESCRIPTION, SCENE_FORMATS, asked_formats
+from exports.scene_splat_video import FOLDER as VIDEOS
+from exports.scene_splats import FILE as SPLATS_FILE
 from exports.write import write_scene
 from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
@@ -66,7 +69,8 @@ class Session:
     """One person's scene.
 
     Attributes:
-        stop: set by a person who does not want to wait any more.
+        stop: set by a person who does not want to wait for a scene any more.
+        stop_film: the same for a video of its splats.
         scale: by which lengths were made metres; None: as they were found.
     """
 
@@ -76,18 +80,12 @@ class Session:
     scale: Optional[float] = None
     places: list[tuple[int, int]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
-
-    def go_on(self) -> None:
-        """Nothing, unless a person has stopped the work.
-
-        Raises:
-            Stopped: somebody has.
-        """
-        if self.stop.is_set():
-            raise Stopped
+    stop_film: threading.Event = field(default_factory=threading.Event)
 
     def keep(self, found: FoundScene) -> None:
-        """Take a scene, and write its arrays down."""
+        """Take a scene, and write its arrays down; splats are read from the disk from now on."""
+        self.stop_film.set()
+        found = keep_splats(found, self.folder)
         self.found, self.scale, self.places = found, None, []
         arrays = {
             name: value for name in NAMES if (value := getattr(found.scene, name)) is not None
@@ -125,11 +123,11 @@ class Session:
         return folder / "scene.glb"
 
     def downloads(self, asked: ViewAsked) -> list[Path]:
-        """Files for a person: GLB, PLY, arrays, COLMAP, 16-bit depth, and what they are."""
+        """Files for a person: points, splats, arrays, COLMAP, 16-bit depth, what they are."""
         folder = self.folder / "downloads"
         shutil.rmtree(folder, ignore_errors=True)
         scene = self.scene()
-        works = [name for name in ("glb", "ply", "npz", "colmap") if _works(name, scene)]
+        works = [name for name in ("glb", "ply", "npz", "colmap", "gs_ply") if _works(name, scene)]
         cloud = {key: value for key, value in asked.options().items() if key != "show_cameras"}
         sky = {"keep_sky": asked.keep_sky, "conf_thresh_percentile": float(asked.percentile)}
         glb = {**asked.options(), "export_depth_vis": True}
@@ -138,9 +136,10 @@ class Session:
             scene, folder, asked_formats(works, {name: options.get(name, {}) for name in works})
         )
         singles = [file for file in made if file.name in ("scene.glb", "scene.ply", "scene.json")]
-        singles += [
-            file for file in made if file.suffix in (".ply", ".npz") and file not in singles
-        ]
+        singles += [file for file in made if file.suffix == ".npz"]
+        if "gs_ply" in works:
+            link_file(folder / SPLATS_FILE, folder / "splats.ply")
+            singles.append(folder / "splats.ply")
         if "colmap" in works:
             facts = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             inner = [folder / name for name in facts["formats"]["colmap"]["files"]]
@@ -249,6 +248,8 @@ def save_to_gallery(
     scene = session.scene()
     works = [one for one in ("glb", "depth_vis", "gs_ply") if _works(one, scene)]
     write_scene(scene, target, asked_formats(works, {"glb": asked.options()}))
+    for film in films_in(session.folder):
+        link_file(film, target / VIDEOS / film.name)
     facts = {"timestamp": now.isoformat(), "num_images": scene.views, "gallery_name": name}
     write_whole(target / "metadata.json", (json.dumps(facts, indent=2) + "\n").encode())
     return target

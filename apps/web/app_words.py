@@ -12,7 +12,7 @@ from typing import Any, cast
 import cv2
 import numpy as np
 
-from apps.web.app_sessions import Session
+from apps.web.app_engine import Stopped
 from exports.colour import colorize, stamp_warning
 from exports.scene import Scene
 from runtime.artifact.manifest import OutputSpec
@@ -24,18 +24,21 @@ THUMBNAIL = 320  # pixels of a side
 LOOK_S = 0.1
 
 
-def in_thread(session: Session, work: Callable[[Callable[[str], None]], Any]) -> Iterator[Any]:
+def in_thread(stop: threading.Event, work: Callable[[Callable[[str], None]], Any]) -> Iterator[Any]:
     """Do some work beside this, and give what it says on the way, and its result at last.
 
+    Args:
+        stop: set by somebody who does not want to wait any more.
     Raises:
         Stopped: somebody has stopped it; or what the work raises.
     """
-    session.stop.clear()
+    stop.clear()
     words: queue.Queue[str] = queue.Queue()
     ended: list[Any] = []
 
     def told(what: str) -> None:
-        session.go_on()
+        if stop.is_set():
+            raise Stopped
         words.put(what)
 
     def run() -> None:

@@ -123,6 +123,7 @@ class Backend:
             "gpu_memory": gpu_memory(),
             "server": NAME,
             "model": self.scenes.name if self.scenes is not None else None,
+            "finds_splats": self.scenes.finds_splats if self.scenes is not None else None,
             "finds_cameras": self.scenes.finds_cameras if self.scenes is not None else None,
             "licence": self.scenes.licence if self.scenes is not None else None,
             "draining": self.service.states.stopping,

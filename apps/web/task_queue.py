@@ -1,7 +1,8 @@
-"""Tasks in line: bounded by estimated seconds, one at a time on the service's device thread.
+"""Tasks in line: bounded by estimated seconds, one at a time, between the service's requests.
 
 Requests in; tasks that anybody may ask about, wait for and cancel, out. What is true of a task is
-on the disk before anybody is told.
+on the disk before anybody is told. A task has the service's device while its network runs, and
+between two steps gives way to requests for depth.
 """
 
 import contextlib
@@ -9,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Optional
@@ -30,8 +31,7 @@ from apps.web.tasks import (
 from runtime.command_line import sentence
 from runtime.errors import DeviceError, InputError
 from serve.http.admission import Admission
-from serve.http.batching import Batcher, Lane
-from serve.http.batching import Task as Job
+from serve.http.batching import Batcher
 from serve.http.costs import Costs
 from serve.http.problems import Problem
 
@@ -56,7 +56,7 @@ class TaskQueue:
         places: where their files may be.
         limit_s: estimated seconds of all that waits and runs.
         keep_s: how long what has ended is remembered.
-        batcher: the device's thread.
+        batcher: who has the device.
         prepare: a task to its work, checked anew: photos may have gone meanwhile.
     """
 
@@ -85,7 +85,7 @@ class TaskQueue:
                 self._hold(task, bound=False)
 
     def start(self) -> None:
-        """Begin to work; the batcher's thread does it."""
+        """Begin to work."""
         threading.Thread(target=self._loop, name="tasks", daemon=True).start()
 
     def estimate_s(self, work: Work) -> float:
@@ -212,31 +212,15 @@ class TaskQueue:
                 self._tasks[task.task_id] = task
             try:
                 self.spool.save(task)
-                self._run_on_device(task)
+                ended = self._run(task)
             except Exception as error:
                 log.error("task %s failed", task.task_id, exc_info=True)
-                with self._changed:
-                    self._end(self._tasks[task.task_id].now(FAILED, sentence(error)))
-
-    def _run_on_device(self, task: Task) -> None:
-        lane = Lane(("task", task.task_id), self._run_all, watched=False)
-        job = Job(lane=lane, payload=task, deadline=math.inf, gone=lambda: False)
-        self._batcher.submit(job).result()
-
-    def _run_all(self, tasks: Sequence[Task]) -> Sequence[None]:
-        for task in tasks:
-            with self._changed:
-                if task.task_id not in self._unwanted:
-                    ended = None
-                else:
-                    ended = self._tasks[task.task_id].now(CANCELLED, "cancelled before it began")
-            ended = ended or self._run(task)
+                ended = self._latest(task).now(FAILED, sentence(error))
             with self._changed:
                 self._end(ended)
-        return [None] * len(tasks)
 
     def _run(self, task: Task) -> Task:
-        """Do a task on the device's thread; returns what became of it."""
+        """Do a task; returns what became of it."""
         begun = time.monotonic()
 
         def told(progress: float, message: str) -> None:
@@ -248,7 +232,9 @@ class TaskQueue:
 
         try:
             model, work = self._prepare(task)
-            files = do_work(model, work, self.folder_of(task), told)
+            told(0.0, "begins")
+            folder, device = self.folder_of(task), self._batcher.long_work
+            files = do_work(model, work, folder, told, device)
         except Cancelled:
             return self._latest(task).now(CANCELLED, "cancelled while it ran; nothing was written")
         except DeviceError:

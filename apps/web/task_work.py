@@ -4,8 +4,10 @@ A checked request in; the names of the files that are there, whole, out. What ca
 refused before the task waits.
 """
 
+import contextlib
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
@@ -15,6 +17,7 @@ from apps.export_folder import MARKER, check_export_folder, writing_export
 from apps.scene_models import PROCESS_METHOD, SceneModel, takes_intrinsics_alone
 from apps.web.task_request import TaskRequest
 from depth_anything_3.scene_exports import ExportRequest
+from exports.scene import Stage
 from exports.scene_colmap import names_of
 from runtime.errors import InputError, LimitError
 from runtime.photo.decode import read_photo
@@ -27,6 +30,13 @@ ROOM = 0.9  # of what is free that a scene may take
 READING, INFERRING, WRITING = 0.1, 0.3, 0.9  # upstream's marks of progress
 
 Told = Callable[[float, str], None]  # progress from 0 to 1 and what is done; may raise
+# The device for as long as the context lasts; gives what is called between two steps
+Device = Callable[[], AbstractContextManager[Callable[[], object]]]
+
+
+def own_device() -> AbstractContextManager[Callable[[], object]]:
+    """A device that nobody else waits for."""
+    return contextlib.nullcontext(lambda: None)
 
 
 @dataclass(frozen=True)
@@ -106,12 +116,15 @@ def _check_memory(model: SceneModel, scene: ScenePhotos, splats: bool) -> None:
         )
 
 
-def do_work(model: SceneModel, work: Work, folder: Path, told: Told) -> list[str]:
+def do_work(
+    model: SceneModel, work: Work, folder: Path, told: Told, device: Device = own_device
+) -> list[str]:
     """Read, infer and write.
 
     Args:
         folder: of its files, which replace an earlier export there.
         told: called on the way; what it raises ends the work, and leaves nothing.
+        device: held by the network alone: not while photos are read, and files written.
     Returns:
         the files, by name below the folder.
     Raises:
@@ -124,14 +137,18 @@ def do_work(model: SceneModel, work: Work, folder: Path, told: Told) -> list[str
 
     with writing_export(folder, datetime.datetime.now()) as export:
         request = work.request.exports(work.photos, export.scratch, work.names, write)
-        infer_work(model, work, told, request)
+        infer_work(model, work, told, replace(request, stage=_stage(told)), device)
         made = [file for file in export.scratch.rglob("*") if file.is_file()]
         names = sorted(file.relative_to(export.scratch).as_posix() for file in made)
     return [name for name in names if name != MARKER]
 
 
 def infer_work(
-    model: SceneModel, work: Work, told: Told, request: Optional[ExportRequest] = None
+    model: SceneModel,
+    work: Work,
+    told: Told,
+    request: Optional[ExportRequest] = None,
+    device: Device = own_device,
 ) -> tuple[ScenePrediction, list[View]]:
     """Read and infer; and write, if it is said what. Errors as for ``do_work``.
 
@@ -141,7 +158,8 @@ def infer_work(
     sized = at_size(model, work.request)
     scene = ScenePhotos(IMAGES, work.photos[0].parent, work.photos, work.names, work.sizes_hw)
     _check_memory(sized, scene, work.query.infer_gs)
-    sized.load(work.sizes_hw)  # of several compiled sizes the nearest; weights are there
+    with device():
+        sized.load(work.sizes_hw)  # of several compiled sizes the nearest; weights are there
     count = len(work.photos)
     views = []
     for index, photo in enumerate(work.photos):
@@ -151,6 +169,7 @@ def infer_work(
 
     def step() -> None:
         nonlocal done
+        give_way()
         done += 1
         share = min(1.0, done / steps) if steps else 0.0
         of = f" of {steps}" if steps else ""
@@ -158,5 +177,27 @@ def infer_work(
 
     told(INFERRING, "infers")
     known, focal_px = work.request.known_intrinsics, work.request.focal_px
-    found = sized.infer(views, work.photos, work.query, known, focal_px, request, step)
+    with contextlib.ExitStack() as held:
+        give_way = held.enter_context(device())
+        if request is not None:
+            request = replace(request, began=held.close)
+        found = sized.infer(views, work.photos, work.query, known, focal_px, request, step)
     return replace(found, provenance=sized.provenance()), views
+
+
+def _stage(told: Told) -> Stage:
+    """Has a long export, as a video of splats, said step by step."""
+
+    @contextlib.contextmanager
+    def stage(name: str, unit: str, total: int) -> Iterator[Callable[[], object]]:
+        done = 0
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            share = WRITING + (1 - WRITING) * done / max(total, 1)
+            told(min(share, 0.999), f"{name}: {unit} {done} of {total}")
+
+        yield step
+
+    return stage

@@ -1,17 +1,20 @@
 """The device's thread: work waits here, is batched by shape, and is dropped when it is too late.
 
-Tasks in, futures out. One thread runs everything, because a device does one thing at a time.
+Tasks in, futures out. One thread runs them all, because a device does one thing at a time. Long
+work has a thread of its own, and between two of its steps gives the device to what waits.
 """
 
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
+from runtime.errors import DeviceError
 from serve.http.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -63,11 +66,61 @@ class Batcher:
         self.window_s, self._failed = window_s, failed
         self._lanes: dict[Hashable, deque[Task]] = {}
         self._changed = threading.Condition()
+        self._taken = True  # the device, by a group or by long work; by nobody once it has begun
+        self._claim: Optional[Sequence[Future[Done]]] = None  # what long work lets go first
         self.busy_since = 0.0  # time.monotonic() of the run in progress; 0: none
 
     def start(self) -> None:
         """Begin."""
+        self._give()
         threading.Thread(target=self._loop, name="device", daemon=True).start()
+
+    @contextmanager
+    def long_work(self) -> Iterator[Callable[[], None]]:
+        """Have the device in this thread, for work of many steps.
+
+        Gives what the work calls between two steps: whatever waits then is run first, and the work
+        goes on before what comes later, so that neither keeps the other from its end. ``failed``
+        hears of a ``DeviceError`` that the work ends with, of no other.
+        """
+        self._take()
+        try:
+            yield self._give_way
+        except DeviceError as error:
+            self._failed(error)
+            raise
+        finally:
+            self._give()
+
+    def _give_way(self) -> None:
+        with self._changed:
+            due = [task.future for lane in self._lanes.values() for task in lane]
+        if due:
+            self._give()
+            self._take(due)
+
+    def _take(self, before: Sequence["Future[Done]"] = ()) -> None:
+        """Have the device once it is free and these are done."""
+        with self._changed:
+            self._claim = before
+            for future in before:
+                future.add_done_callback(self._look)  # also of one that nobody waits for any more
+            while self._taken or not self._is_claimed():
+                self._changed.wait()
+            self._claim, self._taken = None, True
+
+    def _look(self, _: "Future[Done]") -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _is_claimed(self) -> bool:
+        """Whether it is long work's turn."""
+        return self._claim is not None and all(future.done() for future in self._claim)
+
+    def _give(self) -> None:
+        with self._changed:
+            self._taken = False
+            self._changed.notify_all()
 
     def submit(self, task: Task) -> "Future[Done]":
         """Put a task in line."""
@@ -85,28 +138,37 @@ class Batcher:
     def _loop(self) -> None:
         while True:
             group = self._next_group()
-            if not group:
-                continue
-            start, lane = time.monotonic(), group[0].lane
-            self.busy_since = start if lane.watched else 0.0
             try:
-                results = lane.run([task.payload for task in group])
-            except Exception as error:
-                for task in group:
-                    task.future.set_exception(error)
-                self._failed(error)
-                continue
+                if group:
+                    self._run(group)
             finally:
-                self.busy_since = 0.0
-            took = (time.monotonic() - start) / len(group)
-            for task, result in zip(group, results):
-                task.future.set_result(Done(result, start - task.arrived, took, len(group)))
+                self._give()
+
+    def _run(self, group: list[Task]) -> None:
+        start, lane = time.monotonic(), group[0].lane
+        self.busy_since = start if lane.watched else 0.0
+        try:
+            results = lane.run([task.payload for task in group])
+        except Exception as error:
+            for task in group:
+                task.future.set_exception(error)
+            self._failed(error)
+            return
+        finally:
+            self.busy_since = 0.0
+        took = (time.monotonic() - start) / len(group)
+        for task, result in zip(group, results):
+            task.future.set_result(Done(result, start - task.arrived, took, len(group)))
 
     def _next_group(self) -> list[Task]:
-        """The oldest task and those that can go with it; expired ones are answered, not run."""
+        """The oldest task and those that can go with it, and the device for them.
+
+        Expired ones are answered, not run.
+        """
         with self._changed:
-            while not any(self._lanes.values()):
+            while self._taken or self._is_claimed() or not any(self._lanes.values()):
                 self._changed.wait()
+            self._taken = True
             lane = min((tasks for tasks in self._lanes.values() if tasks), key=_age)
             batch = lane[0].lane.batch
             closes = lane[0].arrived + self.window_s
