@@ -37,7 +37,11 @@ Size = tuple[int, int]
 
 
 def choose_or_compile(
-    model: str, photos: Sequence[Path], use: str = PHOTOS, size_hw: Optional[Size] = None
+    model: str,
+    photos: Sequence[Path],
+    use: str = PHOTOS,
+    size_hw: Optional[Size] = None,
+    device: str = "auto",
 ) -> Choice:
     """The artifacts of a model in ``artifacts/`` for these photos, compiled if they are not there.
 
@@ -47,6 +51,7 @@ def choose_or_compile(
     Args:
         use: PHOTOS or SCENE, of ``runtime.predict.choose``.
         size_hw: only artifacts of this input size; None: of those that the photos need.
+        device: where they will run: auto, cpu or cuda.
     Raises:
         InputError: a scene with a model that takes each photo for itself.
         ArtifactError: the compile failed, or what it made cannot run here.
@@ -56,7 +61,7 @@ def choose_or_compile(
         takers = ", ".join(name for name, row in MODELS.items() if row.any_view)
         raise InputError(f"--views all: {model} takes each photo for itself; use one of {takers}")
     views = min(len(photos), SCENE_VIEWS) if use == SCENE else 1
-    chosen = _choice(model, use, views, size_hw)
+    chosen = _choice(model, use, views, size_hw, device)
     checkpoint = local_checkpoint(spec)
     stale = chosen is not None and _is_stale(chosen.artifacts[0], checkpoint)
     if chosen is not None and not stale:
@@ -66,9 +71,10 @@ def choose_or_compile(
     else:
         what = f" for {views} photos at once" if views > 1 else ""
         log.info("no artifact of %s%s in %s/ yet: compiling it, once", model, what, ARTIFACTS)
-    compile_sizes(model, [size_hw] if size_hw else needed_sizes(spec, photos, use), views)
+    sizes = [size_hw] if size_hw else needed_sizes(spec, photos, use)
+    compile_sizes(model, sizes, views, device)
     sha256 = sha256_of(checkpoint) if stale and checkpoint is not None else None
-    chosen = _choice(model, use, views, size_hw, sha256)
+    chosen = _choice(model, use, views, size_hw, device, sha256)
     if chosen is None:
         raise ArtifactError(f"no artifact of {model} can run here; see `python -m compile --help`")
     return of_size(chosen, map(aspect_of, photos)) if use == SCENE else chosen
@@ -101,8 +107,10 @@ def aspect_of(photo: Path) -> float:
     return width / height
 
 
-def compile_sizes(model: str, sizes_hw: Sequence[Size], views: int = 1) -> None:
-    """Compile a model for some sizes.
+def compile_sizes(
+    model: str, sizes_hw: Sequence[Size], views: int = 1, device: str = "auto"
+) -> None:
+    """Compile a model for some sizes and a device.
 
     Raises:
         ArtifactError: it failed; the compile has said why.
@@ -110,6 +118,7 @@ def compile_sizes(model: str, sizes_hw: Sequence[Size], views: int = 1) -> None:
     sizes = ["{}x{}".format(*size_hw) for size_hw in sizes_hw]
     command = [sys.executable, "-c", COMPILE, "--model", model, "--seeded-fallback"]
     command += ["--output", str(ARTIFACTS), "--views", str(views), "--sizes", *sizes]
+    command += [] if device == "auto" else ["--device", device]
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
         raise ArtifactError(f"compiling {model} failed; the lines above say why")
 
@@ -119,13 +128,14 @@ def _choice(
     use: str,
     views: int,
     size_hw: Optional[Size],
+    device: str,
     weights_sha256: Optional[str] = None,
 ) -> Optional[Choice]:
     """What is there for this use; None if nothing is."""
     if not ARTIFACTS.is_dir():
         return None
     try:
-        chosen = choose([ARTIFACTS], model, use, weights_sha256=weights_sha256)
+        chosen = choose([ARTIFACTS], model, use, weights_sha256=weights_sha256, device=device)
     except ArtifactError:
         return None
     enough = tuple(

@@ -98,7 +98,7 @@ def compile_model(job: CompileJob) -> Iterator[Artifact]:
         MissingDependency: the target's compiler is not installed.
     """
     if job.target == "auto":
-        job = dataclasses.replace(job, target=pick_target())
+        job = dataclasses.replace(job, target=pick_target(job.device))
     spec = find_model(job.model)
     check_machine(job)
     versions = {

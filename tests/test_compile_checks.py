@@ -147,7 +147,7 @@ def test_casts_are_for_the_compilers_that_have_them(casts):
 
 
 def test_what_auto_chooses_is_checked_before_anything_is_loaded(monkeypatch, tmp_path):
-    monkeypatch.setattr("compile.job.pick_target", lambda: "openvino")
+    monkeypatch.setattr("compile.job.pick_target", lambda device: "openvino")
     monkeypatch.setattr("compile.job.load_model", lambda *_: pytest.fail("weights were loaded"))
     wanted = CompileJob(target="auto", device="cuda", output=tmp_path)
     with pytest.raises(InputError, match="graphs for openvino do not run there"):
