@@ -55,7 +55,7 @@ DISTRIBUTIONS = {
     "werkzeug": "flask",  # which is built on it
     "yaml": "pyyaml",
 }
-TARGETS = {"cpu": ("openvino", "onnx"), "cuda": ("torchscript",), "neuron": ("neuron",)}
+TARGETS = {"cpu": ("openvino", "onnx"), "cuda": ("torchscript", "pt2"), "neuron": ("neuron",)}
 
 
 @dataclass(frozen=True)

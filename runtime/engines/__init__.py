@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -11,6 +12,7 @@ import numpy as np
 from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines.where import cuda_is_here
 from runtime.errors import ArtifactError, DepthError, InputError
+from runtime.optional import version_of
 
 Engine = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
@@ -23,6 +25,7 @@ class Row(NamedTuple):
     module: str
     package: str
     devices: tuple[str, ...]
+    least: tuple[int, int] = (0, 0)  # version of the package
 
 
 # target -> what runs it; in the order in which a runtime prefers them on a device
@@ -31,6 +34,7 @@ ENGINES = {
     "neuronx": Row("runtime.engines.neuron", "torch_neuronx", (NEURON,)),
     "openvino": Row("runtime.engines.openvino", "openvino", (CPU,)),
     "onnx": Row("runtime.engines.onnxruntime", "onnxruntime", (CPU,)),
+    "pt2": Row("runtime.engines.pt2", "torch", (CUDA, CPU), (2, 6)),
     "torchscript": Row("runtime.engines.torchscript", "torch", (CUDA, CPU)),
 }
 DEVICES = ("auto", CPU, CUDA)
@@ -40,8 +44,20 @@ STREAMS_ON_CUDA = 2  # one copies while the other computes; they share the weigh
 
 
 def available(target: str) -> bool:
-    """True if the package that runs this target's graphs is installed."""
-    return importlib.util.find_spec(ENGINES[target].package) is not None
+    """True if the package that runs this target's graphs is installed, and new enough."""
+    return importlib.util.find_spec(ENGINES[target].package) is not None and not too_old(target)
+
+
+def too_old(target: str) -> str:
+    """What to say of a target's package if it is installed and too old; empty if it is not."""
+    _, package, _, least = ENGINES[target]
+    if least == (0, 0):
+        return ""
+    found = version_of(package)
+    numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
+    if not numbers or numbers >= least:
+        return ""
+    return f"target {target} needs {package} {'.'.join(map(str, least))} or newer, this is {found}"
 
 
 def why_not_on(target: str, device: str) -> str:
@@ -99,7 +115,7 @@ def load_engine(
     """
     if device not in DEVICES:
         raise InputError(f"device={device!r}: use one of {', '.join(DEVICES)}")
-    refused = why_not_on(manifest.target, device)
+    refused = why_not_on(manifest.target, device) or too_old(manifest.target)
     if refused:
         raise InputError(f"{manifest.name}: {refused}")
     module = importlib.import_module(ENGINES[manifest.target].module)
