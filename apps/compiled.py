@@ -36,7 +36,11 @@ Size = tuple[int, int]
 
 
 def choose_or_compile(
-    model: str, photos: Sequence[Path], use: str = PHOTOS, size_hw: Optional[Size] = None
+    model: str,
+    photos: Sequence[Path],
+    use: str = PHOTOS,
+    size_hw: Optional[Size] = None,
+    device: str = "auto",
 ) -> Choice:
     """The artifacts of a model in ``artifacts/`` for these photos, compiled if they are not there.
 
@@ -46,6 +50,7 @@ def choose_or_compile(
     Args:
         use: PHOTOS or SCENE, of ``runtime.predict.choose``.
         size_hw: only artifacts of this input size; None: of those that the photos need.
+        device: where they will run: auto, cpu or cuda.
     Raises:
         InputError: a scene with a model that takes each photo for itself.
         ArtifactError: the compile failed, or what it made cannot run here.
@@ -55,7 +60,7 @@ def choose_or_compile(
         takers = ", ".join(name for name, row in MODELS.items() if row.any_view)
         raise InputError(f"--views all: {model} takes each photo for itself; use one of {takers}")
     views = min(len(photos), SCENE_VIEWS) if use == SCENE else 1
-    chosen = _choice(model, use, views, size_hw)
+    chosen = _choice(model, use, views, size_hw, device)
     checkpoint = local_checkpoint(spec)
     stale = chosen is not None and _is_stale(chosen.artifacts[0], checkpoint)
     if chosen is not None and not stale:
@@ -65,9 +70,10 @@ def choose_or_compile(
     else:
         what = f" for {views} photos at once" if views > 1 else ""
         log.info("no artifact of %s%s in %s/ yet: compiling it, once", model, what, ARTIFACTS)
-    compile_sizes(model, [size_hw] if size_hw else needed_sizes(spec, photos, use), views)
+    sizes = [size_hw] if size_hw else needed_sizes(spec, photos, use)
+    compile_sizes(model, sizes, views, device)
     sha256 = sha256_of(checkpoint) if stale and checkpoint is not None else None
-    chosen = _choice(model, use, views, size_hw, sha256)
+    chosen = _choice(model, use, views, size_hw, device, sha256)
     if chosen is None:
         raise ArtifactError(f"no artifact of {model} can run here; see `python -m compile --help`")
     return chosen.of_one_size(map(shape_of, photos)) if use == SCENE else chosen
@@ -97,8 +103,10 @@ def shape_of(photo: Path) -> Size:
         return 1, 1
 
 
-def compile_sizes(model: str, sizes_hw: Sequence[Size], views: int = 1) -> None:
-    """Compile a model for some sizes.
+def compile_sizes(
+    model: str, sizes_hw: Sequence[Size], views: int = 1, device: str = "auto"
+) -> None:
+    """Compile a model for some sizes and a device.
 
     Raises:
         ArtifactError: it failed; the compile has said why.
@@ -106,6 +114,7 @@ def compile_sizes(model: str, sizes_hw: Sequence[Size], views: int = 1) -> None:
     sizes = ["{}x{}".format(*size_hw) for size_hw in sizes_hw]
     command = [sys.executable, "-c", COMPILE, "--model", model, "--seeded-fallback"]
     command += ["--output", str(ARTIFACTS), "--views", str(views), "--sizes", *sizes]
+    command += [] if device == "auto" else ["--device", device]
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
         raise ArtifactError(f"compiling {model} failed; the lines above say why")
 
@@ -115,13 +124,14 @@ def _choice(
     use: str,
     views: int,
     size_hw: Optional[Size],
+    device: str,
     weights_sha256: Optional[str] = None,
 ) -> Optional[Choice]:
     """What is there for this use; None if nothing is."""
     if not ARTIFACTS.is_dir():
         return None
     try:
-        chosen = choose([ARTIFACTS], model, use, weights_sha256=weights_sha256)
+        chosen = choose([ARTIFACTS], model, use, weights_sha256=weights_sha256, device=device)
     except ArtifactError:
         return None
     enough = tuple(

@@ -198,7 +198,7 @@ def artifact_estimator(paths: Sequence[Path], device: str, model: str = "") -> E
     Raises:
         ArtifactError: no artifact there, a damaged one, or several models.
     """
-    predictor = Predictor(choose(paths, model, PHOTOS).artifacts, device)
+    predictor = Predictor(choose(paths, model, PHOTOS, device=device).artifacts, device)
     manifest = predictor.artifacts[0].manifest
     facts = {
         "how": f"compiled, {manifest.target} {manifest.precision}",

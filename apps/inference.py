@@ -161,7 +161,7 @@ def run(args: argparse.Namespace, ask: bool = False) -> int:
         job.fit.check(photos)
     use = SCENE if args.views == "all" else PHOTOS
     if args.artifact:
-        chosen = choose(args.artifact, args.model or "", use)
+        chosen = choose(args.artifact, args.model or "", use, device=args.device)
         if use == SCENE:
             chosen = chosen.of_one_size(map(shape_of, photos))
     else:
@@ -171,7 +171,7 @@ def run(args: argparse.Namespace, ask: bool = False) -> int:
         if points and job.fit is None and MODELS[model].metric_focal_px is None:
             refuse_relative(MODELS[model].kind)
         refuse_useless_focal(model, by_focal, job.focal_px is not None, "--focal-px")
-        chosen = choose_or_compile(model, photos, use)
+        chosen = choose_or_compile(model, photos, use, device=args.device)
     pending = outcomes(job, photos, chosen, use, args.device, args.threads)  # verifies files
     started = time.perf_counter()
     failed = report(pending, len(photos))

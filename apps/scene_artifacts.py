@@ -40,7 +40,7 @@ class ArtifactScene:
         if device not in ("auto", "cpu", "cuda"):
             raise InputError(f"--device {device}: artifacts run on auto, cpu or cuda")
         model = _model_of(folder)
-        self._chosen, self._device = choose([folder], model, SCENE), device
+        self._chosen, self._device = choose([folder], model, SCENE, device=device), device
         self._folder, self._load = folder, load
         self.name = self._chosen.model
         self._step: Step = lambda: None

@@ -216,7 +216,7 @@ def find_estimator(wanted: Wanted, sizes_hw: Iterable[Size]) -> Estimator:
     size_hw = exact.pop() if len(exact) == 1 else None
     if _has_torch():
         _official(spec)  # no random weights here: say that there are none
-    chosen = choose_or_compile(spec.name, [], PHOTOS, size_hw)
+    chosen = choose_or_compile(spec.name, [], PHOTOS, size_hw, wanted.device)
     return artifact_estimator([one.path for one in chosen.artifacts], wanted.device)
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from compile.calibration import calibration_photos
 from compile.registry import ModelSpec, find_model
-from compile.targets import CHOICES, ON_CUDA, check_precision, target_module
+from compile.targets import CHOICES, check_precision, target_module
 from compile.targets.options import NeuronOptions
 from runtime.artifact.manifest import BY_CASTS, PRECISIONS
-from runtime.engines import DEVICES
+from runtime.engines import DEVICES, ON_CUDA, USUAL_ON_CUDA
 from runtime.engines.where import torch_device
 from runtime.errors import CheckpointError, InputError
 from runtime.files import check_output_folder
@@ -100,12 +100,12 @@ def check_device(target: str, device: str) -> None:
     """Refuse a device that a target's graphs do not run on.
 
     Raises:
-        InputError: cuda for a target other than torchscript.
+        InputError: cuda for a target that is not of ``ON_CUDA``.
     """
     if device == "cuda" and target not in ON_CUDA:
         raise InputError(
             f"device='cuda': graphs for {target} do not run there; leave --device out, or use "
-            f"--target {ON_CUDA[0]}"
+            f"--target {USUAL_ON_CUDA}"
         )
 
 

@@ -87,7 +87,7 @@ def job_of(args: argparse.Namespace) -> "CompileJob":
         raise UsageError("--seeded-weights: not together with --checkpoint")
     spec = find_model(args.model or _unnamed_model(args))
     more = {} if args.calibration is None else {"calibration": args.calibration}
-    target = pick_target() if args.target == "auto" else args.target
+    target = pick_target(args.device) if args.target == "auto" else args.target
     try:
         return CompileJob(
             model=spec.name,

@@ -98,7 +98,7 @@ def compile_model(job: CompileJob) -> Iterator[Artifact]:
         MissingDependency: the target's compiler is not installed.
     """
     if job.target == "auto":
-        job = dataclasses.replace(job, target=pick_target())
+        job = dataclasses.replace(job, target=pick_target(job.device))
     spec = find_model(job.model)
     check_machine(job)
     versions = {
@@ -250,8 +250,10 @@ def with_parity(manifest: Manifest, folder: Path, model: nn.Module, device: str)
     Raises:
         CompileError: they do not equal the model within the tolerance for target and precision.
     """
-    tolerance = target_module(manifest.target).TOLERANCES[manifest.precision]
-    engines = [load_engine(folder, manifest, device, None, stage) for stage in manifest.stages]
+    module = target_module(manifest.target)
+    tolerance = module.TOLERANCES[manifest.precision]
+    load = getattr(module, "load_for_parity", load_engine)
+    engines = [load(folder, manifest, device, None, stage) for stage in manifest.stages]
     reference = f"eager float32, torch {torch.__version__}, CPU"
     if len(engines) == 1:
         report = check_parity(engines[0], eager(model), manifest, reference, tolerance)

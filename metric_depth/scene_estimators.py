@@ -95,7 +95,7 @@ def artifact_scenes(paths: Sequence[Path], device: str, model: str = "") -> Scen
     Raises:
         ArtifactError: no artifact that takes scenes, a damaged one, or several models or sizes.
     """
-    predictor = ScenePredictor(choose(paths, model, SCENE).artifacts, device)
+    predictor = ScenePredictor(choose(paths, model, SCENE, device=device).artifacts, device)
     manifest = predictor.manifest
 
     def find(photos: Sequence[np.ndarray], cameras: Optional[Cameras] = None) -> Found:

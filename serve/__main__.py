@@ -61,7 +61,7 @@ def _serve(settings: Settings, scratch: Path) -> int:
     from serve.http.start import run_service
 
     logging.config.dictConfig(logging_config(settings.log_level))
-    choice = choose([model_folder(settings, scratch)], settings.model, BOTH)
+    choice = choose([model_folder(settings, scratch)], settings.model, BOTH, device=settings.device)
     if settings.commercial_only:
         check_licence(choice.artifacts)
     return run_service(settings, choice, scratch)

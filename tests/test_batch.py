@@ -13,6 +13,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import torch
 
 from benchmarks.faulty_s3 import FAULTS, faulty_s3
 from benchmarks.kills import ray_actors
@@ -206,6 +207,17 @@ def test_each_of_several_engines_has_its_share_of_the_processor(monkeypatch, wor
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     local.engines(BatchJob("photos", "depth", workers=workers), [])
     assert given == [threads] * workers
+
+
+@pytest.mark.parametrize(
+    "gpu, device, count", [(True, "auto", 2), (True, "cpu", 1), (False, "auto", 1)]
+)
+def test_a_gpu_has_two_engines_unless_told_otherwise(
+    gpu, device, count, tiny_artifact, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    found = local.engines(BatchJob("photos", "depth", device=device), [tiny_artifact])
+    assert len(found) == count
 
 
 @pytest.mark.parametrize("shard", [(), ("--shard", "1/2")])

@@ -1,11 +1,15 @@
 """Which artifacts are used: one answer, and what was left out says why."""
 
+import dataclasses
 import logging
 import os
+import shutil
 
 import pytest
+import torch
 
 from runtime.artifact.folder import MANIFEST
+from runtime.artifact.manifest import to_json
 from runtime.errors import ArtifactError
 from runtime.predict.choose import BOTH, PHOTOS, SCENE, choose, choose_among
 
@@ -107,3 +111,47 @@ def test_nothing_there_says_what_to_do(tmp_path):
 
 def test_choosing_among_what_was_read_looks_at_no_folder(tiny_artifact):
     assert choose_among([tiny_artifact], use=PHOTOS).artifacts == (tiny_artifact,)
+
+
+@pytest.fixture
+def both(make_artifact, tmp_path):
+    """An artifact for a GPU or the CPU in float16, and one for the CPU in float32."""
+    gpu = make_artifact(precision="f16", root=tmp_path)
+    manifest = dataclasses.replace(gpu.manifest, target="openvino", precision="f32")
+    shutil.copytree(gpu.path, tmp_path / manifest.name)
+    (tmp_path / manifest.name / MANIFEST).write_text(to_json(manifest))
+    return tmp_path
+
+
+def anything(target):
+    return True
+
+
+@pytest.mark.parametrize(
+    "gpu, device, target",
+    [
+        (True, "auto", "torchscript"),
+        (True, "cuda", "torchscript"),
+        (True, "cpu", "openvino"),
+        (False, "auto", "openvino"),
+        (False, "cpu", "openvino"),
+    ],
+)
+def test_what_runs_on_a_gpu_is_preferred_where_one_is_used(gpu, device, target, both, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    chosen = choose([both], runs=anything, device=device)
+    assert [one.manifest.target for one in chosen.artifacts] == [target]
+
+
+def test_what_cannot_run_on_the_device_asked_for_says_what_would(both, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    path = both / "vits-28x28-b1-openvino"
+    with pytest.raises(ArtifactError, match="cannot run on cuda; compile it with --target torchsc"):
+        choose([path], runs=anything, device="cuda")
+
+
+def test_a_gpu_is_looked_for_only_if_that_decides(make_artifact, tmp_path, monkeypatch):
+    monkeypatch.setattr("runtime.engines.cuda_is_here", lambda device: pytest.fail("asked"))
+    make_artifact(root=tmp_path)
+    make_artifact(precision="bf16", root=tmp_path)
+    assert names(choose([tmp_path])) == ["vits-28x28-b1-torchscript"]

@@ -15,6 +15,7 @@ HAS = {  # what each target's graphs can be computed in, and where
     "neuron": ({"f32"}, {"auto", "cpu"}),
     "neuronx": ({"f32"}, {"auto", "cpu"}),
     "torchscript": ({"f32", "bf16", "f16"}, {"auto", "cpu", "cuda"}),
+    "pt2": ({"f32", "bf16", "f16"}, {"auto", "cpu", "cuda"}),
     "onnx": ({"f32"}, {"auto", "cpu"}),
     "openvino": ({"f32", "bf16", "int8"}, {"auto", "cpu"}),
 }
@@ -147,7 +148,7 @@ def test_casts_are_for_the_compilers_that_have_them(casts):
 
 
 def test_what_auto_chooses_is_checked_before_anything_is_loaded(monkeypatch, tmp_path):
-    monkeypatch.setattr("compile.job.pick_target", lambda: "openvino")
+    monkeypatch.setattr("compile.job.pick_target", lambda device: "openvino")
     monkeypatch.setattr("compile.job.load_model", lambda *_: pytest.fail("weights were loaded"))
     wanted = CompileJob(target="auto", device="cuda", output=tmp_path)
     with pytest.raises(InputError, match="graphs for openvino do not run there"):

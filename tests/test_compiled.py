@@ -56,7 +56,7 @@ def compiles(monkeypatch):
     made = []
 
     def record(then):
-        def compile_sizes(model, sizes_hw, views=1):
+        def compile_sizes(model, sizes_hw, views=1, device="auto"):
             made.append((model, list(sizes_hw), views))
             then()
 

@@ -55,7 +55,7 @@ DISTRIBUTIONS = {
     "werkzeug": "flask",  # which is built on it
     "yaml": "pyyaml",
 }
-TARGETS = {"cpu": ("openvino", "onnx"), "cuda": ("torchscript",), "neuron": ("neuron",)}
+TARGETS = {"cpu": ("openvino", "onnx"), "cuda": ("torchscript", "pt2"), "neuron": ("neuron",)}
 
 
 @dataclass(frozen=True)
@@ -286,7 +286,7 @@ def test_every_package_is_pinned(file):
 @ALL
 def test_image_installs_what_serving_imports(file):
     installed = set().union(*(packages for _, packages in serving(file).installs()))
-    needed = {normal(ENGINES[target][1]) for target in TARGETS[file.suffix[1:]]}
+    needed = {normal(ENGINES[target].package) for target in TARGETS[file.suffix[1:]]}
     for extra in ("serve", "aws"):
         needed |= {normal(one) for one in EXTRAS[extra]}
     for source in [file for room in SERVING for file in (ROOT / room).rglob("*.py")]:

@@ -210,7 +210,7 @@ def test_the_models_artifacts_are_found_in_the_artifacts_folder(
 def test_a_model_without_an_artifact_is_compiled_once(workplace, make_artifact, monkeypatch):
     made = []
 
-    def compile_sizes(model, sizes_hw, views):
+    def compile_sizes(model, sizes_hw, views, device):
         made.append(model)
         make_artifact(root=workplace / "artifacts", model=model, seeded=True)
 

@@ -48,7 +48,9 @@ def run_backend(args: argparse.Namespace) -> int:
         raise UsageError(f"--root {args.root}: no such folder")
     settings = settings_of(args)
     artifacts = has_artifacts(args.model_dir)
-    choice = choose([Path(args.model_dir)], settings.model, BOTH) if artifacts else Choice(())
+    choice = Choice(())
+    if artifacts:
+        choice = choose([Path(args.model_dir)], settings.model, BOTH, device=settings.device)
     if settings.commercial_only:
         _check_licence(args, choice)
     with scratch_folder() as scratch, locked(args.workspace_dir):

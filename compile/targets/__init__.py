@@ -4,30 +4,29 @@ A target's module has ``build(source, folder) -> Built``, ``versions() -> dict``
 which can be asked for, ``TOLERANCES`` by precision, of the eager output's range, and ``REWRITES``,
 what it takes of ``compile.deploy.REWRITES`` unless told otherwise. It may have
 ``device_present() -> bool``, whether its graphs can run on this machine; ``check_precision_here``,
-which refuses a precision that this machine cannot make; and ``NEURON_OPTIONS``, which of the
-Neuron compilers' options it looks at.
+which refuses a precision that this machine cannot make; ``load_for_parity``, what is compared with
+the model if that is not what ``load_engine`` gives; and ``NEURON_OPTIONS``, which of the Neuron
+compilers' options it looks at.
 """
 
 import importlib
 from types import ModuleType
 
 from runtime.artifact.manifest import BY_CASTS, TARGETS
-from runtime.engines import available
+from runtime.engines import ON_CUDA, USUAL_ON_CUDA, available
+from runtime.engines.where import cuda_is_here
 from runtime.errors import InputError
 
 CHOICES = ("auto", *TARGETS)
-ON_CUDA = ("torchscript",)  # targets whose graphs run there
 NEURON_TARGETS = BY_CASTS  # where their compiler is installed, they are meant
 
 
-def pick_target() -> str:
+def pick_target(device: str = "auto") -> str:
     """neuron or neuronx where its compiler is, torchscript where CUDA is, else openvino."""
     for target in NEURON_TARGETS:
         if available(target):
             return target
-    import torch
-
-    return "torchscript" if torch.cuda.is_available() else "openvino"
+    return USUAL_ON_CUDA if cuda_is_here(device) else "openvino"
 
 
 def usual_precision(target: str, device: str) -> str:
@@ -44,13 +43,11 @@ def usual_pixels(target: str, device: str, family: str) -> str:
 
 
 def _on_cuda_here(target: str, device: str) -> bool:
-    if target not in ON_CUDA or device == "cpu":
+    if target not in ON_CUDA or not cuda_is_here(device):
         return False
-    import torch
+    from compile.deploy import HAS_FUSED_ATTENTION  # which needs torch
 
-    from compile.deploy import HAS_FUSED_ATTENTION
-
-    return torch.cuda.is_available() and HAS_FUSED_ATTENTION  # which torch 1.13 has not
+    return HAS_FUSED_ATTENTION  # which torch 1.13 has not
 
 
 def target_module(name: str) -> ModuleType:

@@ -56,7 +56,7 @@ def load(
     Raises:
         DeviceError: no driver, no free core, or the first call failed.
     """
-    package = ENGINES[manifest.target][1]
+    package = ENGINES[manifest.target].package
     _claim_cores(manifest, stage, package)
     install = (
         f"{package} is not installed: it comes from AWS's own pip repository, see "

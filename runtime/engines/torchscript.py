@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Optional
@@ -39,8 +39,16 @@ def load(
         torch.set_num_threads(threads)
     device = str(torch_device(device))
     file = folder / stage.graph
-    if device == "cpu":
+    with failures_named(folder):
         graph = shared_graph(torch, file, device)
+    return engine_of(torch, graph, folder, manifest, stage, device)
+
+
+def engine_of(
+    torch: ModuleType, graph: Any, folder: Path, manifest: Manifest, stage: StageSpec, device: str
+) -> Engine:
+    """The engine of a graph of torch's that is loaded on a device, cpu or cuda."""
+    if device == "cpu":
 
         def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             with torch.inference_mode():
@@ -51,7 +59,7 @@ def load(
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True  # shapes are fixed: the fastest kernel is found once
     with failures_named(folder):
-        call = DeviceCall(torch, shared_graph(torch, file, device), stage, manifest.name)
+        call = DeviceCall(torch, graph, stage, manifest.name)
 
     def run_on_device(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         with failures_named(folder):
@@ -62,14 +70,25 @@ def load(
     return run_on_device
 
 
-def shared_graph(torch: ModuleType, file: Path, device: str) -> Any:
-    """A graph on a device, loaded once for as long as anyone has it."""
+def shared_graph(
+    torch: ModuleType,
+    file: Path,
+    device: str,
+    read: Optional[Callable[[], Any]] = None,
+    form: str = "graph",
+) -> Any:
+    """A graph on a device, loaded once for as long as anyone has it.
+
+    Args:
+        read: how it is loaded, if it is no TorchScript.
+        form: what is loaded of it; always by the same ``read``.
+    """
     facts = file.stat()
-    key = (file.resolve(), facts.st_mtime_ns, facts.st_size, device)
+    key = (file.resolve(), facts.st_mtime_ns, facts.st_size, device, form)
     with _loading:
         graph = _graphs.get(key)
         if graph is None:
-            graph = torch.jit.load(str(file), map_location=device).eval()
+            graph = read() if read else torch.jit.load(str(file), map_location=device).eval()
             _graphs[key] = graph
         return graph
 

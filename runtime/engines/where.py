@@ -1,9 +1,22 @@
 """Where torch computes: one answer for every command that takes ``--device``."""
 
+import importlib.util
+import os
 from typing import Any
 
 from runtime.errors import InputError
 from runtime.optional import require
+
+# torch then asks the driver's library, which leaves CUDA usable in processes that are forked later
+FORKABLE = "PYTORCH_NVML_BASED_CUDA_CHECK"
+
+
+def cuda_is_here(device: str = "auto") -> bool:
+    """True if what can run on CUDA would: torch sees a GPU, and ``device`` is not cpu."""
+    if device == "cpu" or importlib.util.find_spec("torch") is None:
+        return False
+    os.environ.setdefault(FORKABLE, "1")
+    return bool(require("torch", "torch").cuda.is_available())
 
 
 def torch_device(name: str) -> Any:

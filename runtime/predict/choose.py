@@ -3,9 +3,9 @@
 Folders in; artifacts of one model, one set of weights, one target and one precision out, and what
 was left out and why. Manifests are read, graphs are not.
 
-The order of preference: real weights before random ones, then the target by the order of
-``ENGINES``, then float32 before lower precisions, then the weights that were compiled last, then
-the smallest batch. So no photo's depth differs by the size of the graph that it goes to, and who
+The order of preference: real weights before random ones, then the target as ``preferred`` says of
+the device, then float32 before lower precisions, then the weights that were compiled last, then the
+smallest batch. So no photo's depth differs by the size of the graph that it goes to, and who
 wants a lower precision names its folder.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Optional
 
 from runtime.artifact.folder import MANIFEST, Artifact, find_artifacts, read_artifact
 from runtime.artifact.manifest import PRECISIONS, Manifest
-from runtime.engines import ENGINES, available
+from runtime.engines import available, preferred, why_not_on
 from runtime.errors import ArtifactError
 from runtime.predict.buckets import scene_bucket
 from runtime.predict.scenes import ENCODER_LOCAL
@@ -73,6 +73,7 @@ def choose(
     use: str = PHOTOS,
     runs: Callable[[str], bool] = available,
     weights_sha256: Optional[str] = None,
+    device: str = "auto",
 ) -> Choice:
     """Choose among the artifacts in some folders.
 
@@ -84,12 +85,13 @@ def choose(
         use: one of ``USES``.
         runs: whether a target's graphs can run here.
         weights_sha256: only artifacts with these weights; None for any.
+        device: where they will run: auto, cpu or cuda.
     Raises:
         ArtifactError: none can be used, the text says why; they are of several models; or one that
             is named itself cannot be read.
     """
     artifacts, unreadable = read_artifacts(roots)
-    chosen = choose_among(artifacts, model, use, runs, weights_sha256, unreadable)
+    chosen = choose_among(artifacts, model, use, runs, weights_sha256, device, unreadable)
     for one in chosen.left_out:
         # what cannot be read is news; that a folder holds other models is none
         level = {"": logging.WARNING, chosen.model: logging.INFO}.get(one.model, logging.DEBUG)
@@ -124,6 +126,7 @@ def choose_among(
     use: str = PHOTOS,
     runs: Callable[[str], bool] = available,
     weights_sha256: Optional[str] = None,
+    device: str = "auto",
     unreadable: Sequence[LeftOut] = (),
 ) -> Choice:
     """Choose among artifacts that have been read; arguments and errors as for ``choose``."""
@@ -142,6 +145,7 @@ def choose_among(
             lambda m: m.weights.sha256 == weights_sha256, lambda m: "was made from other weights"
         )
     sieve.keep(lambda m: runs(m.target), lambda m: f"target {m.target} cannot run here")
+    sieve.keep(lambda m: not why_not_on(m.target, device), lambda m: why_not_on(m.target, device))
     if use == SCENE:
         sieve.keep(
             _takes_scenes,
@@ -154,7 +158,7 @@ def choose_among(
         )
     if not sieve.kept:
         raise ArtifactError(_nothing(model, sieve.left_out))
-    _prefer(sieve)
+    _prefer(sieve, device)
     return Choice(tuple(sieve.kept), tuple(sieve.left_out))
 
 
@@ -177,13 +181,14 @@ class _Sieve:
         self.keep(lambda m: bool(key(m) == best), reason)
 
 
-def _prefer(sieve: _Sieve) -> None:
+def _prefer(sieve: _Sieve, device: str) -> None:
     """Keep one set of weights, one target, one precision and one batch."""
     sieve.prefer(
         lambda m: m.weights.seeded, lambda m: "has random weights, and there are real ones"
     )
+    order = preferred((one.manifest.target for one in sieve.kept), device)
     sieve.prefer(
-        lambda m: list(ENGINES).index(m.target),
+        lambda m: order.index(m.target),
         lambda m: f"target {m.target}: another one is preferred here",
     )
     sieve.prefer(

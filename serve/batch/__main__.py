@@ -107,9 +107,10 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--workers",
         type=positive,
-        default=1,
+        default=0,
         metavar="N",
-        help="engines side by side; on Inf1 start a process a core instead, with --shard",
+        help="engines side by side; default 1, or 2 on a GPU, which share their weights; on Inf1 "
+        "start a process a core instead, with --shard",
     )
     what.add_argument("--threads", type=int, default=0, metavar="N", help="to read, and to write")
     what.add_argument("--device", choices=DEVICES, default="auto")
@@ -226,7 +227,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def _artifacts(job: BatchJob, model: str) -> Sequence[Artifact]:
     """Those that are used; what was left out is said."""
-    choice = choose(job.artifacts, model, PHOTOS, _any if job.simulated else available)
+    runs = _any if job.simulated else available
+    choice = choose(job.artifacts, model, PHOTOS, runs, device=job.device)
     left_out = [str(one) for one in choice.left_out if one.model == choice.model]
     if left_out:
         log.info("artifacts left out: %s", "; ".join(left_out))

@@ -32,7 +32,8 @@ class BatchJob:
         artifacts: compiled artifacts, or folders of them.
         formats, colormap: as for ``FileOptions``.
         engine: of ``RUNNERS``.
-        workers: engines side by side, each with its share of the processor.
+        workers: engines side by side, each with its share of the processor; 0: two on a GPU, one
+            anywhere else.
         threads: for reading, and as many for writing; 0: two a worker or, if there are fewer, two
             a processor.
         shard: (i, n): only the i-th of n parts, 0 first; parts have jobs of their own.
@@ -55,7 +56,7 @@ class BatchJob:
     formats: tuple[str, ...] = ("npz",)
     colormap: str = "Spectral_r"
     engine: str = LOCAL
-    workers: int = 1
+    workers: int = 0
     threads: int = 0
     device: str = "auto"
     shard: tuple[int, int] = (0, 1)
@@ -82,7 +83,7 @@ class BatchJob:
                 raise InputError(f"{name}={value!r}: use one of {', '.join(allowed)}")
         if self.decode == REDUCED and self.files.has_points:
             raise InputError("points show the whole photo: decode it in full")
-        if self.workers < 1 or self.threads < 0:
+        if self.workers < 0 or self.threads < 0:
             raise InputError(f"workers={self.workers}, threads={self.threads}: give 1 or more")
         if not 0 < self.points_per_metre < math.inf:
             raise InputError(f"points_per_metre={self.points_per_metre}: give a number above 0")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
 from runtime.artifact.folder import Artifact
+from runtime.engines import usual_streams
 from runtime.predict.pipeline import run_pipeline
 from runtime.predict.predictor import Predictor
 from serve.batch.items import Item
@@ -24,12 +25,16 @@ def run_local(
     yield from run_on(engines(job, artifacts), job, photos, items)
 
 
-def engines(job: BatchJob, artifacts: Sequence[Artifact]) -> list[Predictor]:
-    """One a worker, each with its share of the processor."""
+def engines(
+    job: BatchJob, artifacts: Sequence[Artifact], threads: Optional[int] = None
+) -> list[Predictor]:
+    """One a worker, each with its share of the processor, or with so many threads of it."""
     if job.simulated:
-        return [engine(job, artifacts, None)] * job.workers
-    share = None if job.workers == 1 else max(1, (os.cpu_count() or 1) // job.workers)
-    return [engine(job, artifacts, share) for _ in range(job.workers)]
+        return [engine(job, artifacts, None)] * max(1, job.workers)
+    count = job.workers or usual_streams(artifacts[0].manifest.target, job.device)
+    if threads is None and count > 1:
+        threads = max(1, (os.cpu_count() or 1) // count)
+    return [engine(job, artifacts, threads) for _ in range(count)]
 
 
 def engine(job: BatchJob, artifacts: Sequence[Artifact], threads: Optional[int]) -> Predictor:
@@ -49,6 +54,6 @@ def run_on(
         predictors,
         lambda item: photos.load(item, first),
         lambda item, source, depth, took: photos.write(item, source, first, depth, took),
-        job.threads or 2 * min(job.workers, os.cpu_count() or 1),
+        job.threads or 2 * min(len(predictors), os.cpu_count() or 1),
     ):
         yield photos.record(ended)

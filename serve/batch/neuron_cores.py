@@ -25,7 +25,7 @@ def check_cores(
     Raises:
         InputError: more engines than cores of this process.
     """
-    if job.engine != LOCAL or artifacts[0].manifest.target not in CORES_A_CHIP or job.workers == 1:
+    if job.engine != LOCAL or artifacts[0].manifest.target not in CORES_A_CHIP or job.workers <= 1:
         return
     each = max(cores_of(artifact.manifest) for artifact in artifacts)
     owned = owned_cores(environment, each)

@@ -11,11 +11,12 @@ from dataclasses import asdict, replace
 from typing import Any, Optional
 
 from runtime.artifact.folder import Artifact
+from runtime.engines import CPU, ON_CUDA
 from runtime.engines.inferentia import CORES_A_CHIP, cores_of
 from runtime.optional import require
 from serve.batch.items import Item
 from serve.batch.job import BatchJob
-from serve.batch.local import engine, run_on
+from serve.batch.local import engines, run_on
 from serve.batch.photos import Photos
 from serve.batch.plan import in_chunks
 from serve.batch.records import Record
@@ -25,7 +26,7 @@ TOGETHER = 32  # items an actor takes at once: reading and writing overlap withi
 
 
 class Engine:
-    """An actor's state: the job, and an engine that is loaded once."""
+    """An actor's state: the job, and engines that are loaded once."""
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class Engine:
     ) -> None:
         self.job = job
         self.photos = Photos(job, options, job.open().output)
-        self.predictors = [engine(job, artifacts, threads)]
+        self.predictors = engines(job, artifacts, threads)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Items as columns in, records as one column out."""
@@ -54,19 +55,20 @@ def run_on_ray(
     """
     ray, data = begin_ray(), require("ray.data", "ray")
     data.DataContext.get_current().enable_progress_bars = False
-    one = replace(job.placed(), workers=1)
+    one = replace(job.placed(), workers=0)  # an actor's own: what its device is best served by
+    actors = max(1, job.workers)
     placed = [replace(artifact, path=artifact.path.absolute()) for artifact in artifacts]
     cores = max(cores_of(artifact.manifest) for artifact in artifacts)
     target = artifacts[0].manifest.target
-    resources = actor_resources(target, job.device, job.workers, ray, cores)
-    threads = None if job.workers == 1 else resources["num_cpus"]
+    resources = actor_resources(target, job.device, actors, ray, cores)
+    threads = None if actors == 1 else resources["num_cpus"]
     for chunk in in_chunks(items, CHUNK):
         rows = data.from_items([{"item": item} for item in chunk])
         found = rows.map_batches(
             Engine,
             fn_constructor_args=(one, placed, photos.options, threads),
             batch_size=TOGETHER,
-            concurrency=(1, job.workers) if job.workers > 1 else 1,
+            concurrency=(1, actors) if actors > 1 else 1,
             **resources,
         )
         for row in found.iter_rows():
@@ -92,7 +94,7 @@ def actor_resources(
     """What an actor asks of the cluster: NeuronCores, a GPU, or its share of the processors."""
     if target in CORES_A_CHIP:
         return {"num_cpus": 1, "resources": {"neuron_cores": cores}}
-    if target == "torchscript" and device != "cpu" and ray.cluster_resources().get("GPU"):
+    if target in ON_CUDA and device != CPU and ray.cluster_resources().get("GPU"):
         return {"num_cpus": 1, "num_gpus": 1}
     cpus = ray.cluster_resources().get("CPU", 1)
     return {"num_cpus": max(1, int(cpus // (workers + 1)))}

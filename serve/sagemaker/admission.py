@@ -6,17 +6,10 @@ Manifests and a choice of instance in; silence and warnings out, or an error.
 from collections.abc import Sequence
 
 from runtime.artifact.manifest import Manifest
+from runtime.engines import CPU, CUDA, ENGINES, USUAL_ON_CUDA
 from runtime.errors import InputError
 from runtime.predict.choose import needs_consent
-from serve.sagemaker.instances import InstanceType
-
-PLACES = {
-    "neuron": "ml.inf1.*",
-    "neuronx": "ml.inf2.*",
-    "torchscript": "ml.g5.* or ml.c7i.*",
-    "onnx": "ml.c7i.*",
-    "openvino": "ml.c7i.*",
-}
+from serve.sagemaker.instances import InstanceType, places
 
 
 def admit(
@@ -66,12 +59,12 @@ def admit(
 
 
 def _why_not(target: str, instance: InstanceType) -> str:
-    if instance.device == "cuda" and target in ("onnx", "openvino"):
+    if instance.device == CUDA and CPU in ENGINES[target].devices:
         return (
             f"is for {target}, which would run on the CPU of {instance.name} and leave its GPU "
-            f"idle; use {PLACES[target]}, or compile with --target torchscript"
+            f"idle; use {places(target)}, or compile with --target {USUAL_ON_CUDA}"
         )
     return (
-        f"is for {target}, which does not run on {instance.name}; use {PLACES[target]}, or "
+        f"is for {target}, which does not run on {instance.name}; use {places(target)}, or "
         f"compile with --target {instance.targets[0]}"
     )

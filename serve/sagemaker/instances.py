@@ -6,6 +6,7 @@ One table; a container's environment out of a row. What Inferentia's own instanc
 
 from dataclasses import dataclass
 
+from runtime.engines import CPU, CUDA, ENGINES
 from runtime.engines.inferentia import INF1, INF2, InferentiaInstance
 from runtime.errors import InputError
 
@@ -73,15 +74,20 @@ def _inferentia(row: InferentiaInstance) -> InstanceType:
     )
 
 
+def _on(device: str) -> tuple[str, ...]:
+    """Targets whose graphs run on a device, by packages that images for it have."""
+    return tuple(name for name, row in ENGINES.items() if device in row.devices)
+
+
 def _cuda(size: str, vcpus: int) -> InstanceType:
     # onnx and openvino would run there too, on the CPU beside an idle GPU
-    targets = ("torchscript",)
-    return InstanceType(name=f"ml.g5.{size}", vcpus=vcpus, cores=0, device="cuda", targets=targets)
+    name = f"ml.g5.{size}"
+    return InstanceType(name=name, vcpus=vcpus, cores=0, device=CUDA, targets=_on(CUDA))
 
 
 def _cpu(size: str, vcpus: int) -> InstanceType:
-    targets = ("openvino", "onnx", "torchscript")
-    return InstanceType(name=f"ml.c7i.{size}", vcpus=vcpus, cores=0, device="cpu", targets=targets)
+    name = f"ml.c7i.{size}"
+    return InstanceType(name=name, vcpus=vcpus, cores=0, device=CPU, targets=_on(CPU))
 
 
 INSTANCES = {
@@ -96,6 +102,12 @@ INSTANCES = {
         _cpu("4xlarge", 16),
     )
 }
+
+
+def places(target: str) -> str:
+    """The families of instances on which a target's graphs run, in words."""
+    families = dict.fromkeys(row.family for row in INSTANCES.values() if target in row.targets)
+    return " or ".join(f"ml.{family}.*" for family in families)
 
 
 def find_instance(name: str) -> InstanceType:

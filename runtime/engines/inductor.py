@@ -1,0 +1,196 @@
+"""What inductor makes of a ``.pt2`` graph: a program for this machine, proven against the graph.
+
+Compiled in a process of its own, so that its memory is gone afterwards and nothing of it is left in
+ours; kept by ``made_here``. The program has no weights in it: they are those of the graph's file.
+"""
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Optional
+
+from runtime.artifact.manifest import Manifest, StageSpec, TensorSpec, from_json, to_json
+from runtime.engines.made_here import made_here
+from runtime.errors import CompileError, InputError
+from runtime.files import sha256_of
+from runtime.optional import require
+
+log = logging.getLogger(__name__)
+
+SWITCH = "DEPTH_INDUCTOR"  # 1: on processors, too; 0: nowhere; unset: on CUDA
+LIMIT_S = 1800.0
+SUFFIX = ".pt2"  # which inductor wants
+ROOT = Path(__file__).parents[2]
+CHILD = (
+    f"import sys; sys.path[0] = {str(ROOT)!r}; from runtime.engines.inductor import main; "
+    "sys.exit(main(sys.argv[1:]))"
+)
+
+
+def is_wanted(device: str) -> bool:
+    """Whether graphs are compiled for a device, cpu or cuda: on the CPU it gains a twentieth.
+
+    Raises:
+        InputError: the switch in the environment is neither 0 nor 1.
+    """
+    given = os.environ.get(SWITCH, "")
+    if given not in ("", "0", "1"):
+        raise InputError(f"{SWITCH}={given!r}: use 0 or 1, or leave it out")
+    return given == "1" or (not given and device == "cuda")
+
+
+def program_of(
+    torch: ModuleType, folder: Path, manifest: Manifest, stage: StageSpec, device: str
+) -> Optional[Path]:
+    """The program for a stage on this device, made if it is not there; None if it cannot be made.
+
+    Why it cannot is logged in one sentence, and the graph is then run as it is.
+    """
+    file = folder / stage.graph
+    facts = {
+        "by": "inductor",
+        "graph": sha256_of(file),
+        "precision": manifest.precision,
+        "stage": stage.name,
+        **machine_facts(torch, device),
+    }
+
+    def make(program: Path) -> None:
+        log.info("%s: inductor compiles %s for this machine, once", manifest.name, stage.name)
+        _compile(file, manifest, stage, device, program)
+
+    try:
+        return made_here(folder, facts, SUFFIX, make)
+    except (CompileError, OSError) as error:
+        log.warning(
+            "%s: %s is run as it is, since inductor could not compile it here: %s",
+            manifest.name,
+            stage.name,
+            error,
+        )
+        return None
+
+
+def machine_facts(torch: ModuleType, device: str) -> dict[str, str]:
+    """What a program for a device depends on, beside its graph."""
+    facts = {"torch": torch.__version__, "device": device}
+    if device == "cuda":
+        major, minor = torch.cuda.get_device_capability()
+        name = torch.cuda.get_device_name()
+        return {**facts, "name": name, "arch": f"{major}.{minor}", "cuda": str(torch.version.cuda)}
+    return {**facts, "name": _processor()}
+
+
+def _processor() -> str:
+    """What tells one processor's instructions from another's."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        lines = []
+    kept = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
+    return hashlib.sha256("\n".join([platform.machine(), *kept]).encode()).hexdigest()
+
+
+class Program:
+    """A program with its weights, from tensors on its device to a tuple of them.
+
+    Args:
+        file: as ``program_of`` gives it; it is executed.
+        weights: on the device, by the names that the graph's module has for them.
+    """
+
+    def __init__(self, torch: ModuleType, file: Path, weights: dict[str, Any], device: str) -> None:
+        # A CUDA graph cannot record the events by which a program shares itself among threads
+        recorded = device == "cuda"
+        with contextlib.redirect_stderr(io.StringIO()):
+            self._model = torch._inductor.aoti_load_package(str(file), recorded)
+        named = {name: weights[name] for name in self._model.get_constant_fqns()}
+        self._model.load_constants(named, check_full_update=True, user_managed=True)
+        self._weights = named  # the program knows their addresses only
+
+    def __call__(self, *tensors: Any) -> tuple[Any, ...]:
+        """Run once."""
+        return tuple(self._model(*tensors))
+
+
+def _compile(file: Path, manifest: Manifest, stage: StageSpec, device: str, program: Path) -> None:
+    """Have another process compile a graph and compare both.
+
+    Raises:
+        CompileError: it cannot, or the program does not equal the graph.
+    """
+    if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise CompileError("there is no C++ compiler, neither CXX nor g++; install one")
+    with tempfile.TemporaryDirectory(dir=program.parent, prefix="inductor-") as scratch:
+        places = {"TORCHINDUCTOR_CACHE_DIR": scratch, "TRITON_CACHE_DIR": f"{scratch}/triton"}
+        command = [sys.executable, "-c", CHILD, str(file), stage.name, device, str(program)]
+        try:
+            done = subprocess.run(
+                command,
+                input=to_json(manifest).encode(),
+                capture_output=True,
+                env={**os.environ, **places},
+                timeout=LIMIT_S,
+            )
+        except subprocess.TimeoutExpired:
+            raise CompileError(f"it took over {LIMIT_S:.0f} s") from None
+    if done.returncode or not program.is_file():
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise CompileError(said[-1][:300] if said else f"it ended with {done.returncode}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """The other process: a graph's file, a stage's name, a device and the program's file."""
+    file, name, device, program = argv
+    manifest = from_json(sys.stdin.read())
+    stage = manifest.stage(name)
+    torch = require("torch", "torch")
+    from runtime.engines.pt2 import read_module
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    module = read_module(torch, Path(file), stage).to(device)
+    given = tuple(probe(torch, tensor).to(device) for tensor in stage.inputs)
+    with torch.no_grad():
+        exported = torch.export.export(module, given, strict=False)
+        torch._inductor.aoti_compile_and_package(
+            exported,
+            package_path=program,
+            inductor_configs={"aot_inductor.package_constants_in_so": False},
+        )
+        expected = module(*given)
+        found = Program(torch, Path(program), dict(module.named_buffers()), device)(*given)
+    off = max(map(off_by, found, expected))
+    limit = manifest.parity.tolerance_rel_range
+    if not off <= limit:
+        Path(program).unlink()
+        print(f"it is off by {off:.1e} of the range, tolerance {limit:.0e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def probe(torch: ModuleType, tensor: TensorSpec) -> Any:
+    """Noise as a graph takes it, always the same."""
+    random = torch.Generator().manual_seed(0)
+    if tensor.dtype == "uint8":
+        return torch.randint(0, 256, tensor.shape, dtype=torch.uint8, generator=random)
+    return torch.randn(tensor.shape, generator=random)
+
+
+def off_by(found: Any, expected: Any) -> float:
+    """Largest difference over the range of what is expected; infinite if anything is not finite."""
+    found, expected = found.float(), expected.float()
+    if not (found.isfinite().all() and expected.isfinite().all()):
+        return float("inf")
+    span = float(expected.max() - expected.min())
+    off = float((found - expected).abs().max())
+    return off / span if span else (float("inf") if off else 0.0)

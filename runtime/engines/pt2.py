@@ -1,0 +1,90 @@
+"""``.pt2`` graphs by torch, on the CPU or a CUDA device, compiled by inductor where they run.
+
+The file is data: ``pt2_file`` and ``pt2_graph`` build the graph out of it without executing
+anything in it. What inductor makes of the graph is a program, and is made here.
+"""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Optional
+
+from runtime.artifact.manifest import Manifest, StageSpec
+from runtime.engines import Engine
+from runtime.engines.inductor import Program, is_wanted, program_of
+from runtime.engines.pt2_file import read_archive, refusals_named
+from runtime.engines.pt2_graph import as_buffers, build_module
+from runtime.engines.torchscript import engine_of, failures_named, shared_graph
+from runtime.engines.where import torch_device
+from runtime.optional import require
+
+
+def load_as_it_is(
+    folder: Path,
+    manifest: Manifest,
+    device: str,
+    threads: Optional[int],
+    stage: Optional[StageSpec] = None,
+) -> Engine:
+    """Load a graph that torch runs operator by operator.
+
+    Raises:
+        ArtifactError: the file is not as ``compile`` writes it.
+        DeviceError, InputError: as for ``torchscript.load``.
+    """
+    torch = require("torch", "torch")
+    stage = stage or manifest.stages[0]
+    device = str(torch_device(device))
+    if threads is not None:
+        torch.set_num_threads(threads)
+    file = folder / stage.graph
+
+    def read() -> Any:
+        return read_module(torch, file, stage).to(device)
+
+    with failures_named(folder):
+        module = shared_graph(torch, file, device, read)
+        return engine_of(torch, module, folder, manifest, stage, device)
+
+
+def read_module(torch: ModuleType, file: Path, stage: StageSpec) -> Any:
+    """The graph of a file, on the CPU, as a module that returns a tuple.
+
+    Raises:
+        ArtifactError: the file is not as ``compile`` writes it; nothing in it was run.
+    """
+    with refusals_named(file):
+        program, weights = read_archive(torch, file)
+        return build_module(torch, program, weights, stage)
+
+
+def load(
+    folder: Path, manifest: Manifest, stage: StageSpec, device: str, threads: Optional[int]
+) -> Engine:
+    """Load a graph, compiled for this machine if it is wanted and can be.
+
+    Raises:
+        ArtifactError, DeviceError, InputError: as for ``load_as_it_is``.
+    """
+    torch = require("torch", "torch")
+    place = str(torch_device(device))
+    program = None
+    if is_wanted(place):
+        program = program_of(torch, folder, manifest, stage, place)
+    if program is None:
+        return load_as_it_is(folder, manifest, device, threads, stage)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    file = folder / stage.graph
+    with failures_named(folder):
+        held = shared_graph(torch, file, place, lambda: Weights(torch, file, place), "weights")
+        graph = Program(torch, program, held.tensors, place)
+        return engine_of(torch, graph, folder, manifest, stage, place)
+
+
+class Weights:
+    """The weights of a file on a device, by the names that its module has for them."""
+
+    def __init__(self, torch: ModuleType, file: Path, device: str) -> None:
+        with refusals_named(file):
+            _, found = read_archive(torch, file)
+        self.tensors = {name: one.to(device) for name, one in as_buffers(found).items()}
