@@ -73,7 +73,8 @@ def photo_to_tensor(
             leave RGB 0..255.
         dtype: of the result; values are rounded and clipped for uint8.
         resize: ``cubic`` in float64, ``cubic32`` in float32, which takes half the time
-            and is off by 4e-5 at most on photos, 5e-4 on noise, or on ``bytes``, by ``resize_as_upstream``.
+            and is off by 4e-5 at most on photos, 5e-4 on noise; or on ``bytes``, by
+            ``resize_as_upstream``.
     Returns:
         (1, 3, *size_hw), RGB, normalised.
     Source: Depth Anything V2: cubic in float64, no antialiasing.
