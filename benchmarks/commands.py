@@ -29,8 +29,8 @@ GROUPS = {
         "latency", "end2end", "throughput", "load", "compile", "growth",
     ),
     "parts of the way": (
-        "stages", "video", "sequence", "forms", "da3", "cuda", "memory", "points", "exports",
-        "splats",
+        "stages", "video", "sequence", "forms", "da3", "cuda", "start", "memory", "points",
+        "exports", "splats",
         "hostile",
     ),
     "many photos, many requests": (

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SEEDED = ("never", "fallback", "always")
 # What the graph takes: normalised float32, or RGB 0..255 as float32 or uint8
 PIXELS = ("normalised", "rgb", "rgb8")
+RESIZE_IN = ("float64", "float32")  # what photos are resized in, for V2
 
 
 def check_settings(job: CompileJob) -> None:
@@ -45,6 +46,7 @@ def check_settings(job: CompileJob) -> None:
         ("device", job.device, DEVICES),
         ("precision", job.precision, PRECISIONS),
         ("pixels", job.pixels, PIXELS),
+        ("resize", job.resize, RESIZE_IN),
         ("seeded", job.seeded, SEEDED),
     ):
         if value not in known:
@@ -71,11 +73,15 @@ def check_model(spec: ModelSpec, job: CompileJob) -> None:
     """Refuse what a model's graphs cannot take.
 
     Raises:
-        InputError: views, a batch, pixels or a precision that it does not have.
+        InputError: views, a batch, pixels, a resize or a precision that it does not have.
     """
     if spec.family == "v3" and job.pixels != "normalised":
         raise InputError(
             f"pixels={job.pixels!r}: stages of Depth Anything 3 take normalised images"
+        )
+    if spec.family == "v3" and job.resize != "float64":
+        raise InputError(
+            f"resize={job.resize!r}: Depth Anything 3 resizes photos on their 8 bits; leave it out"
         )
     for views in job.views:
         check_shape(spec, job.batch, views)

@@ -99,6 +99,7 @@ def job_of(args: argparse.Namespace) -> "CompileJob":
             seeded=args.seeded,
             device=args.device,
             pixels=args.pixels or usual_pixels(target, args.device, spec.family),
+            resize=args.resize,
             without=tuple(args.without),
             neuron=neuron_options_of(args),
             views=tuple(args.views),

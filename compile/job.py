@@ -41,9 +41,9 @@ class CompileJob:
     """What to compile.
 
     ``seeded`` says whether random weights may stand in for a checkpoint, ``pixels`` what the graph
-    takes, ``without`` which rewrites to leave out, ``views`` how many photos of a scene go
-    together, ``precision`` what matrix products are computed in, ``calibration`` the photos that
-    int8 is fitted to.
+    takes, ``resize`` the type that photos are resized in, ``without`` which rewrites to leave out,
+    ``views`` how many photos of a scene go together, ``precision`` what matrix products are
+    computed in, ``calibration`` the photos that int8 is fitted to.
     """
 
     model: str = "vits"
@@ -55,6 +55,7 @@ class CompileJob:
     seeded: str = "never"
     device: str = "auto"
     pixels: str = "normalised"
+    resize: str = "float64"
     without: tuple[str, ...] = ()
     neuron: NeuronOptions = field(default_factory=NeuronOptions)
     views: tuple[int, ...] = (1,)
@@ -66,11 +67,14 @@ class CompileJob:
 
     def input_spec(self, size_hw: tuple[int, int]) -> InputSpec:
         """What the graph of this size takes."""
+        resize = "cubic32" if self.resize == "float32" else "cubic"
+        if find_model(self.model).family == "v3":
+            resize = "bytes"
+        spec = InputSpec(size_hw=size_hw, batch=self.batch, resize=resize)
         if self.pixels == "normalised":
-            resize = "bytes" if find_model(self.model).family == "v3" else "cubic"
-            return InputSpec(size_hw=size_hw, batch=self.batch, resize=resize)
+            return spec
         dtype = "uint8" if self.pixels == "rgb8" else "float32"
-        return InputSpec(size_hw=size_hw, batch=self.batch, mean=RGB_MEAN, std=RGB_STD, dtype=dtype)
+        return dataclasses.replace(spec, mean=RGB_MEAN, std=RGB_STD, dtype=dtype)
 
 
 @dataclass(frozen=True)

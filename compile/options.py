@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Union
 
-from compile.checks import PIXELS
+from compile.checks import PIXELS, RESIZE_IN
 from compile.neuron_options import add_neuron_options
 from compile.registry import MODELS, PATCH
 from compile.targets import CHOICES
@@ -198,6 +198,13 @@ def _add_build(commands: Commands) -> None:
         help="what the graph takes: normalised float32, RGB 0..255 as float32 or as uint8 (a "
         "quarter of the bytes to the chip, rounds the resized photo); default rgb8 for V2 on CUDA, "
         "else normalised",
+    )
+    parser.add_argument(
+        "--resize",
+        choices=RESIZE_IN,
+        default=RESIZE_IN[0],
+        help="what V2's photos are resized in: float64, as upstream does (default), or float32, in "
+        "half the time and off by at most 4e-5 on photos",
     )
     parser.add_argument(
         "--without",

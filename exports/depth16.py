@@ -47,16 +47,20 @@ def to_uint16(
     low, high = limits or value_range(depth)
     metric, beyond = output.unit == "metre", 0
     stored = np.zeros(depth.shape, np.uint16)
+    kept = np.empty((BAND_ROWS, *depth.shape[1:]), np.result_type(depth, np.float32))
     for start in range(0, len(depth), BAND_ROWS):
-        rows = slice(start, start + BAND_ROWS)
+        rows = depth[start : start + BAND_ROWS]
+        values = kept[: len(rows)]
         if metric:
-            millimetres = np.round(depth[rows] * MILLIMETRES)
-            outside = (millimetres > MAX_UINT16) | (millimetres < 0)
-            beyond += int((millimetres > MAX_UINT16).sum())
-            stored[rows] = np.where(outside, 0, millimetres).astype(np.uint16)
+            np.rint(np.multiply(rows, MILLIMETRES, out=values), out=values)
+            if values.min() < 0 or values.max() > MAX_UINT16:
+                beyond += int((values > MAX_UINT16).sum())
+                values[(values > MAX_UINT16) | (values < 0)] = 0
+            stored[start : start + BAND_ROWS] = values
         elif high > low:
-            scaled = (depth[rows] - low) / (high - low)
-            stored[rows] = np.round(scaled * MAX_UINT16).astype(np.uint16)
+            np.divide(np.subtract(rows, low, out=values), high - low, out=values)
+            np.rint(np.multiply(values, MAX_UINT16, out=values), out=values)
+            stored[start : start + BAND_ROWS] = values
     if metric:
         return stored, Encoding16(
             scale=1 / MILLIMETRES, offset=0.0, unit="metre", invalid=0, out_of_range=beyond

@@ -175,6 +175,7 @@ def test_wrong_words_exit_2_and_say_what_is_right(arguments, text, capsys):
         (["--model", "da3-small", "--batch", "2"], "takes --views of one scene"),
         (["--model", "vits", "--views", "2"], "takes each photo for itself"),
         (["--model", "da3-small", "--pixels", "rgb8"], "take normalised images"),
+        (["--model", "da3-small", "--resize", "float32"], "resizes photos on their 8 bits"),
         (["--model", "da3nested-giant-large", "--batch", "2"], "takes --views of one scene"),
         (["--without", "layerscale"], "choose from position-embedding"),
         (["--calibration", "input_images"], "--precision int8 only"),

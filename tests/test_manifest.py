@@ -253,7 +253,7 @@ def test_whole_numbers_are_read_where_a_float_is_expected():
             lambda facts: facts["stages"][0]["inputs"][0].update(shape=[0, 3]),
             "'image': shape .0, 3., all must be positive",
         ),
-        (lambda facts: facts["input"].update(resize="nearest"), "use one of cubic, bytes"),
+        (lambda facts: facts["input"].update(resize="nearest"), "use one of cubic, cubic32, bytes"),
         (lambda facts: facts["weights"].update(source="web"), "use checkpoint or seeded"),
         (lambda facts: facts["parity"].update(status="failed"), "use 'passed' or 'pending device'"),
         (

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import InputError
+from runtime.photo import preprocess
 from runtime.photo.preprocess import (
     MEAN,
     STD,
@@ -92,6 +93,20 @@ def test_a_cubic_resize_in_bands_of_rows_is_opencvs_bit_for_bit(height, width, d
     rgb = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
     whole = cv2.resize(rgb / 255.0, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
     np.testing.assert_array_equal(resize_cubic(rgb, size_hw), whole)
+
+
+@pytest.mark.parametrize("whole_pixels", [1 << 22, 0])  # in one piece, in bands of rows
+@pytest.mark.parametrize("photo_hw", [(480, 640), (700, 90), (90, 700), (28, 42), (1, 1)])
+def test_float32_is_off_by_less_than_is_stated(photo_hw, whole_pixels, monkeypatch):
+    monkeypatch.setattr(preprocess, "WHOLE_PIXELS", whole_pixels)
+    noise = np.random.default_rng(0).integers(0, 256, (*photo_hw, 3), np.uint8)
+    coarse = noise[: max(1, photo_hw[0] // 20), : max(1, photo_hw[1] // 20)]
+    smooth = cv2.resize(coarse, photo_hw[::-1], interpolation=cv2.INTER_CUBIC)
+    for rgb, bound in ((noise, 5e-4), (smooth, 4e-5)):
+        found = photo_to_tensor(rgb, (126, 168), resize="cubic32")
+        exact = photo_to_tensor(rgb, (126, 168))
+        assert found.dtype == np.float32 and found.shape == exact.shape
+        np.testing.assert_allclose(found, exact, rtol=0, atol=bound)
 
 
 def test_a_photo_already_of_that_size_is_only_normalised(make_photo):

@@ -1,8 +1,8 @@
 """Which operators of an OpenVINO graph stay float32 where the rest is computed in bfloat16.
 
-A graph in; one with its weights as bfloat16, and its file with those operators marked, out. Chosen
-by measurement: what is kept spares a fifth of the error and costs hardly any speed. The sums
-through the blocks would spare as much again, at a price.
+A graph in; one with its weights rounded, and its file with those operators marked, out. Chosen by
+measurement: what is kept spares a fifth of the error and costs hardly any speed. The sums through
+the blocks would spare as much again, at a price.
 """
 
 import re
@@ -34,7 +34,11 @@ def nothing(name: str, kind: str) -> bool:
 
 
 def round_weights(graph: Any, kept: Kept) -> None:
-    """Store as bfloat16, in place, the weights that the engine would round to it anyway."""
+    """Round, in place, the weights that the engine would round to bfloat16 anyway.
+
+    They stay float32 in the file: of those in 16 bits the engine makes float32 in memory, and keeps
+    it, where it gives the pages of a file back.
+    """
     openvino = import_openvino()
     operators = openvino.opset13
     for operator in graph.get_ordered_ops():
@@ -44,8 +48,8 @@ def round_weights(graph: Any, kept: Kept) -> None:
         weights = operator.input_value(1).get_node()
         if weights.get_type_name() != "Constant" or weights.get_element_type() != openvino.Type.f32:
             continue
-        small = operators.constant(rounded(weights.data), dtype=openvino.Type.bf16)
-        operator.input(1).replace_source_output(operators.convert(small, "f32").output(0))
+        nearest = operators.constant(rounded(weights.data))
+        operator.input(1).replace_source_output(nearest.output(0))
 
 
 def rounded(values: np.ndarray) -> np.ndarray:

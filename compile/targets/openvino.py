@@ -11,7 +11,7 @@ import numpy as np
 from compile.calibration import Batches, calibration_images
 from compile.parity import compare
 from compile.stages import Stage
-from compile.targets import int8, mixed
+from compile.targets import int8, mixed, strips
 from compile.targets import onnx as onnx_target
 from compile.targets.source import Built, GraphSource
 from runtime.engines.openvino import compiled, import_openvino
@@ -59,6 +59,7 @@ def build(source: GraphSource, folder: Path) -> Built:
 
 def _save(graph: Any, file: Path, precision: str) -> None:
     """Write a graph as it is run in this precision."""
+    strips.keep_apart(graph)
     if precision != "f32":
         mixed.round_weights(graph, mixed.kept if precision == "bf16" else mixed.nothing)
     import_openvino().save_model(graph, str(file), compress_to_fp16=False)

@@ -20,7 +20,7 @@ TARGETS = ("neuron", "neuronx", "torchscript", "pt2", "onnx", "openvino")
 PRECISIONS = ("f32", "bf16", "f16", "int8")
 BY_CASTS = ("neuron", "neuronx")  # their precision follows from the casts asked for
 DTYPES = ("float32", "uint8")
-RESIZES = ("cubic", "bytes")
+RESIZES = ("cubic", "cubic32", "bytes")
 
 # kind -> (unit, larger is nearer). "relative" is known up to scale and, for disparity, shift.
 KINDS = {
@@ -35,8 +35,8 @@ class InputSpec:
     """What the graph takes: (batch, 3, H, W), RGB / 255, minus mean, over std.
 
     uint8 is RGB as in the photo, so its mean is 0 and its std 1/255. ``resize`` is how a photo gets
-    to this size: ``cubic`` in float64, as Depth Anything V2 does, or on ``bytes``, by area or
-    cubic, as Depth Anything 3 does.
+    to this size: ``cubic`` in float64, as Depth Anything V2 does, ``cubic32``, the same in float32,
+    or on ``bytes``, by area or cubic, as Depth Anything 3 does.
     """
 
     size_hw: tuple[int, int]

@@ -10,6 +10,7 @@ import numpy as np
 
 from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import Engine
+from runtime.engines.mapped import given_back
 from runtime.optional import require
 
 # What the engine is told for a precision; what is not int8 in an int8 graph is bfloat16.
@@ -37,7 +38,8 @@ def load(
     graph = compiled(folder / stage.graph, manifest.precision, threads)
 
     def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        found = graph(inputs)
+        # One copy of what comes out, since the next call writes there; none of what goes in
+        found = graph(inputs, share_inputs=True, share_outputs=True)
         return {tensor.name: found[tensor.name].copy() for tensor in stage.outputs}
 
     return run
@@ -62,7 +64,8 @@ def compiled(
     graph = core.read_model(str(file))
     if precision != "f32":
         _keep_marks(graph)
-    return core.compile_model(graph, "CPU", config)
+    with given_back(file.with_suffix(".bin")):  # by ``graph``, which is held here until then
+        return core.compile_model(graph, "CPU", config)
 
 
 def _keep_marks(graph: Any) -> None:

@@ -4,8 +4,10 @@ A stage is loaded when it is first needed: most scenes need no ray maps, and kno
 does not know what the stages are for, nor in which order they run.
 """
 
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Optional
 
 import numpy as np
@@ -14,6 +16,7 @@ from runtime.artifact.folder import Artifact
 from runtime.engines import Engine, load_engine
 from runtime.errors import ArtifactError
 
+AT_ONCE = ("openvino", "onnx")  # targets whose graphs are loaded while others load or run
 CAMERA_TOKENS = "camera_tokens.npy"  # what stands for unknown cameras: float32 (N, C)
 
 Loader = Callable[..., Engine]  # called as ``load_engine`` is
@@ -42,7 +45,7 @@ class StagedEngine:
         self.artifact, self.views = artifact, artifact.manifest.views
         self.camera_tokens = _read_camera_tokens(artifact)
         self._device, self._threads, self._load = device, threads, load
-        self._engines: dict[str, Engine] = {}
+        self._engines: dict[str, Future[Engine]] = {}
         self._lock = threading.Lock()
 
     def __call__(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -65,18 +68,45 @@ class StagedEngine:
         """The array itself: an artifact's are on the host."""
         return array
 
+    def load_ahead(self, stages: Sequence[str]) -> None:
+        """Begin to load stages that will be needed, one after the other, beside what else is done.
+
+        Nothing is begun for an engine of one thread, nor on devices, which load in turn. An error
+        is met by whoever needs the stage.
+        """
+        threads = self._threads or os.cpu_count() or 1
+        if self.artifact.manifest.target in AT_ONCE and threads > 1:
+            left = [stage for stage in stages if stage not in self._engines]
+            if left:
+                threading.Thread(target=self._load_all, args=(left,), name="load").start()
+
+    def _load_all(self, stages: Sequence[str]) -> None:
+        for stage in stages:
+            try:
+                self._engine(stage)
+            except Exception:
+                return
+
     def _engine(self, stage: str) -> Engine:
+        """A stage, loaded once: by whoever asks first."""
         with self._lock:
-            if stage not in self._engines:
-                manifest = self.artifact.manifest
-                self._engines[stage] = self._load(
-                    self.artifact.path,
-                    manifest,
-                    self._device,
-                    self._threads,
-                    manifest.stage(stage),
-                )
-            return self._engines[stage]
+            engine = self._engines.get(stage)
+            is_first = engine is None
+            if engine is None:
+                engine = self._engines[stage] = Future()
+        if is_first:
+            try:
+                engine.set_result(self._loaded(stage))
+            except BaseException as error:
+                with self._lock:
+                    del self._engines[stage]
+                engine.set_exception(error)
+        return engine.result()
+
+    def _loaded(self, stage: str) -> Engine:
+        manifest = self.artifact.manifest
+        spec = manifest.stage(stage)
+        return self._load(self.artifact.path, manifest, self._device, self._threads, spec)
 
 
 def _read_camera_tokens(artifact: Artifact) -> np.ndarray:

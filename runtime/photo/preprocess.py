@@ -19,8 +19,9 @@ STD = (0.229, 0.224, 0.225)
 # What leaves RGB as it is in a photo, 0..255.
 RGB_MEAN = (0.0, 0.0, 0.0)
 RGB_STD = (1 / 255, 1 / 255, 1 / 255)
-# Rows of a photo that are float64 at a time: keeps them in the processor's cache.
+# Rows of a photo that are floats at a time: keeps them in the processor's cache.
 BAND_ROWS = 16
+WHOLE_PIXELS = 1 << 22  # of a photo that float32 takes as a whole: 12 bytes a pixel
 UNIT = np.arange(256) / 255.0  # bytes to 0..1
 PATCH_SIZE = 14
 UPPER, LOWER = "upper", "lower"  # which side of a photo Depth Anything 3 was told: longer, shorter
@@ -71,14 +72,16 @@ def photo_to_tensor(
         mean, std: of the training images, RGB, for values in 0..1; (0, 0, 0) and (1/255, ...)
             leave RGB 0..255.
         dtype: of the result; values are rounded and clipped for uint8.
-        resize: ``cubic`` in float64, or on ``bytes``, by ``resize_as_upstream``.
+        resize: ``cubic`` in float64, ``cubic32`` in float32, which takes half the time
+            and is off by 4e-5 at most on photos, 5e-4 on noise; or on ``bytes``, by
+            ``resize_as_upstream``.
     Returns:
         (1, 3, *size_hw), RGB, normalised.
     Source: Depth Anything V2: cubic in float64, no antialiasing.
     """
     if resize == "bytes":
         return normalised(resize_as_upstream(rgb, size_hw, LOWER), mean, std)[None]
-    resized = resize_cubic(rgb, size_hw)
+    resized = resize_cubic32(rgb, size_hw) if resize == "cubic32" else resize_cubic(rgb, size_hw)
     tensor = np.empty((1, 3, *size_hw), np.float32)
     for channel in range(3):
         tensor[0, channel] = (resized[..., channel] - mean[channel]) / std[channel]
@@ -97,26 +100,45 @@ def resize_cubic(rgb: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     Returns:
         float64 (*size_hw, 3), 0 to 1 and a little beyond.
     """
+    return _resize_in_bands(rgb, size_hw, UNIT)
+
+
+def resize_cubic32(rgb: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """The same in float32 throughout; small photos as a whole, which saves a pass.
+
+    Returns:
+        float32 (*size_hw, 3).
+    """
+    if rgb.shape[0] * rgb.shape[1] > WHOLE_PIXELS:
+        return _resize_in_bands(rgb, size_hw, UNIT.astype(np.float32))
+    unit = cv2.LUT(rgb, UNIT.astype(np.float32))
+    return cv2.resize(unit, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def _resize_in_bands(rgb: np.ndarray, size_hw: tuple[int, int], unit: np.ndarray) -> np.ndarray:
+    """Cubically in the type of ``unit``, which is what each byte becomes."""
     count = _rows_that_count(rgb.shape[0], size_hw[0])
-    narrow = _zeros((rgb.shape[0], size_hw[1], 3), 2 * len(count) < rgb.shape[0])  # (H, w, 3)
+    shape = (rgb.shape[0], size_hw[1], 3)
+    narrow = _zeros(shape, unit.dtype, 2 * len(count) < rgb.shape[0])  # (H, w, 3)
     for start in range(0, len(count), BAND_ROWS):
         some = count[start : start + BAND_ROWS]
-        band = cv2.LUT(rgb[some], UNIT)
+        band = cv2.LUT(rgb[some], unit)
         narrow[some] = cv2.resize(band, (size_hw[1], len(some)), interpolation=cv2.INTER_CUBIC)
     return cv2.resize(narrow, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
 
 
-def _zeros(shape: tuple[int, int, int], sparse: bool) -> np.ndarray:
-    """float64 zeros; if few rows will be written, only these take memory.
+def _zeros(shape: tuple[int, int, int], dtype: np.dtype, sparse: bool) -> np.ndarray:
+    """Zeros; if few rows will be written, only these take memory.
 
     A system with huge pages would back two megabytes for each row: a gigabyte for a high photo.
     """
     if not sparse or not hasattr(mmap, "MADV_NOHUGEPAGE"):
-        return np.zeros(shape)
-    memory = mmap.mmap(-1, 8 * math.prod(shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return np.zeros(shape, dtype)
+    size = dtype.itemsize * math.prod(shape)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(OSError):  # a kernel without huge pages
         memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(memory, np.float64).reshape(shape)
+    return np.frombuffer(memory, dtype).reshape(shape)
 
 
 def _rows_that_count(source: int, target: int) -> np.ndarray:

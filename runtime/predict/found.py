@@ -25,6 +25,7 @@ RELATIVE = "depth"  # the kind of depth whose unit nobody knows
 CAMERA_CONVENTION = "OpenCV: x right, y down, z forward; extrinsics are world-to-camera"
 RESIZE_WORDS = {
     "cubic": "cubic in float64",
+    "cubic32": "cubic in float32",
     "bytes": "by area, or cubic where a side grows, on 8 bits,",
 }
 

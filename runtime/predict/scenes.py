@@ -168,6 +168,12 @@ def encode_scenes(stages: Stages, images: Array, query: SceneQuery) -> EncodedSc
     return EncodedScenes(taps, found[CAMERA], references, layers)
 
 
+def later_stages(query: SceneQuery, is_nested: bool) -> list[str]:
+    """The stages that ``run_scene`` runs for a query after the first one, and what follows it."""
+    cameras = RAY_HEAD if query.use_ray_pose else CAMERA_DECODER
+    return [ENCODER_GLOBAL, DEPTH_HEAD, cameras, *([METRIC] if is_nested else [])]
+
+
 def layer_name(block: int) -> str:
     """What an encoder stage calls the tokens of a single block among its outputs."""
     return f"layer_{block}"
@@ -210,8 +216,10 @@ class SceneEngine:
             raise InputError(
                 "infer_gs, export_feat_layers: no artifact has them; use DepthAnything3 from Python"
             )
+        is_nested = any(stage.name == METRIC for stage in self.artifact.manifest.stages)
+        self._stages.load_ahead(later_stages(query, is_nested))
         output = run_scene(self._stages, images, query)
-        if not any(stage.name == METRIC for stage in self.artifact.manifest.stages):
+        if not is_nested:
             return output
         return _in_metres(output, self._stages(METRIC, {IMAGE: images}), count)
 
