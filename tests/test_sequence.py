@@ -24,6 +24,7 @@ from apps.sequence_results import Wanted
 from apps.sequence_source import PhotoSource, SourceFrame, open_source
 from apps.sequence_store import WindowMaps, decode_window, encode_window, read_store
 from apps.sequence_workers import Workers
+from apps.web.app_local import LocalEngine
 from benchmarks.kills import ray_actors
 from exports import colmap
 from exports.video import to_yuv, writing_video
@@ -345,6 +346,17 @@ def test_workers_side_by_side_leave_the_bytes_of_one(clip, artifact, tmp_path, m
     words += ["--formats", "npz,png16", "--preview", "0", "--workers", "2", "--quiet"]
     assert sequence.main(words) == 0
     assert contents(tmp_path / "three") == contents(tmp_path / "one")
+
+
+def test_the_apps_tab_for_videos_takes_a_model_that_finds_cameras(clip, artifact, tmp_path):
+    import av
+
+    said, engine = [], LocalEngine(str(artifact), "cpu", False)
+    name = engine.scene_model
+    made = engine.video(clip, tmp_path, name, said.append)
+    with av.open(str(made)) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 23
+    assert "windows: frame 23 of about 23" in said and "results: frame 23 of about 23" in said
 
 
 def test_which_devices_workers_take():
