@@ -12,6 +12,7 @@ MODEL = "depth-anything/DA3NESTED-GIANT-LARGE-1.1"
 MODEL_VARIABLE = "DA3_MODEL_DIR"
 ENGINES = ("local", "ray")
 ALIGNS = ("depth", "points")
+KEYFRAMES = ("fill", "poses")
 
 
 def add_scene_model(group: Any) -> None:
@@ -71,7 +72,10 @@ def add_window_options(group: Any) -> None:
     )
     group.add_argument(
         "--keyframes",
-        action="store_true",
-        help="for cameras alone: frames that look as the last one taken, and come less than a "
-        "second after it, get a camera between their neighbours' and no depth",
+        nargs="?",
+        choices=KEYFRAMES,
+        const=KEYFRAMES[1],
+        help="geometry of frames alone that differ from the last one taken, or come a second after "
+        "it; others get a camera between their neighbours' (poses, the default) or go through the "
+        "network with the key frames around them (fill)",
     )

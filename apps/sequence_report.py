@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+from apps.sequence_fill import read_fills
 from apps.sequence_lines import Line
 from apps.sequence_results import Results, Seen
 from apps.sequence_solve import SolvedSequence, link_numbers
@@ -38,6 +39,9 @@ def report_of(
         bad += _nothing_of(before, line, after) if line["problem"] else ()
         if before is not None and before["shot"] != line["shot"]:
             shots.append(line["frames"][0])
+    for fill in read_fills(store):
+        names = dict(zip(fill["frames"], fill["names"]))
+        bad += [[at, names[at], fill["problem"]] for at in fill["new"] if fill["problem"]]
     bad = sorted({row[0]: row for row in bad}.values())
     return {
         **provenance.facts(),

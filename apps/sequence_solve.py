@@ -51,7 +51,17 @@ class SolvedSequence:
 
     def place(self, number: int, line: Mapping[str, Any], maps: WindowMaps) -> list[StreamFrame]:
         """A window's frames in the scene."""
-        to = self.windows[number]
+        return self._placed(self.windows[number], number, line, maps)
+
+    def place_fill(self, line: Mapping[str, Any], maps: WindowMaps) -> list[StreamFrame]:
+        """The new frames of a window that fills a gap, in the scene."""
+        onto, new = int(line["onto"]), set(line["new"])
+        to = self.windows[onto].after(similarity_of(line["link"]))
+        return [one for one in self._placed(to, onto, line, maps) if one.number in new]
+
+    def _placed(
+        self, to: Similarity, number: int, line: Mapping[str, Any], maps: WindowMaps
+    ) -> list[StreamFrame]:
         poses = maps.extrinsics if self.known else to.move_cameras(maps.extrinsics)[:, :3]
         scale = np.float32(to.scale)
         return [

@@ -18,9 +18,11 @@ from tiny_scene import make_scene_artifact
 
 from apps import sequence, sequence_loops, sequence_preview, sequence_workers
 from apps.scene_models import find_scene_model
+from apps.sequence_fill import fill_store
 from apps.sequence_job import SequenceJob, run_sequence
 from apps.sequence_model import Windows
 from apps.sequence_results import Wanted
+from apps.sequence_solve import similarity_of, solve
 from apps.sequence_source import PhotoSource, SourceFrame, open_source
 from apps.sequence_store import WindowMaps, decode_window, encode_window, read_store
 from apps.sequence_workers import Workers
@@ -252,37 +254,89 @@ def test_a_repeated_frame_and_a_photo_of_another_size_are_frames_as_all_others(a
     assert rows[5]["intrinsics"][1][2] == pytest.approx(45)
 
 
-def test_key_frames_alone_leave_a_camera_for_each_frame_between_its_neighbours(
-    artifact, tmp_path, monkeypatch
-):
-    folder, still = photos(tmp_path / "in", range(12)), (2, 3, 6, 7, 11)  # as the frame before
+@pytest.fixture
+def standing(tmp_path):
+    """Photos of which some are as the one before."""
+    folder, still = photos(tmp_path / "in", range(12)), (2, 3, 6, 7, 11)
     for number in range(12):
         shown = max(at for at in range(number + 1) if at not in still)
         rgb = np.roll(picture(0, 56, 84), 9 * shown, 1)
         Image.fromarray(rgb).save(folder / f"shot_{number}.png")
-    facts = run(folder, artifact, tmp_path / "out", keyframes=True, cuts=False)
+    return folder, still
+
+
+@pytest.mark.parametrize("keyframes", ["poses", "fill"])
+def test_geometry_is_of_key_frames_alone_and_each_frame_has_a_camera(
+    standing, artifact, tmp_path, monkeypatch, keyframes
+):
+    (folder, still), fills = standing, keyframes == "fill"
+    facts = run(folder, artifact, tmp_path / "out", keyframes=keyframes, cuts=False)
     taken = [line["frames"] for line in read_store(tmp_path / "out").lines]
-    assert taken == [[0, 1, 4, 5], [5, 8, 9, 10]] and facts["frames"] == 7
+    assert taken == [[0, 1, 4, 5], [5, 8, 9, 10]] and facts["frames"] == (12 if fills else 7)
     assert not facts["bad_frames"]
+    depth = {int(file.stem) for file in (tmp_path / "out" / "depth").glob("*.npz")}
+    assert depth == set(range(12)) - (set() if fills else set(still))
     rows = json.loads((tmp_path / "out" / "cameras.json").read_text())["photos"]
-    assert [at for at, row in enumerate(rows) if row.get("interpolated")] == list(still)
+    marked = [at for at, row in enumerate(rows) if row.get("interpolated")]
+    assert marked == ([] if fills else list(still)) and len(rows) == 12
     poses = np.array([row["world_to_camera"] for row in rows])[:, :3]
     for number, part in ((2, 1 / 3), (3, 2 / 3)):
-        assert np.allclose(poses[number], blended_camera(poses[1], poses[4], part), atol=1e-9)
-    assert np.allclose(poses[11], poses[10])  # nothing comes after it
-    before, infer, left = contents(tmp_path / "out"), Windows.infer, [1]
+        between = blended_camera(poses[1], poses[4], part)
+        assert fills or np.allclose(poses[number], between, atol=1e-9)
+    assert fills or np.allclose(poses[11], poses[10])  # nothing comes after it
+    before, infer = contents(tmp_path / "out"), Windows.infer
+    for calls in (1, 3):
+        left = [calls]
 
-    def stopping(self, views, query):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return infer(self, views, query)
+        def stopping(self, views, query, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return infer(self, views, query)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Windows, "infer", stopping)
-        run(folder, artifact, tmp_path / "ended", keyframes=True, cuts=False)
-    run(folder, artifact, tmp_path / "ended", keyframes=True, cuts=False)
-    assert contents(tmp_path / "ended") == before
+        ended = tmp_path / f"ended_{calls}"
+        if fills or calls == 1:
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(Windows, "infer", stopping)
+                run(folder, artifact, ended, keyframes=keyframes, cuts=False)
+        run(folder, artifact, ended, keyframes=keyframes, cuts=False)
+        assert contents(ended) == before
+
+
+def test_frames_between_key_frames_have_depth_in_the_scene(
+    standing, artifact, tmp_path, monkeypatch
+):
+    """Each fill window is linked to that of its key frames, and gives its new frames alone."""
+    folder, _ = standing
+    run(folder, artifact, tmp_path, keyframes="fill", cuts=False)
+    store = read_store(tmp_path)
+    fills = fill_store(store)
+    assert fills.read() and fills.ended is not None
+    lines = list(fills.lines)
+    assert [line["frames"] for line in lines] == [[1, 2, 3, 4], [5, 6, 7, 8], [5, 8, 9, 10, 11][1:]]
+    assert [line["new"] for line in lines] == [[2, 3], [6, 7], [11]]
+    assert [line["onto"] for line in lines] == [0, 1, 1]
+    place = solve(store.lines).windows[1].after(similarity_of(lines[1]["link"]))
+    pose = place.move_cameras(fills.window(1).extrinsics)[1]
+    rows = json.loads((tmp_path / "cameras.json").read_text())["photos"]
+    assert np.allclose(rows[6]["world_to_camera"][:3], pose[:3], atol=1e-9)
+    calls, infer = [], Windows.infer
+
+    def turned(self, views, query):
+        found = infer(self, views, query)
+        calls.append(0)
+        if len(calls) == 4:  # the second of them: its cameras look elsewhere
+            found.extrinsics[0, :, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]
+        return found
+
+    monkeypatch.setattr(Windows, "infer", turned)
+    facts = run(folder, artifact, tmp_path / "turned", keyframes="fill", cuts=False)
+    assert [row["frame"] for row in facts["bad_frames"]] == [6, 7] and facts["frames"] == 10
+    with pytest.raises(InputError, match="use one of fill, poses"):
+        job(tmp_path, keyframes="none")
+    words = ["run", str(folder), "--output", str(tmp_path / "o"), "--model", str(artifact)]
+    known = ["--known", str(tmp_path / "cameras.json"), "--keyframes", "fill"]
+    assert sequence.main([*words, *known]) == 1
 
 
 def test_a_key_frame_differs_or_comes_late():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from stream_recipe import K, cameras, gauge, rotation, windows
 
-from apps import sequence_loops
+from apps.sequence_lines import Spans
 from exports.poses import intrinsics_line, kitti_line, matrix_line, transforms_row, tum_line
 from runtime.scene.camera_files import read_cameras
 from runtime.scene.cameras import homogeneous, inverse
@@ -189,7 +189,7 @@ def test_frames_around_a_loops_ends_are_upstreams(facts):
     lines = [
         {"window": at, "frames": list(range(start, start + 120))} for at, start in enumerate(starts)
     ]
-    spans = sequence_loops.Spans(lines)
+    spans = Spans(lines)
     for case in facts["loop_ranges"]:
         window, frames, other, other_frames = case["found"]
         for number, first, theirs in zip(
