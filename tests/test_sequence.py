@@ -125,32 +125,23 @@ def test_poses_are_the_same_in_every_format_and_read_back(clip, artifact, tmp_pa
     assert np.allclose(focal[:2], np.diag(ours[5].intrinsics)[:2], rtol=1e-6)
 
 
-def test_colmaps_points_are_those_of_the_cloud(clip, artifact, tmp_path):
+def test_clouds_of_all_formats_are_the_same_points(clip, artifact, tmp_path):
     import trimesh
 
     source, model = open_source(clip), find_scene_model(str(artifact))
     wanted = Wanted((), video=False, points=500)
-    run_sequence(source, model, SequenceJob(tmp_path, wanted=wanted, preview_s=0))
-    ply = trimesh.load(tmp_path / "cloud.ply")
-    data = (tmp_path / "colmap" / "points3D.bin").read_bytes()
-    rows = np.frombuffer(data[8:], colmap.POINT)
-    assert len(rows) == int.from_bytes(data[:8], "little") == len(ply.vertices)
-    assert np.array_equal(rows["xyz"], ply.vertices) and (rows["length"] == 0).all()
-    assert np.array_equal(rows["rgb"], ply.colors[:, :3])
-    assert np.array_equal(rows["id"], np.arange(1, len(rows) + 1))
-
-
-def test_clouds_of_both_formats_are_the_same_points(clip, artifact, tmp_path):
-    import trimesh
-
-    source, model = open_source(clip), find_scene_model(str(artifact))
-    wanted = Wanted((), poses=False, video=False, points=500)
     facts = run_sequence(source, model, SequenceJob(tmp_path, wanted=wanted, preview_s=0))
     ply = trimesh.load(tmp_path / "cloud.ply")
     (glb,) = trimesh.load(tmp_path / "cloud.glb").geometry.values()
     assert len(ply.vertices) == facts["cloud"]["points"] <= 500
     assert np.allclose(ply.vertices * (1, -1, -1), glb.vertices, atol=1e-6)
     assert not (tmp_path / "depth").exists() and not (tmp_path / "depth.mp4").exists()
+    data = (tmp_path / "colmap" / "points3D.bin").read_bytes()
+    rows = np.frombuffer(data[8:], colmap.POINT)
+    assert len(rows) == int.from_bytes(data[:8], "little") == len(ply.vertices)
+    assert np.array_equal(rows["xyz"], ply.vertices) and (rows["length"] == 0).all()
+    assert np.array_equal(rows["rgb"], ply.colors[:, :3])
+    assert np.array_equal(rows["id"], np.arange(1, len(rows) + 1))
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, VIEWS, VIEWS + 1])

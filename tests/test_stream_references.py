@@ -242,13 +242,12 @@ def steps_of(depth, conf, truth):
     return np.abs(np.diff(off))
 
 
-@pytest.mark.parametrize("seeds", [1, 20])
-def test_the_largest_step_at_a_seam_is_that_of_windows_themselves(seeds):
+def test_the_largest_step_at_a_seam_is_that_of_windows_themselves():
     """Over the median step inside windows; printed, as the documents have them."""
     at = np.arange(59)
     seam = np.isin(at % 8, (3, 7)) & (at > 3) & (at < 55)
     rows = []
-    for seed in range(3000, 3000 + 1000 * seeds, 1000):
+    for seed in range(3000, 23000, 1000):
         found, truth, _ = windows(seed)
         last, first = slice(8, None), slice(0, 4)
         links = [link_windows(found[k - 1].seen(last), found[k].seen(first)) for k in range(1, 7)]
@@ -269,7 +268,7 @@ def test_the_largest_step_at_a_seam_is_that_of_windows_themselves(seeds):
     print(
         f"seams {ours:.2f}, true gauges {true:.2f}, windows alone {alone:.2f}, inside {inside:.2f}"
     )
-    assert ours < (1.1 if seeds > 1 else 1.3) * max(alone, true) and ours < inside
+    assert ours < 1.1 * max(alone, true) and ours < inside
 
 
 # files
