@@ -61,6 +61,7 @@ def report_of(
             "multiplied_by": scale,
             "of_windows": [float(window.scale) for window in solved.windows],
             "drift_of_links_percent": 100 * solved.drift,
+            "drift_by_loops_times": solved.times,
             "how": "known cameras" if solved.known else "chained from window to window",
         },
         "range": {"shares": SHARES, "values": seen.limits(), "sky_at": seen.far(kind)},
@@ -166,4 +167,7 @@ def report_text(facts: Mapping[str, Any]) -> str:
     for row in facts["loops"]:
         said = "closed" if row["accepted"] else "REJECTED"
         lines.append(f"loop of windows {row['earlier']} and {row['later']}: {said}")
+    times = facts["scale"]["drift_by_loops_times"]
+    if times > 1:
+        lines.append(f"loops say that links drift {times:.3g} times as much as was taken for")
     return "\n".join(lines) + "\n"

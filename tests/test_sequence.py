@@ -838,6 +838,9 @@ def test_places_that_are_seen_again_close_the_path(tmp_path, monkeypatch, bend):
     closed = ring(tmp_path / "closed", bend, loops=True)
     assert alone["loops"] == [] and len(closed["loops"]) >= 1
     assert all(row["accepted"] for row in closed["loops"])
+    assert alone["scale"]["drift_by_loops_times"] == 1
+    said = "loops say that links drift" in (tmp_path / "closed" / "report.txt").read_text()
+    assert said or bend < 0.03
 
     def off(folder):
         """By how far frames of one place are apart."""
