@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Optional
 
 from apps.da3_options import build_parser
+from apps.scene_options import window_options_of
 from apps.web.options import COMMANDS
-from runtime.command_line import LOG_LEVEL, run_command
+from runtime.command_line import LOG_LEVEL, UsageError, run_command
 
 LEVEL_VARIABLE = "DA3_LOG_LEVEL"
 LEVELS = {"ERROR": logging.ERROR, "WARN": logging.WARNING, "INFO": logging.INFO}
@@ -38,6 +39,11 @@ def run(args: argparse.Namespace) -> int:
         from apps.web.commands import run_web
 
         return run_web(args)
+    asked = window_options_of(args)
+    if asked and not getattr(args, "sequence", False):
+        raise UsageError(
+            f"{', '.join(asked)}: of a sequence alone; add --sequence, or leave it out"
+        )
     if args.use_backend:
         from apps.web.use_backend import run_on_backend
 

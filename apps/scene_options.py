@@ -4,6 +4,7 @@ They load nothing: ``--help`` must be quick.
 """
 
 import os
+from argparse import Namespace
 from typing import Any
 
 from runtime.command_line import positive
@@ -12,6 +13,8 @@ MODEL = "depth-anything/DA3NESTED-GIANT-LARGE-1.1"
 MODEL_VARIABLE = "DA3_MODEL_DIR"
 ENGINES = ("local", "ray")
 ALIGNS = ("depth", "points")
+KEYFRAMES = ("fill", "poses")
+SEQUENCE = ("views", "overlap", "loops", "workers", "engine", "align", "keyframes", "depth_formats")
 
 
 def add_scene_model(group: Any) -> None:
@@ -71,7 +74,20 @@ def add_window_options(group: Any) -> None:
     )
     group.add_argument(
         "--keyframes",
-        action="store_true",
-        help="for cameras alone: frames that look as the last one taken, and come less than a "
-        "second after it, get a camera between their neighbours' and no depth",
+        nargs="?",
+        choices=KEYFRAMES,
+        const=KEYFRAMES[1],
+        help="geometry of frames alone that differ from the last one taken, or come a second after "
+        "it; others get a camera between their neighbours' (poses, the default) or go through the "
+        "network with the key frames around them (fill)",
     )
+
+
+def window_options_of(args: Namespace) -> list[str]:
+    """Those of a sequence that were given, as they are written."""
+    given = {name: getattr(args, name, None) for name in SEQUENCE}
+    return [
+        f"--{name.replace('_', '-')}"
+        for name, value in given.items()
+        if value and value not in (ENGINES[0], ALIGNS[0])
+    ]

@@ -17,7 +17,8 @@ from typing import Any, Optional
 from apps.da3_progress import Progress
 from apps.scene_checks import refuse_large_windows, refuse_licence
 from apps.scene_models import SceneModel
-from apps.scene_options import ALIGNS
+from apps.scene_options import ALIGNS, KEYFRAMES
+from apps.sequence_fill import run_fills
 from apps.sequence_loops import find_loops, read_loops
 from apps.sequence_model import WindowModel, Windows
 from apps.sequence_poses import CAMERAS, COLMAP, INTRINSICS, KITTI, POSES, TRANSFORMS, TUM
@@ -47,6 +48,7 @@ from runtime.scene.loops import ALIKE
 from runtime.scene.query import SceneQuery
 from runtime.scene.reference_view import DEFAULT_STRATEGY
 
+FILL = KEYFRAMES[0]
 VIEWS = 8  # of a window, if the model takes any number
 FEW = 8  # below, windows drift two to three times as much
 
@@ -64,7 +66,8 @@ class SequenceJob:
         loops: look for places that are seen again; alike: cosine from which frames are looked at.
         preview_s: seconds between previews; 0: none.
         align: windows by ``depth`` and cameras, or by ``points``, as upstream does.
-        keyframes: frames that look as the last one taken get a camera, and no depth.
+        keyframes: of ``KEYFRAMES``: frames that look as the last one taken get a camera alone, or
+            depth in windows of their own; None: all go through the network together.
     Raises:
         InputError: no such way to align.
     """
@@ -81,11 +84,13 @@ class SequenceJob:
     alike: float = ALIKE
     preview_s: float = 5.0
     align: str = ALIGNS[0]
-    keyframes: bool = False
+    keyframes: Optional[str] = None
 
     def __post_init__(self) -> None:
         if self.align not in ALIGNS:
             raise InputError(f"align={self.align!r}: use one of {', '.join(ALIGNS)}")
+        if self.keyframes not in (None, *KEYFRAMES):
+            raise InputError(f"keyframes={self.keyframes!r}: use one of {', '.join(KEYFRAMES)}")
 
 
 def window_size(model: SceneModel, asked: Optional[int]) -> int:
@@ -132,13 +137,7 @@ def run_sequence(
         InputError: input, model and options do not go together, or with what is there.
         ArtifactError, DeviceError, OSError: nothing goes on; the same command goes on later.
     """
-    if not model.finds_cameras:
-        raise InputError(
-            f"{model.name}: finds no cameras, so windows of it share no scale; use da3-small, "
-            "da3-base, da3-large or da3nested-giant-large, or run_video.py for each frame alone"
-        )
-    if known is not None and job.scale != 1.0:
-        raise InputError("--scale: the cameras have a unit of their own; leave it out")
+    _refuse(model, job, known)
     check_output_folder(job.output)
     views = window_size(model, job.views)
     query = SceneQuery(ref_view_strategy=job.strategy)
@@ -151,7 +150,9 @@ def run_sequence(
     refuse_large_windows(model, views, size_hw, 1 if workers is None else workers.copies)
     log.info("%s: loading", model.name)
     model.load([size_hw])
-    windows = WindowJob(views, job.overlap, job.cuts, query, known, job.align, job.keyframes)
+    windows = WindowJob(
+        views, job.overlap, job.cuts, query, known, job.align, job.keyframes is not None
+    )
     header = _header(source, model, job, windows, model.view(first.rgb).size_hw)
     del first
     progress = progress or Progress()
@@ -163,8 +164,11 @@ def run_sequence(
             told = Told(source.path.name, str(job.output), model.name, _warning(model))
             preview = Preview(job.output, job.preview_s, source.expected, step, told)
             preview.begin(store.lines)
-            with _running(workers, model, size_hw, job.loops, store) as models:
+            fills = job.keyframes == FILL
+            with _running(workers, model, size_hw, job.loops, store, fills) as models:
                 run_windows(source, models, windows, store, preview, model.view)
+                if fills:
+                    run_fills(source, models, windows, store, model.view, step)
         if job.loops and known is None:
             with progress.stage("loops", "loop"):
                 find_loops(source, Windows(model), store, query, job.alike)
@@ -172,6 +176,19 @@ def run_sequence(
         facts = export_sequence(source, store, job, progress)
         preview.ends(DONE, [JSON, TEXT, *facts["files"]])
         return facts
+
+
+def _refuse(model: SceneModel, job: SequenceJob, known: Optional[KnownCameras]) -> None:
+    """What does not go together. InputError: says what."""
+    if not model.finds_cameras:
+        raise InputError(
+            f"{model.name}: finds no cameras, so windows of it share no scale; use da3-small, "
+            "da3-base, da3-large or da3nested-giant-large, or run_video.py for each frame alone"
+        )
+    if known is not None and job.keyframes is not None:
+        raise InputError("--keyframes: cameras are known, and all frames have depth; leave it out")
+    if known is not None and job.scale != 1.0:
+        raise InputError("--scale: the cameras have a unit of their own; leave it out")
 
 
 def _header(
@@ -207,9 +224,10 @@ def _running(
     size_hw: tuple[int, int],
     describes: bool,
     store: SequenceStore,
+    fills: bool,
 ) -> Iterator[Sequence[WindowModel]]:
     """Who runs the windows, if any are left."""
-    if workers is None or store.ended is not None:
+    if workers is None or (store.ended is not None and not fills):
         yield [Windows(model, describes)]
         return
     with workers.running(model, size_hw, describes) as models:

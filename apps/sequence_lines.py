@@ -4,12 +4,15 @@ A file of JSON lines in; mappings out, read when they are asked for. Eight bytes
 however long a sequence is.
 """
 
+import itertools
 import json
 import os
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Optional, Union, overload
+
+import numpy as np
 
 from runtime.errors import InputError, LimitError
 
@@ -77,6 +80,32 @@ class JournalLines(Sequence[Line]):
     def end(self) -> int:
         """Where the last of them ends in the file."""
         return self._starts[self._first + len(self)]
+
+
+class Spans:
+    """Which windows hold a frame, of which two numbers a window are held."""
+
+    def __init__(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        self._lines = lines
+        ends = ((line["frames"][0], line["frames"][-1]) for line in lines)
+        self._ends = np.fromiter(itertools.chain.from_iterable(ends), np.int64).reshape(-1, 2)
+
+    def holding(self, number: int) -> list[Mapping[str, Any]]:
+        """The lines of the windows that have a frame, in their order."""
+        near = (self._ends[:, 0] <= number) & (number <= self._ends[:, 1])
+        lines = (self._lines[at] for at in np.flatnonzero(near).tolist())
+        return [line for line in lines if number in line["frames"]]
+
+    def around(self, number: int, half: int) -> tuple[int, tuple[int, ...]]:
+        """The window that a frame is most in the middle of, and so many of its frames around it."""
+
+        def off_middle(line: Mapping[str, Any]) -> float:
+            return abs(line["frames"].index(number) - (len(line["frames"]) - 1) / 2)
+
+        line = min(self.holding(number), key=off_middle)
+        frames = line["frames"]
+        start = min(max(0, frames.index(number) - half // 2), max(0, len(frames) - half))
+        return line["window"], tuple(frames[start : start + half])
 
 
 def parsed(row: bytes, file: Path) -> Line:

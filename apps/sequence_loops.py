@@ -5,7 +5,6 @@ go through the network together; what comes of it is linked to either window.
 """
 
 import hashlib
-import itertools
 import json
 import logging
 import tempfile
@@ -16,6 +15,7 @@ from typing import IO, Any, Optional
 
 import numpy as np
 
+from apps.sequence_lines import Spans
 from apps.sequence_model import WindowModel
 from apps.sequence_source import Source
 from apps.sequence_store import SequenceStore, WindowMaps, decode_window, encode_window
@@ -153,28 +153,6 @@ def _described(store: SequenceStore) -> Iterator[tuple[list[int], np.ndarray]]:
         if fresh:
             last = line["frames"][-1]
             yield [line["frames"][at] for at in fresh], own[fresh]
-
-
-class Spans:
-    """Which windows hold a frame, of which two numbers a window are held."""
-
-    def __init__(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        self._lines = lines
-        ends = ((line["frames"][0], line["frames"][-1]) for line in lines)
-        self._ends = np.fromiter(itertools.chain.from_iterable(ends), np.int64).reshape(-1, 2)
-
-    def around(self, number: int, half: int) -> tuple[int, tuple[int, ...]]:
-        """The window that a frame is most in the middle of, and so many of its frames around it."""
-        near = (self._ends[:, 0] <= number) & (number <= self._ends[:, 1])
-        holding = [
-            line for at in np.flatnonzero(near) if number in (line := self._lines[at])["frames"]
-        ]
-        line = min(
-            holding, key=lambda one: abs(one["frames"].index(number) - (len(one["frames"]) - 1) / 2)
-        )
-        frames = line["frames"]
-        start = min(max(0, frames.index(number) - half // 2), max(0, len(frames) - half))
-        return line["window"], tuple(frames[start : start + half])
 
 
 def _views(

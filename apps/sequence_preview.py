@@ -36,7 +36,7 @@ PLACES = 2000  # of the path, at most: then every second one goes
 SIZE, MARGIN = 400, 20
 QUALITY = 85
 LAST = 6  # frames that are shown, one of each window
-POINTS, EVERY = 200_000, 3  # of the cloud, at most; every so many rows and columns
+POINTS, WAITING, EVERY = 50_000, 25_000, 8  # of the cloud, at most; every so many rows, columns
 CUBE = 0.005  # of the cloud, over the first window's median depth
 PROVISIONAL = "places and scale before loops and metres are found"
 WINDOWS, RESULTS, DONE = "The network is at work.", "Results are being written.", "Done."
@@ -149,7 +149,7 @@ class Preview:
         used &= (depth > 0) & (conf > SKY_CONFIDENCE)
         used &= True if maps.sky is None else ~maps.sky[row]
         if self._cloud is None:
-            self._cloud = VoxelCloud(POINTS, CUBE * self._to.scale * line["median"])
+            self._cloud = VoxelCloud(POINTS, CUBE * self._to.scale * line["median"], WAITING)
         number, segment = line["frames"][row], line["segment"]
         focal = maps.intrinsics[row]
         frame = StreamFrame(number, line["window"], segment, depth, conf, None, pose[:3], focal)

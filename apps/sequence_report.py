@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+from apps.sequence_fill import read_fills
 from apps.sequence_lines import Line
 from apps.sequence_results import Results, Seen
 from apps.sequence_solve import SolvedSequence, link_numbers
@@ -38,6 +39,9 @@ def report_of(
         bad += _nothing_of(before, line, after) if line["problem"] else ()
         if before is not None and before["shot"] != line["shot"]:
             shots.append(line["frames"][0])
+    for fill in read_fills(store):
+        names = dict(zip(fill["frames"], fill["names"]))
+        bad += [[at, names[at], fill["problem"]] for at in fill["new"] if fill["problem"]]
     bad = sorted({row[0]: row for row in bad}.values())
     return {
         **provenance.facts(),
@@ -57,6 +61,7 @@ def report_of(
             "multiplied_by": scale,
             "of_windows": [float(window.scale) for window in solved.windows],
             "drift_of_links_percent": 100 * solved.drift,
+            "drift_by_loops_times": solved.times,
             "how": "known cameras" if solved.known else "chained from window to window",
         },
         "range": {"shares": SHARES, "values": seen.limits(), "sky_at": seen.far(kind)},
@@ -162,4 +167,7 @@ def report_text(facts: Mapping[str, Any]) -> str:
     for row in facts["loops"]:
         said = "closed" if row["accepted"] else "REJECTED"
         lines.append(f"loop of windows {row['earlier']} and {row['later']}: {said}")
+    times = facts["scale"]["drift_by_loops_times"]
+    if times > 1:
+        lines.append(f"loops say that links drift {times:.3g} times as much as was taken for")
     return "\n".join(lines) + "\n"

@@ -6,6 +6,7 @@ and a report out, each whole or not at all. A window's worth of frames is in mem
 
 import contextlib
 import dataclasses
+import heapq
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from typing import Any, Optional
 import numpy as np
 
 from apps.sequence_cloud import cloud_ply, points_of
+from apps.sequence_fill import fill_store, read_fills
 from apps.sequence_poses import PoseFiles
 from apps.sequence_solve import SolvedSequence
 from apps.sequence_source import Source, SourceFrame, numbered_frames
@@ -100,6 +102,18 @@ Step = Callable[[], object]
 
 def frames_of(store: SequenceStore, solved: SolvedSequence) -> Iterator[StreamFrame]:
     """All frames of the scene, each once, in their order."""
+    gaps = _filling(store, solved)
+    return heapq.merge(_blended(store, solved), gaps, key=lambda frame: frame.number)
+
+
+def _filling(store: SequenceStore, solved: SolvedSequence) -> Iterator[StreamFrame]:
+    fills = fill_store(store)
+    for line in read_fills(store):
+        if not line["problem"]:
+            yield from solved.place_fill(line, fills.maps_of(line))
+
+
+def _blended(store: SequenceStore, solved: SolvedSequence) -> Iterator[StreamFrame]:
     blender = Blender()
     for number, line in enumerate(store.lines):
         if line["problem"]:

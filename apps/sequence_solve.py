@@ -4,7 +4,6 @@ Lines in; a similarity a window, segments, and numbers for the report out. It ca
 other settings, and on the part of a journal that there is.
 """
 
-import logging
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +20,6 @@ from runtime.scene.similarity import IDENTITY, Similarity
 from runtime.scene.stream import StreamFrame
 from runtime.scene.true_loops import close_true_loops
 
-log = logging.getLogger(__name__)
-
 DOUBTFUL = 0.1  # weight of a link that is weak or guessed
 
 
@@ -35,6 +32,7 @@ class SolvedSequence:
         known: cameras are as they were given; only depth is scaled.
         loops: what became of each, as JSON values.
         drift: standard deviation of the log scale that links add up to, of the longest segment.
+        times: as much as that links drift, as loops tell; the most of all segments.
     """
 
     windows: list[Similarity]
@@ -42,6 +40,7 @@ class SolvedSequence:
     known: bool
     loops: list[dict[str, Any]]
     drift: float
+    times: float = 1.0
 
     @property
     def longest(self) -> int:
@@ -51,7 +50,17 @@ class SolvedSequence:
 
     def place(self, number: int, line: Mapping[str, Any], maps: WindowMaps) -> list[StreamFrame]:
         """A window's frames in the scene."""
-        to = self.windows[number]
+        return self._placed(self.windows[number], number, line, maps)
+
+    def place_fill(self, line: Mapping[str, Any], maps: WindowMaps) -> list[StreamFrame]:
+        """The new frames of a window that fills a gap, in the scene."""
+        onto, new = int(line["onto"]), set(line["new"])
+        to = self.windows[onto].after(similarity_of(line["link"]))
+        return [one for one in self._placed(to, onto, line, maps) if one.number in new]
+
+    def _placed(
+        self, to: Similarity, number: int, line: Mapping[str, Any], maps: WindowMaps
+    ) -> list[StreamFrame]:
         poses = maps.extrinsics if self.known else to.move_cameras(maps.extrinsics)[:, :3]
         scale = np.float32(to.scale)
         return [
@@ -86,7 +95,7 @@ def solve(
     segments = array("q", (line["segment"] for line in lines))
     windows: list[Similarity] = []
     told: list[dict[str, Any]] = []
-    drift, longest = 0.0, 0
+    drift, longest, times = 0.0, 0, 1.0
     for first, last in _runs(segments):
         own = lines[first:last]
         if known:
@@ -97,8 +106,9 @@ def solve(
             for one in loops
             if one["accepted"] and first <= one["earlier"] and one["later"] < last
         ]
-        solved, weights = _segment(own, inside, first)
+        solved, weights, more = _segment(own, inside, first)
         windows += solved
+        times = max(times, more)
         told += [
             {"later": one["later"], "earlier": one["earlier"], "weight": weight}
             for one, weight in zip(inside, weights)
@@ -114,7 +124,7 @@ def solve(
         if not one["accepted"]
     ]
     windows = [wide.after(one) for one in windows]
-    return SolvedSequence(windows, segments, known, told, drift)
+    return SolvedSequence(windows, segments, known, told, drift, times)
 
 
 def similarity_of(facts: Mapping[str, Any]) -> Similarity:
@@ -133,8 +143,8 @@ def _runs(segments: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def _segment(
     lines: Sequence[Mapping[str, Any]], loops: Sequence[Mapping[str, Any]], first: int
-) -> tuple[list[Similarity], list[float]]:
-    """Windows of one segment, and what each of its loops weighs."""
+) -> tuple[list[Similarity], list[float], float]:
+    """Windows of one segment, what each of its loops weighs, and how much more links drift."""
     scales, metric = np.ones(len(lines)), True
     for at, line in enumerate(lines):
         scales[at] = line["link"]["scale"] if at else 1.0
@@ -153,7 +163,7 @@ def _segment(
                 edges.append(Edge(at, at - 1, link, _sigmas(line["link"], depth)))
         depth = line.get("median", 1.0)
     if not loops:
-        return windows, []
+        return windows, [], 1.0
     edges += [
         Edge(
             one["later"] - first,
@@ -165,9 +175,7 @@ def _segment(
         for one in loops
     ]
     solved = close_true_loops(windows, edges)
-    if solved.drift > 1:
-        log.info("loops say that links drift %.1f times as much as they look", solved.drift)
-    return solved.windows, solved.weights
+    return solved.windows, solved.weights, solved.drift
 
 
 def _sigmas(facts: Mapping[str, Any], depth: float) -> tuple[float, float, float]:

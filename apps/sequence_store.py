@@ -227,7 +227,10 @@ class SequenceStore:
         Raises:
             InputError: its file is not what was written.
         """
-        line = self.lines[number]
+        return self.maps_of(self.lines[number])
+
+    def maps_of(self, line: Mapping[str, Any]) -> WindowMaps:
+        """The same, by a window's line."""
         file = self.folder / line["file"]
         data = read_whole(file, WINDOW_BYTES)
         if hashlib.sha256(data).hexdigest() != line["sha256"]:

@@ -72,13 +72,13 @@ class WindowJob:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class Seen:
     view: View
     name: str
 
 
 @dataclass
-class _Noted:
+class Noted:
     """What happened since the window before."""
 
     bad: list[list[Any]] = field(default_factory=list)  # number, name, why
@@ -86,9 +86,9 @@ class _Noted:
 
 
 @dataclass(frozen=True, eq=False)
-class _Ready:
+class Ready:
     planned: Planned
-    noted: _Noted
+    noted: Noted
     found: Optional[ScenePrediction] = None
     problem: str = ""  # why a window has no depth
     seconds: float = 0.0
@@ -118,17 +118,32 @@ def run_windows(
     """
     if store.ended is not None:
         return
+    before = store.window(len(store.lines) - 1) if store.lines else None
+    rest = Noted()
+    planned = _planned(source, view or models[0].view, job, store, rest)
+    run_planned(models, job, planned, _Keeper(store, job, before, told))
+    if not store.lines:
+        raise InputError(f"{source.path}: not one frame of it can be used")
+    store.end({"bad": rest.bad})
 
+
+def run_planned(
+    models: Sequence[WindowModel],
+    job: WindowJob,
+    planned: Iterator[Ready],
+    keep: Callable[[Ready], object],
+) -> None:
+    """Windows through whichever model is free, and on, in their order; a few are in flight."""
     free: queue.SimpleQueue[WindowModel] = queue.SimpleQueue()
     for one in models:
         free.put(one)
 
-    def infer(ready: _Ready) -> _Ready:
-        model, start = free.get(), time.perf_counter()
+    def infer(ready: Ready) -> Ready:
         query = job.query
         if job.known is not None:
             query = job.known.query(ready.planned.frames, query)
         problem, views = "", [seen.view for seen in ready.planned.items]
+        model, start = free.get(), time.perf_counter()
         try:
             found = model.infer(views, query)
         except InputError as error:  # as a nested model says of nothing but sky
@@ -139,18 +154,11 @@ def run_windows(
         seconds = time.perf_counter() - start
         return dataclasses.replace(ready, found=found, problem=problem, seconds=seconds)
 
-    before = store.window(len(store.lines) - 1) if store.lines else None
-    keeper = _Keeper(store, job, before, told)
     count = len(models)
-    with ThreadPoolExecutor(count, "network") as network, ThreadPoolExecutor(1, "keep") as keep:
-        rest = _Noted()
-        planned = _planned(source, view or models[0].view, job, store, rest)
+    with ThreadPoolExecutor(count, "network") as network, ThreadPoolExecutor(1, "keep") as keeper:
         found = in_turn(network, infer, planned, IN_FLIGHT + count - 1)
-        for _ in in_turn(keep, keeper, found, IN_FLIGHT):
+        for _ in in_turn(keeper, keep, found, IN_FLIGHT):
             pass
-    if not store.lines:
-        raise InputError(f"{source.path}: not one frame of it can be used")
-    store.end({"bad": rest.bad})
 
 
 def _planned(
@@ -158,10 +166,10 @@ def _planned(
     view: Callable[[np.ndarray], View],
     job: WindowJob,
     store: SequenceStore,
-    rest: _Noted,
-) -> Iterator[_Ready]:
+    rest: Noted,
+) -> Iterator[Ready]:
     """Windows as their frames come; what is noted after the last one goes to ``rest``."""
-    fitted, noted = _Views(view, store), _Noted()
+    fitted, noted = Views(view, store), Noted()
     told = _told_already(store)
     frames, plan, cuts, keys = _resumed(source, fitted, job, store)
     for frame in frames:
@@ -173,18 +181,18 @@ def _planned(
         cut, score = cuts.next(frame.rgb)
         if cut and job.cuts:
             for window in plan.end_shot():
-                yield _Ready(window, noted)
-                noted = _Noted()
+                yield Ready(window, noted)
+                noted = Noted()
             log.info("frame %d: a new shot begins", frame.number)
         noted.scores.append(score)
         if job.keyframes and not keys.next(frame.rgb, frame.time_s):
             continue
-        for window in plan.add(frame.number, _Seen(fitted(frame), frame.name)):
-            yield _Ready(window, noted)
-            noted = _Noted()
+        for window in plan.add(frame.number, Seen(fitted(frame), frame.name)):
+            yield Ready(window, noted)
+            noted = Noted()
     for window in plan.end_shot():
-        yield _Ready(window, noted)
-        noted = _Noted()
+        yield Ready(window, noted)
+        noted = Noted()
     rest.bad += noted.bad
 
 
@@ -195,7 +203,7 @@ def _told_already(store: SequenceStore) -> set[int]:
 
 
 def _resumed(
-    source: Source, fitted: "_Views", job: WindowJob, store: SequenceStore
+    source: Source, fitted: "Views", job: WindowJob, store: SequenceStore
 ) -> tuple[Iterator[SourceFrame], WindowPlan, CutFinder, KeyFinder]:
     """Frames to come, and what is held of those before: the last window's."""
     keys = KeyFinder()
@@ -206,7 +214,7 @@ def _resumed(
     cuts = CutFinder(_since_cut(store.lines))
     for frame in frames:
         if frame.number in wanted and frame.rgb is not None:
-            items.append(_Seen(fitted(frame), frame.name))
+            items.append(Seen(fitted(frame), frame.name))
             cuts.look(frame.rgb)
             keys.take(frame.rgb, frame.time_s)
         if len(items) == len(wanted):
@@ -230,7 +238,7 @@ def _unknown(known: KnownCameras, number: int) -> bool:
     return number not in known.extrinsics
 
 
-class _Views:
+class Views:
     """Frames as views of one size: the first one's, or what an earlier run had."""
 
     def __init__(self, view: Callable[[np.ndarray], View], store: SequenceStore) -> None:
@@ -264,28 +272,17 @@ class _Keeper:
     ) -> None:
         self._store, self._job, self._before, self._told = store, job, before, told
 
-    def __call__(self, ready: _Ready) -> None:
+    def __call__(self, ready: Ready) -> None:
         found, planned = ready.found, ready.planned
         assert found is not None
-        assert found.extrinsics is not None and found.intrinsics is not None
-        conf = np.full(found.depth.shape, 2.0) if found.conf is None else found.conf
-        data = encode_window(
-            WindowMaps(
-                found.depth,
-                conf,
-                found.extrinsics,
-                found.intrinsics,
-                found.sky,
-                found.aux.get(DESCRIPTORS),
-            )
-        )
+        data = window_bytes(found)
         maps = decode_window(data)
         line = self._line(ready, found, maps)
         self._store.append(data, line)
         self._before = maps
         self._told(self._store.lines[-1], maps, [seen.view for seen in planned.items])
 
-    def _line(self, ready: _Ready, found: ScenePrediction, maps: WindowMaps) -> dict[str, Any]:
+    def _line(self, ready: Ready, found: ScenePrediction, maps: WindowMaps) -> dict[str, Any]:
         planned, last = ready.planned, self._store.lines[-1] if self._store.lines else None
         link = None if ready.problem else self._link(planned, maps, last)
         segment = 0 if last is None else last["segment"] + int(link is None or link.broken)
@@ -337,6 +334,15 @@ class _Keeper:
             ]
             fitted = fit_maps(points[0], points[1], known.excess(), new.excess())
         return link_windows(known, new, metric, fitted)
+
+
+def window_bytes(found: ScenePrediction) -> bytes:
+    """What is kept of a window."""
+    assert found.extrinsics is not None and found.intrinsics is not None
+    conf = np.full(found.depth.shape, 2.0) if found.conf is None else found.conf
+    described = found.aux.get(DESCRIPTORS)
+    parts = (found.depth, conf, found.extrinsics, found.intrinsics, found.sky, described)
+    return encode_window(WindowMaps(*parts))
 
 
 def _nothing(views: Sequence[View]) -> ScenePrediction:

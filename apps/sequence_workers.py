@@ -127,7 +127,7 @@ class SequenceActor:
     def __init__(
         self, workers: Workers, device: str, size_hw: tuple[int, int], describes: bool
     ) -> None:
-        model = workers.find(device)
+        model = workers.find(device.partition(":")[0])  # Ray shows each its own GPU alone
         model.load([size_hw])
         self._windows = Windows(model, describes)
 

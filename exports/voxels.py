@@ -18,24 +18,25 @@ class VoxelCloud:
 
     Args:
         budget: points, at most. side: of a cube at first, in the points' unit.
+        waiting: points that are kept before they are thinned, at most.
 
     Attributes:
         left_out: points too far from the origin.
     """
 
-    def __init__(self, budget: int, side: float) -> None:
+    def __init__(self, budget: int, side: float, waiting: int = WAITING) -> None:
         self.budget, self.side, self.left_out = budget, side, 0
         self._points, self._colours = np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8)
         self._conf = np.zeros(0, np.float32)
         self._waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self._count = 0
+        self._count, self._most = 0, min(waiting, 2 * budget)
 
     def add(self, points: np.ndarray, colours: np.ndarray, conf: np.ndarray) -> None:
         """Take points (P, 3), uint8 (P, 3) and (P,)."""
         block = np.asarray(points, np.float32), np.asarray(colours, np.uint8)
         self._waiting.append((*block, np.asarray(conf, np.float32)))
         self._count += len(points)
-        if self._count >= min(WAITING, 2 * self.budget):
+        if self._count >= self._most:
             self._thin()
 
     def finish(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -18,12 +18,15 @@ from tiny_scene import make_scene_artifact
 
 from apps import sequence, sequence_loops, sequence_preview, sequence_workers
 from apps.scene_models import find_scene_model
+from apps.sequence_fill import fill_store
 from apps.sequence_job import SequenceJob, run_sequence
 from apps.sequence_model import Windows
 from apps.sequence_results import Wanted
+from apps.sequence_solve import similarity_of, solve
 from apps.sequence_source import PhotoSource, SourceFrame, open_source
 from apps.sequence_store import WindowMaps, decode_window, encode_window, read_store
 from apps.sequence_workers import Workers
+from apps.web.app_local import LocalEngine
 from benchmarks.kills import ray_actors
 from exports import colmap
 from exports.video import to_yuv, writing_video
@@ -122,32 +125,23 @@ def test_poses_are_the_same_in_every_format_and_read_back(clip, artifact, tmp_pa
     assert np.allclose(focal[:2], np.diag(ours[5].intrinsics)[:2], rtol=1e-6)
 
 
-def test_colmaps_points_are_those_of_the_cloud(clip, artifact, tmp_path):
+def test_clouds_of_all_formats_are_the_same_points(clip, artifact, tmp_path):
     import trimesh
 
     source, model = open_source(clip), find_scene_model(str(artifact))
     wanted = Wanted((), video=False, points=500)
-    run_sequence(source, model, SequenceJob(tmp_path, wanted=wanted, preview_s=0))
-    ply = trimesh.load(tmp_path / "cloud.ply")
-    data = (tmp_path / "colmap" / "points3D.bin").read_bytes()
-    rows = np.frombuffer(data[8:], colmap.POINT)
-    assert len(rows) == int.from_bytes(data[:8], "little") == len(ply.vertices)
-    assert np.array_equal(rows["xyz"], ply.vertices) and (rows["length"] == 0).all()
-    assert np.array_equal(rows["rgb"], ply.colors[:, :3])
-    assert np.array_equal(rows["id"], np.arange(1, len(rows) + 1))
-
-
-def test_clouds_of_both_formats_are_the_same_points(clip, artifact, tmp_path):
-    import trimesh
-
-    source, model = open_source(clip), find_scene_model(str(artifact))
-    wanted = Wanted((), poses=False, video=False, points=500)
     facts = run_sequence(source, model, SequenceJob(tmp_path, wanted=wanted, preview_s=0))
     ply = trimesh.load(tmp_path / "cloud.ply")
     (glb,) = trimesh.load(tmp_path / "cloud.glb").geometry.values()
     assert len(ply.vertices) == facts["cloud"]["points"] <= 500
     assert np.allclose(ply.vertices * (1, -1, -1), glb.vertices, atol=1e-6)
     assert not (tmp_path / "depth").exists() and not (tmp_path / "depth.mp4").exists()
+    data = (tmp_path / "colmap" / "points3D.bin").read_bytes()
+    rows = np.frombuffer(data[8:], colmap.POINT)
+    assert len(rows) == int.from_bytes(data[:8], "little") == len(ply.vertices)
+    assert np.array_equal(rows["xyz"], ply.vertices) and (rows["length"] == 0).all()
+    assert np.array_equal(rows["rgb"], ply.colors[:, :3])
+    assert np.array_equal(rows["id"], np.arange(1, len(rows) + 1))
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, VIEWS, VIEWS + 1])
@@ -251,37 +245,89 @@ def test_a_repeated_frame_and_a_photo_of_another_size_are_frames_as_all_others(a
     assert rows[5]["intrinsics"][1][2] == pytest.approx(45)
 
 
-def test_key_frames_alone_leave_a_camera_for_each_frame_between_its_neighbours(
-    artifact, tmp_path, monkeypatch
-):
-    folder, still = photos(tmp_path / "in", range(12)), (2, 3, 6, 7, 11)  # as the frame before
+@pytest.fixture
+def standing(tmp_path):
+    """Photos of which some are as the one before."""
+    folder, still = photos(tmp_path / "in", range(12)), (2, 3, 6, 7, 11)
     for number in range(12):
         shown = max(at for at in range(number + 1) if at not in still)
         rgb = np.roll(picture(0, 56, 84), 9 * shown, 1)
         Image.fromarray(rgb).save(folder / f"shot_{number}.png")
-    facts = run(folder, artifact, tmp_path / "out", keyframes=True, cuts=False)
+    return folder, still
+
+
+@pytest.mark.parametrize("keyframes", ["poses", "fill"])
+def test_geometry_is_of_key_frames_alone_and_each_frame_has_a_camera(
+    standing, artifact, tmp_path, monkeypatch, keyframes
+):
+    (folder, still), fills = standing, keyframes == "fill"
+    facts = run(folder, artifact, tmp_path / "out", keyframes=keyframes, cuts=False)
     taken = [line["frames"] for line in read_store(tmp_path / "out").lines]
-    assert taken == [[0, 1, 4, 5], [5, 8, 9, 10]] and facts["frames"] == 7
+    assert taken == [[0, 1, 4, 5], [5, 8, 9, 10]] and facts["frames"] == (12 if fills else 7)
     assert not facts["bad_frames"]
+    depth = {int(file.stem) for file in (tmp_path / "out" / "depth").glob("*.npz")}
+    assert depth == set(range(12)) - (set() if fills else set(still))
     rows = json.loads((tmp_path / "out" / "cameras.json").read_text())["photos"]
-    assert [at for at, row in enumerate(rows) if row.get("interpolated")] == list(still)
+    marked = [at for at, row in enumerate(rows) if row.get("interpolated")]
+    assert marked == ([] if fills else list(still)) and len(rows) == 12
     poses = np.array([row["world_to_camera"] for row in rows])[:, :3]
     for number, part in ((2, 1 / 3), (3, 2 / 3)):
-        assert np.allclose(poses[number], blended_camera(poses[1], poses[4], part), atol=1e-9)
-    assert np.allclose(poses[11], poses[10])  # nothing comes after it
-    before, infer, left = contents(tmp_path / "out"), Windows.infer, [1]
+        between = blended_camera(poses[1], poses[4], part)
+        assert fills or np.allclose(poses[number], between, atol=1e-9)
+    assert fills or np.allclose(poses[11], poses[10])  # nothing comes after it
+    before, infer = contents(tmp_path / "out"), Windows.infer
+    for calls in (1, 3):
+        left = [calls]
 
-    def stopping(self, views, query):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return infer(self, views, query)
+        def stopping(self, views, query, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return infer(self, views, query)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Windows, "infer", stopping)
-        run(folder, artifact, tmp_path / "ended", keyframes=True, cuts=False)
-    run(folder, artifact, tmp_path / "ended", keyframes=True, cuts=False)
-    assert contents(tmp_path / "ended") == before
+        ended = tmp_path / f"ended_{calls}"
+        if fills or calls == 1:
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(Windows, "infer", stopping)
+                run(folder, artifact, ended, keyframes=keyframes, cuts=False)
+        run(folder, artifact, ended, keyframes=keyframes, cuts=False)
+        assert contents(ended) == before
+
+
+def test_frames_between_key_frames_have_depth_in_the_scene(
+    standing, artifact, tmp_path, monkeypatch
+):
+    """Each fill window is linked to that of its key frames, and gives its new frames alone."""
+    folder, _ = standing
+    run(folder, artifact, tmp_path, keyframes="fill", cuts=False)
+    store = read_store(tmp_path)
+    fills = fill_store(store)
+    assert fills.read() and fills.ended is not None
+    lines = list(fills.lines)
+    assert [line["frames"] for line in lines] == [[1, 2, 3, 4], [5, 6, 7, 8], [5, 8, 9, 10, 11][1:]]
+    assert [line["new"] for line in lines] == [[2, 3], [6, 7], [11]]
+    assert [line["onto"] for line in lines] == [0, 1, 1]
+    place = solve(store.lines).windows[1].after(similarity_of(lines[1]["link"]))
+    pose = place.move_cameras(fills.window(1).extrinsics)[1]
+    rows = json.loads((tmp_path / "cameras.json").read_text())["photos"]
+    assert np.allclose(rows[6]["world_to_camera"][:3], pose[:3], atol=1e-9)
+    calls, infer = [], Windows.infer
+
+    def turned(self, views, query):
+        found = infer(self, views, query)
+        calls.append(0)
+        if len(calls) == 4:  # the second of them: its cameras look elsewhere
+            found.extrinsics[0, :, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]
+        return found
+
+    monkeypatch.setattr(Windows, "infer", turned)
+    facts = run(folder, artifact, tmp_path / "turned", keyframes="fill", cuts=False)
+    assert [row["frame"] for row in facts["bad_frames"]] == [6, 7] and facts["frames"] == 10
+    with pytest.raises(InputError, match="use one of fill, poses"):
+        job(tmp_path, keyframes="none")
+    words = ["run", str(folder), "--output", str(tmp_path / "o"), "--model", str(artifact)]
+    known = ["--known", str(tmp_path / "cameras.json"), "--keyframes", "fill"]
+    assert sequence.main([*words, *known]) == 1
 
 
 def test_a_key_frame_differs_or_comes_late():
@@ -345,6 +391,17 @@ def test_workers_side_by_side_leave_the_bytes_of_one(clip, artifact, tmp_path, m
     words += ["--formats", "npz,png16", "--preview", "0", "--workers", "2", "--quiet"]
     assert sequence.main(words) == 0
     assert contents(tmp_path / "three") == contents(tmp_path / "one")
+
+
+def test_the_apps_tab_for_videos_takes_a_model_that_finds_cameras(clip, artifact, tmp_path):
+    import av
+
+    said, engine = [], LocalEngine(str(artifact), "cpu", False)
+    name = engine.scene_model
+    made = engine.video(clip, tmp_path, name, said.append)
+    with av.open(str(made)) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 23
+    assert "windows: frame 23 of about 23" in said and "results: frame 23 of about 23" in said
 
 
 def test_which_devices_workers_take():
@@ -540,7 +597,7 @@ def test_the_preview_is_there_while_the_run_goes_on(clip, artifact, tmp_path, mo
     ]
     assert (preview / "last_0.jpg").read_bytes() == (preview / "depth.jpg").read_bytes()
     assert "<polyline" in (preview / "path.svg").read_text()
-    assert 0 < len(trimesh.load(preview / "cloud.ply").vertices) <= 200_000
+    assert 0 < len(trimesh.load(preview / "cloud.ply").vertices) <= 50_000
     assert pages[-1].count("<figure>") > 1
     assert 'http-equiv="refresh" content="1"' in pages[-1] and "at work" in pages[-1]
     page = (preview / "index.html").read_text()
@@ -665,6 +722,21 @@ def test_what_a_sequence_has_not_is_refused_by_name(clip, words, said, capsys, t
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--loops", "--views", "4"], "--views, --loops: of a sequence alone"),
+        (["--engine", "ray", "--align", "points"], "--engine, --align: of a sequence alone"),
+        (["--keyframes", "--depth-formats", "npz"], "--keyframes, --depth-formats: of a sequence"),
+    ],
+)
+def test_options_of_a_sequence_are_not_ignored_without_one(clip, words, said, capsys):
+    from apps import da3
+
+    assert da3.main(["video", str(clip), *words]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_window_of_which_the_model_says_nothing_ends_a_segment_and_not_the_run(
     clip, artifact, tmp_path, monkeypatch
 ):
@@ -766,6 +838,9 @@ def test_places_that_are_seen_again_close_the_path(tmp_path, monkeypatch, bend):
     closed = ring(tmp_path / "closed", bend, loops=True)
     assert alone["loops"] == [] and len(closed["loops"]) >= 1
     assert all(row["accepted"] for row in closed["loops"])
+    assert alone["scale"]["drift_by_loops_times"] == 1
+    said = "loops say that links drift" in (tmp_path / "closed" / "report.txt").read_text()
+    assert said or bend < 0.03
 
     def off(folder):
         """By how far frames of one place are apart."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from stream_recipe import K, cameras, gauge, rotation, windows
 
-from apps import sequence_loops
+from apps.sequence_lines import Spans
 from exports.poses import intrinsics_line, kitti_line, matrix_line, transforms_row, tum_line
 from runtime.scene.camera_files import read_cameras
 from runtime.scene.cameras import homogeneous, inverse
@@ -25,7 +25,7 @@ from runtime.scene.point_fit import (
 )
 from runtime.scene.pose_graph import chain, log_similarity
 from runtime.scene.similarity import IDENTITY, Similarity
-from runtime.scene.stream import WindowPlan
+from runtime.scene.stream import Blender, StreamFrame, WindowPlan
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -189,7 +189,7 @@ def test_frames_around_a_loops_ends_are_upstreams(facts):
     lines = [
         {"window": at, "frames": list(range(start, start + 120))} for at, start in enumerate(starts)
     ]
-    spans = sequence_loops.Spans(lines)
+    spans = Spans(lines)
     for case in facts["loop_ranges"]:
         window, frames, other, other_frames = case["found"]
         for number, first, theirs in zip(
@@ -216,6 +216,59 @@ def test_windows_with_exact_cameras_keep_their_axes_and_drift_as_little_as_state
     assert abs(off[6]) < 0.00094 and np.abs(off[3:6]).max() < 1e-9
     for link in links:
         assert 0.013 < link.spread < 0.0155 and link.inliers > 0.999 and link.scales_std < 1e-3
+
+
+# seams
+
+
+def joined(found, to):
+    """All frames once, in the scene, of windows that are brought there."""
+    blender, frames = Blender(), []
+    for k, one in enumerate(found[:7]):
+        poses = to[k].move_cameras(one.w2c)[:, :3]
+        depth = one.depth * np.float32(to[k].scale)
+        rows = zip(one.frames, depth, one.conf.astype(np.float32), poses)
+        own = [StreamFrame(at, k, 0, d, conf, None, pose, K) for at, d, conf, pose in rows]
+        frames += blender.add(own)
+    return [*frames, *blender.rest()]
+
+
+def steps_of(depth, conf, truth):
+    """How much more the next frame is off the truth than this one, by the median of log depth."""
+    off = []
+    for one, sure, true in zip(depth, conf, truth):
+        kept = (sure > 1.01) & (true > 0)
+        off.append(np.median(np.log(one[kept] / true[kept])))
+    return np.abs(np.diff(off))
+
+
+def test_the_largest_step_at_a_seam_is_that_of_windows_themselves():
+    """Over the median step inside windows; printed, as the documents have them."""
+    at = np.arange(59)
+    seam = np.isin(at % 8, (3, 7)) & (at > 3) & (at < 55)
+    rows = []
+    for seed in range(3000, 23000, 1000):
+        found, truth, _ = windows(seed)
+        last, first = slice(8, None), slice(0, 4)
+        links = [link_windows(found[k - 1].seen(last), found[k].seen(first)) for k in range(1, 7)]
+        to = chain([link.to for link in links], found[0].to_world)
+        ratios = []
+        for gauges in (to, [one.to_world for one in found[:7]]):
+            frames = joined(found, gauges)
+            steps = steps_of([f.depth for f in frames], [f.conf for f in frames], truth)
+            ratios.append(steps[seam].max() / np.median(steps[~seam]))
+            ratios.append(steps[~seam].max() / np.median(steps[~seam]))
+        alone = [
+            steps_of(found[k].depth[rows_], found[k].conf[rows_], truth[8 * k :][rows_])[0]
+            for k, rows_ in ((n // 8, [n % 8, n % 8 + 1]) for n in at[seam])
+        ]
+        ratios.append(max(alone) / np.median(steps[~seam]))
+        rows.append(ratios)
+    ours, inside, true, _, alone = np.mean(rows, 0)
+    print(
+        f"seams {ours:.2f}, true gauges {true:.2f}, windows alone {alone:.2f}, inside {inside:.2f}"
+    )
+    assert ours < 1.1 * max(alone, true) and ours < inside
 
 
 # files

@@ -96,6 +96,10 @@ class LocalEngine:
     def video(self, video: Path, folder: Path, model: str, told: Told) -> Path:
         """As ``Engine.video``."""
         with self._lock:
+            if model == self.scene_model and self._model().finds_cameras:
+                from apps.sequence_video import make_sequence_video
+
+                return make_sequence_video(video, folder / "sequence", self._model(), told)
             estimator = self._estimator(model, video_size(video))
             if not hasattr(estimator.predict, "finish"):
                 raise InputError(f"{model}: takes no videos; choose one of Depth Anything V2")

@@ -105,16 +105,18 @@ def _pairs(
     descriptors: np.ndarray, start: int, alike: float, apart: int, top: int, near_count: bool
 ) -> np.ndarray:
     """Those of a block of frames: of ``PAIR``."""
-    rows = np.asarray(descriptors[start : start + BLOCK])
+    rows = np.asarray(descriptors[start : start + BLOCK], np.float32)
     own = np.arange(start, start + len(rows))[:, None]
     best, whose = np.full((len(rows), top), -np.inf), np.zeros((len(rows), top), np.int64)
     for first in range(0, len(descriptors), BLOCK):
-        cosines = (rows @ np.asarray(descriptors[first : first + BLOCK]).T).astype(np.float64)
+        cosines = rows @ np.asarray(descriptors[first : first + BLOCK], np.float32).T
         others = np.arange(first, first + cosines.shape[1])[None]
         near = np.abs(others - own) <= (0 if near_count else apart)
         cosines[near] = -np.inf
-        values = np.concatenate((best, cosines), 1)
-        names = np.concatenate((whose, np.broadcast_to(others, cosines.shape)), 1)
+        count = min(top, cosines.shape[1])
+        order = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
+        values = np.concatenate((best, np.take_along_axis(cosines, order, 1)), 1)
+        names = np.concatenate((whose, first + order), 1)
         order = np.argsort(-values, axis=1, kind="stable")[:, :top]
         best, whose = (np.take_along_axis(part, order, 1) for part in (values, names))
     kept = (best > alike) & (np.abs(whose - own) > apart)
