@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from compile.deploy import COMMON
 from compile.targets.source import Built, GraphSource
@@ -25,7 +26,15 @@ def build(source: GraphSource, folder: Path) -> Built:
 
 
 def export(source: GraphSource, rewrites: tuple[str, ...], file: Path) -> None:
-    """Write a form and validate it. Weights past protobuf's 2 GB are written beside the graph."""
+    """Write a source's form with these rewrites and validate it."""
+    export_form(source.form(rewrites), source, file)
+
+
+def export_form(form: nn.Module, source: GraphSource, file: Path) -> None:
+    """Write a form of a source and validate it.
+
+    Weights past protobuf's 2 GB are written beside the graph.
+    """
     onnx = require("onnx", "onnx")
     options = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
@@ -33,7 +42,7 @@ def export(source: GraphSource, rewrites: tuple[str, ...], file: Path) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # deprecation of that exporter, constant-folding notes
         torch.onnx.export(
-            source.form(rewrites),
+            form,
             source.example(),
             str(file),
             opset_version=OPSET,
