@@ -191,10 +191,11 @@ def outcomes(
         scene = ScenePredictor(chosen.artifacts, device, threads)
         announce(chosen)
         return run_scene_folder(job, scene, photos=photos)
-    predictor = Predictor(chosen.artifacts, device, threads)
+    streams = usual_streams(chosen.artifacts[0].manifest.target, device)
+    predictor, *beside = (Predictor(chosen.artifacts, device, threads) for _ in range(streams))
     check_points(job, predictor, "--focal-px")
     announce(chosen)
-    return run_folder(job, predictor, photos)
+    return run_folder(job, predictor, photos, beside)
 
 
 def choose_model(ask: bool) -> str:

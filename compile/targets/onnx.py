@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from pathlib import Path
+from typing import Optional
 
 import torch
 from torch import nn
@@ -30,10 +31,18 @@ def export(source: GraphSource, rewrites: tuple[str, ...], file: Path) -> None:
     export_form(source.form(rewrites), source, file)
 
 
-def export_form(form: nn.Module, source: GraphSource, file: Path) -> None:
+def export_form(
+    form: nn.Module,
+    source: GraphSource,
+    file: Path,
+    example: Optional[tuple[torch.Tensor, ...]] = None,
+) -> None:
     """Write a form of a source and validate it.
 
     Weights past protobuf's 2 GB are written beside the graph.
+
+    Args:
+        example: inputs where the form is; None: zeros on the CPU.
     """
     onnx = require("onnx", "onnx")
     options = {}
@@ -43,7 +52,7 @@ def export_form(form: nn.Module, source: GraphSource, file: Path) -> None:
         warnings.simplefilter("ignore")  # deprecation of that exporter, constant-folding notes
         torch.onnx.export(
             form,
-            source.example(),
+            example or source.example(),
             str(file),
             opset_version=OPSET,
             input_names=[tensor.name for tensor in source.stage.inputs],

@@ -54,6 +54,15 @@ def load(
         raise InputError(f"{manifest.name}: target tensorrt runs on cuda only")
     if threads is not None:
         torch.set_num_threads(threads)
+    with failures_named(folder):
+        context = graph_on(trt, torch, folder, manifest, stage)
+        return engine_of(torch, context, folder, manifest, stage, "cuda")
+
+
+def graph_on(
+    trt: ModuleType, torch: ModuleType, folder: Path, manifest: Manifest, stage: StageSpec
+) -> "Context":
+    """A graph from tensors on the device to a tuple of them; raises as ``load``."""
     file = folder / stage.graph
     facts = {
         "by": f"tensorrt {trt.__version__}",
@@ -68,11 +77,9 @@ def load(
         program.write_bytes(built(trt, file))
         _check(torch, Context(torch, Loaded(trt, program), stage), file, manifest, stage)
 
-    with failures_named(folder):
-        program = made_here(folder, facts, SUFFIX, make)
-        loaded = shared_graph(torch, program, "cuda", lambda: Loaded(trt, program))
-        context = Context(torch, loaded, stage)
-        return engine_of(torch, context, folder, manifest, stage, "cuda")
+    program = made_here(folder, facts, SUFFIX, make)
+    loaded = shared_graph(torch, program, "cuda", lambda: Loaded(trt, program))
+    return Context(torch, loaded, stage)
 
 
 def built(trt: ModuleType, file: Path) -> bytes:
