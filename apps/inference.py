@@ -22,6 +22,7 @@ from exports.colour import COLORMAPS
 from exports.files import FORMATS, PHOTO_FORMATS, POINT_FORMATS
 from exports.photo_points import refuse_relative
 from runtime.command_line import UsageError, above_zero, positive, run_command, some_of
+from runtime.engines import usual_streams
 from runtime.files import check_output_folder
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
 from runtime.predict.choose import PHOTOS, SCENE, Choice, choose, read_artifacts
