@@ -328,11 +328,15 @@ def best_of_ours(found: Mapping[str, Mapping[str, float]]) -> Optional[str]:
 
 def table(numbers: dict[str, Any]) -> str:
     """The numbers of ``measure`` as Markdown: what was expected and found, then every side."""
+    dry = numbers["device"] == "the processor"
     expected, sides, missing = [], [], []
     for case in numbers["cases"]:
         name = f"`{case['model']}` x {case['batch']}"
         found = figures(case, numbers["product_rate"])
-        expected.append([name, *_verdict((case["model"], case["batch"]), found)])
+        verdict = ["", "not measured", "", "", ""]
+        if not dry:
+            verdict = _verdict((case["model"], case["batch"]), found)
+        expected.append([name, *verdict])
         for side, of_side in found.items():
             pearson, times = case["pearson"].get(side), of_side.get("times")
             sides.append(
@@ -347,7 +351,6 @@ def table(numbers: dict[str, Any]) -> str:
             )
         missing += [f"- {name}, {side}: {why}" for side, why in case.get("left_out", {}).items()]
     height, width = numbers["size_hw"]
-    dry = numbers["device"] == "the processor"
     parts = [
         "**Dry run on the processor: the steps, and no speed of anything.**" if dry else "",
         markdown_table(["case", "expected", "best of ours", "", "of the best peer", ""], expected),

@@ -8,10 +8,11 @@ from stand_in_cuda import StandInTorch
 
 from compile.deploy import HAS_FUSED_ATTENTION
 from compile.job import CompileJob, compile_model
+from compile.verify import verify_artifact
 from runtime.engines import available, load_engine
 from runtime.engines import tensorrt as module
 from runtime.engines.made_here import BESIDE
-from runtime.errors import ArtifactError, CompileError, InputError, MissingDependency
+from runtime.errors import ArtifactError, CompileError, DeviceError, InputError, MissingDependency
 
 onnx = pytest.mark.skipif(
     not (available("onnx") and available("torchscript")), reason="onnxruntime is not installed"
@@ -101,6 +102,14 @@ def test_float16_is_held_to_the_float32_model(gpu, tmp_path):
     found = load_engine(low.path, low.manifest, "cuda")({"image": image})["disparity"]
     off = np.abs(found - expected).max() / np.ptp(expected)
     assert 1e-5 < off < 2e-2 and found.dtype == np.float32
+
+
+@pytest.mark.skipif(
+    available("tensorrt") and torch.cuda.is_available(), reason="a GPU and tensorrt are here"
+)
+def test_where_there_is_no_gpu_nothing_is_verified(artifact):
+    with pytest.raises(DeviceError, match="there is no CUDA GPU with tensorrt here"):
+        verify_artifact(artifact.path)
 
 
 def test_an_engine_is_built_once_held_to_the_model_and_run(artifact, gpu):

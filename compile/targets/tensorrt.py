@@ -22,6 +22,7 @@ from runtime.engines.tensorrt import expected_file
 from runtime.engines.where import cuda_is_here
 
 PRECISIONS = ("f32", "f16")
+ABSENT = "no CUDA GPU with tensorrt here"
 TOLERANCES = {"f32": 1e-3, "f16": 2e-2}  # TensorRT chooses in what it sums
 
 
