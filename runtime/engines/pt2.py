@@ -4,6 +4,7 @@ The file is data: ``pt2_file`` and ``pt2_graph`` build the graph out of it witho
 anything in it. What inductor makes of the graph is a program, and is made here.
 """
 
+import logging
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Optional
@@ -15,7 +16,10 @@ from runtime.engines.pt2_file import read_archive, refusals_named
 from runtime.engines.pt2_graph import as_buffers, build_module
 from runtime.engines.torchscript import engine_of, failures_named, shared_graph
 from runtime.engines.where import torch_device
+from runtime.errors import first_line
 from runtime.optional import require
+
+log = logging.getLogger(__name__)
 
 
 def load_as_it_is(
@@ -78,10 +82,18 @@ def graph_on(
     """
     file = folder / stage.graph
     program = program_of(torch, folder, manifest, stage, device) if compiled else None
-    if program is None:
-        return shared_graph(torch, file, device, lambda: read(torch, file, stage, device)), False
-    held = shared_graph(torch, file, device, lambda: Weights(torch, file, device), "weights")
-    return Program(torch, program, held.tensors, device), True
+    if program is not None:
+        held = shared_graph(torch, file, device, lambda: Weights(torch, file, device), "weights")
+        try:
+            return Program(torch, program, held.tensors, device), True
+        except (RuntimeError, KeyError) as error:
+            log.warning(
+                "%s: %s is run as it is, since its program cannot be loaded: %s",
+                manifest.name,
+                stage.name,
+                first_line(error),
+            )
+    return shared_graph(torch, file, device, lambda: read(torch, file, stage, device)), False
 
 
 def read(torch: ModuleType, file: Path, stage: StageSpec, device: str) -> Any:
