@@ -150,12 +150,16 @@ def check_points(job: FolderJob, predictor: Predictor, focal: str = "focal_px") 
 
 
 def run_folder(
-    job: FolderJob, predictor: Predictor, photos: Optional[Sequence[Path]] = None
+    job: FolderJob,
+    predictor: Predictor,
+    photos: Optional[Sequence[Path]] = None,
+    beside: Sequence[Predictor] = (),
 ) -> Iterator[Outcome]:
     """Process every photo of a job.
 
     Args:
         photos: the job's, if they have been listed.
+        beside: equal predictors that work at the same time.
     Yields:
         one outcome a photo, in the order in which they are done.
     Raises:
@@ -190,7 +194,7 @@ def run_folder(
         )
 
     every = job.photos() if photos is None else photos
-    for ended in run_pipeline(every, [predictor], load, write):
+    for ended in run_pipeline(every, [predictor, *beside], load, write):
         if ended.error is None:
             yield Outcome(ended.source, ended.result or [])
         else:

@@ -22,6 +22,7 @@ from exports.colour import COLORMAPS
 from exports.files import FORMATS, PHOTO_FORMATS, POINT_FORMATS
 from exports.photo_points import refuse_relative
 from runtime.command_line import UsageError, above_zero, positive, run_command, some_of
+from runtime.engines import usual_streams
 from runtime.files import check_output_folder
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
 from runtime.predict.choose import PHOTOS, SCENE, Choice, choose, read_artifacts
@@ -193,10 +194,11 @@ def outcomes(
         scene = ScenePredictor(chosen.artifacts, device, threads)
         announce(chosen)
         return run_scene_folder(job, scene, photos=photos)
-    predictor = Predictor(chosen.artifacts, device, threads)
+    streams = usual_streams(chosen.artifacts[0].manifest.target, device)
+    predictor, *beside = (Predictor(chosen.artifacts, device, threads) for _ in range(streams))
     check_points(job, predictor, "--focal-px")
     announce(chosen)
-    return run_folder(job, predictor, photos)
+    return run_folder(job, predictor, photos, beside)
 
 
 def choose_model(ask: bool) -> str:

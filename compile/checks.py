@@ -15,7 +15,7 @@ from compile.registry import ModelSpec, find_model
 from compile.targets import CHOICES, check_precision, target_module
 from compile.targets.options import NeuronOptions
 from runtime.artifact.manifest import BY_CASTS, PRECISIONS
-from runtime.engines import DEVICES, ON_CUDA, USUAL_ON_CUDA
+from runtime.engines import CPU, CUDA, DEVICES, ENGINES, ON_CUDA, USUAL_ON_CUDA
 from runtime.engines.where import torch_device
 from runtime.errors import CheckpointError, InputError
 from runtime.files import check_output_folder
@@ -106,13 +106,15 @@ def check_device(target: str, device: str) -> None:
     """Refuse a device that a target's graphs do not run on.
 
     Raises:
-        InputError: cuda for a target that is not of ``ON_CUDA``.
+        InputError: cuda for a target that is not of ``ON_CUDA``, cpu for one that runs there only.
     """
-    if device == "cuda" and target not in ON_CUDA:
+    if device == CUDA and target not in ON_CUDA:
         raise InputError(
             f"device='cuda': graphs for {target} do not run there; leave --device out, or use "
             f"--target {USUAL_ON_CUDA}"
         )
+    if device == CPU and ENGINES[target].devices == (CUDA,):
+        raise InputError(f"device='cpu': graphs for {target} run on cuda only; leave --device out")
 
 
 def check_neuron_options(target: str, options: NeuronOptions) -> None:

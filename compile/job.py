@@ -19,7 +19,7 @@ from compile.fetch import fetch_checkpoint, local_checkpoint
 from compile.parity import check_parity, check_stages, eager
 from compile.registry import ModelSpec, find_model
 from compile.stages import Stage, any_view_network, stages_of
-from compile.targets import pick_target, target_module
+from compile.targets import absence, pick_target, target_module
 from compile.targets.journal import Journal
 from compile.targets.options import NeuronOptions
 from compile.targets.source import Built, GraphSource
@@ -179,8 +179,9 @@ def _compile_one(loaded: Loaded, size_hw: tuple[int, int], views: int) -> Artifa
             manifest = with_parity(manifest, folder, loaded.model, job.device)
         else:
             log.warning(
-                "no chip here for %s: parity is pending. Where there is one, run: "
+                "%s, so the parity of %s is pending. Where there is one, run: "
                 "python -m compile verify %s",
+                absence(job.target),
                 job.target,
                 job.output / manifest.name,
             )

@@ -143,7 +143,7 @@ def _add_build(commands: Commands) -> None:
         "--precision",
         choices=PRECISIONS,
         help="what matrix products are computed in; default f16 on CUDA, else f32. "
-        "openvino has bf16 and int8, torchscript and pt2 bf16 and f16",
+        "openvino has bf16 and int8, torchscript and pt2 bf16 and f16, tensorrt f16",
     )
     parser.add_argument(
         "--calibration",

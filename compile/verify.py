@@ -8,7 +8,7 @@ from compile.checks import check_device
 from compile.fetch import local_checkpoint
 from compile.job import with_parity
 from compile.registry import find_model
-from compile.targets import target_module
+from compile.targets import absence, target_module
 from runtime.artifact.folder import MANIFEST, Artifact, read_artifact
 from runtime.artifact.manifest import to_json
 from runtime.engines.where import torch_device
@@ -41,8 +41,8 @@ def verify_artifact(
     module = target_module(manifest.target)
     if not getattr(module, "device_present", lambda: True)():
         raise DeviceError(
-            f"{path}: compiled for {manifest.target}, and there is no such chip here; its answers "
-            "would be arbitrary. Run this on the instance that will serve it"
+            f"{path}: compiled for {manifest.target}, and there is {absence(manifest.target)}; its "
+            "answers would be arbitrary. Run this on the instance that will serve it"
         )
     spec = find_model(manifest.model)
     file = None

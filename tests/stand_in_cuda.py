@@ -43,10 +43,16 @@ class StandInTorch:
         assert device == "cuda"
         return torch.zeros(*shape, **options)
 
-    def empty(self, *shape: Any, pin_memory: bool, **options: Any) -> torch.Tensor:
-        assert pin_memory
-        self.events.append("pin")
+    def empty(
+        self, *shape: Any, pin_memory: bool = False, device: str = "", **options: Any
+    ) -> torch.Tensor:
+        assert pin_memory != (device == "cuda")
+        if pin_memory:
+            self.events.append("pin")
         return torch.empty(*shape, **options)
+
+    def current_stream(self) -> "StandInTorch":
+        return self
 
     def Stream(self) -> "StandInTorch":
         return self

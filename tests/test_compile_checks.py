@@ -16,6 +16,7 @@ HAS = {  # what each target's graphs can be computed in, and where
     "neuronx": ({"f32"}, {"auto", "cpu"}),
     "torchscript": ({"f32", "bf16", "f16"}, {"auto", "cpu", "cuda"}),
     "pt2": ({"f32", "bf16", "f16"}, {"auto", "cpu", "cuda"}),
+    "tensorrt": ({"f32", "f16"}, {"auto", "cuda"}),
     "onnx": ({"f32"}, {"auto", "cpu"}),
     "openvino": ({"f32", "bf16", "int8"}, {"auto", "cpu"}),
 }

@@ -4,6 +4,7 @@ Without a GPU the order of things is tested on a stand-in; the rest is skipped.
 """
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from compile.job import CompileJob, compile_model
 from runtime.artifact.manifest import StageSpec, TensorSpec
 from runtime.engines import load_engine
 from runtime.engines.cuda import DeviceCall, attention_by
+from runtime.engines.side_by_side import side_by_side
 from runtime.engines.torchscript import failures_named, shared_graph
 from runtime.errors import DeviceError, InputError
 from runtime.predict.predictor import Predictor
+from serve.http.model import Model
 
 STAGE = StageSpec("double", "graph.pt", (TensorSpec("x", (2, 3)),), (TensorSpec("y", (2, 3)),))
 
@@ -90,6 +93,38 @@ def test_engines_of_one_artifact_share_its_weights_until_the_file_changes(tmp_pa
     traced = torch.jit.trace(torch.nn.Linear(3, 4), torch.zeros(1, 3))
     traced.save(str(file))
     assert shared_graph(torch, file, "cpu")(torch.zeros(1, 3)).shape == (1, 4)
+
+
+def test_calls_from_several_threads_take_engines_that_are_free():
+    gate, at_once, most = threading.Barrier(2), [0], []
+
+    def engine(inputs):
+        at_once[0] += 1
+        gate.wait(10)
+        most.append(at_once[0])
+        gate.wait(10)
+        at_once[0] = 0
+        return inputs
+
+    run = side_by_side([engine, lambda inputs: engine(inputs)])
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(run, [{"x": 1}, {"x": 2}]))
+    assert found == [{"x": 1}, {"x": 2}] and most == [2, 2]
+    assert side_by_side([engine]) is engine
+
+
+@pytest.mark.parametrize(("gpu", "streams"), [(True, 2), (False, 1)])
+def test_a_service_has_two_engines_of_a_graph_on_a_gpu(gpu, streams, tiny_artifact, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(
+        "serve.http.model.load_engine", lambda *_: loaded.append(1) or (lambda inputs: {})
+    )
+    model = Model([tiny_artifact])
+    manifest = tiny_artifact.manifest
+    for _ in "12":
+        model.graphs.load(tiny_artifact.path, manifest, "auto", None, manifest.stages[0])
+    assert model.streams == len(loaded) == streams
 
 
 @pytest.mark.parametrize(

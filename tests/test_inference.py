@@ -325,7 +325,7 @@ def test_the_depth_on_disk_is_that_of_the_graph(workplace, make_artifact, capsys
 def test_an_interrupted_job_keeps_what_is_done_and_returns_130(
     workplace, tiny_artifact, monkeypatch, capsys
 ):
-    def interrupted(job, predictor, photos):
+    def interrupted(*_):
         raise KeyboardInterrupt
         yield
 

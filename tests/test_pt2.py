@@ -1,6 +1,7 @@
 """``.pt2`` graphs: as exact as TorchScript's, the same bytes twice, and nothing in one is run."""
 
 import contextlib
+import dataclasses
 import json
 import pickle
 import random
@@ -18,8 +19,9 @@ from compile.stages import Stage
 from compile.targets.source import GraphSource
 from runtime.artifact.manifest import InputSpec, StageSpec, TensorSpec
 from runtime.engines import available, load_engine, pt2_file, too_old
+from runtime.engines.inductor import is_wanted
 from runtime.engines.pt2 import read_module
-from runtime.errors import ArtifactError, InputError
+from runtime.errors import ArtifactError, CompileError, InputError
 
 HAS_EXPORT = available("pt2")
 exports = pytest.mark.skipif(not HAS_EXPORT, reason=too_old("pt2"))
@@ -115,7 +117,6 @@ def test_torch_itself_reads_the_file(tiny):
 @exports
 def test_an_operator_that_the_reader_does_not_know_is_refused_by_the_compile():
     from compile.targets import pt2
-    from runtime.errors import CompileError
 
     class Odd(nn.Module):
         def forward(self, x):
@@ -350,6 +351,50 @@ def test_a_torch_without_export_says_so_in_a_sentence(tmp_path, monkeypatch, tin
     wanted = CompileJob("demo", "pt2", ((28, 28),), output=tmp_path, seeded="always")
     with pytest.raises(InputError, match=r"pt2 needs torch 2.6 .*this is 1.13.1.*torchscript"):
         next(compile_model(wanted))
+
+
+@exports
+@pytest.mark.parametrize("fault", ["no compiler", "compiled badly", "cannot be loaded"])
+def test_what_inductor_cannot_do_is_said_and_the_graph_is_run_as_it_is(
+    fault, tiny, tmp_path, monkeypatch, caplog, tiny_artifact
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("DEPTH_INDUCTOR", "1")
+    shutil.copy(tiny, tmp_path)
+    manifest = dataclasses.replace(tiny_artifact.manifest, target="pt2")
+
+    def compile_badly(file, manifest, stage, device, program):
+        if fault == "compiled badly":
+            raise CompileError("it is off by 3.0e-01 of the range, tolerance 1e-04")
+        program.write_bytes(b"no program")
+
+    if fault == "no compiler":
+        monkeypatch.setattr(shutil, "which", lambda name: None)
+    else:
+        monkeypatch.setattr("runtime.engines.inductor._compile", compile_badly)
+    engine = load_engine(tmp_path, manifest, "cpu", stage=SPEC)
+    image = torch.randn(SHAPE)
+    with torch.no_grad():
+        expected = Tiny()(image)[0]
+    found = engine({"image": image.numpy()})["depth"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    said = {
+        "no compiler": "no C++ compiler, neither CXX nor g++",
+        "compiled badly": "off by 3.0e-01",
+        "cannot be loaded": "its program cannot be loaded",
+    }
+    assert caplog.text.count("is run as it is, since") == 1 and said[fault] in caplog.text
+
+
+def test_the_switch_of_inductor_is_0_or_1(monkeypatch):
+    found = {}
+    for value in ("", "0", "1"):
+        monkeypatch.setenv("DEPTH_INDUCTOR", value)
+        found[value] = [is_wanted(device) for device in ("cpu", "cuda")]
+    assert found == {"": [False, True], "0": [False, False], "1": [True, True]}
+    monkeypatch.setenv("DEPTH_INDUCTOR", "yes")
+    with pytest.raises(InputError, match="DEPTH_INDUCTOR='yes': use 0 or 1"):
+        is_wanted("cuda")
 
 
 @exports

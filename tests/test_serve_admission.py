@@ -123,6 +123,27 @@ def test_a_batch_waits_for_its_window_and_no_longer(recorder):
     assert 0.015 < time.monotonic() - start < 5
 
 
+def test_two_streams_run_two_batches_at_once_and_are_watched_by_the_oldest():
+    inside, leave = threading.Semaphore(0), threading.Event()
+
+    def run(payloads):
+        inside.release()
+        assert leave.wait(10)
+        return payloads
+
+    batcher = Batcher(0.0, lambda error: None)
+    assert batcher.busy_since == 0
+    batcher.start(2)
+    lane = Lane("a", run)
+    before = time.monotonic()
+    futures = [batcher.submit(Task(lane, n, before + 30, gone=lambda: False)) for n in range(3)]
+    assert all(inside.acquire(timeout=10) for _ in range(2))
+    assert not inside.acquire(timeout=0.05) and batcher.waiting == 1
+    assert before <= batcher.busy_since <= time.monotonic()
+    leave.set()
+    assert [future.result(10).result for future in futures] == [0, 1, 2]
+
+
 def test_expired_work_is_not_computed(recorder):
     first = recorder.first()
     late = recorder.submit(2, deadline_s=0.05)

@@ -44,7 +44,7 @@ class EagerModel:
         scenes: loaded.
     """
 
-    target = EAGER
+    target, streams = EAGER, 1
 
     def __init__(self, scenes: SceneModel) -> None:
         self.name, self._scenes, self.costs = scenes.name, scenes, Costs()

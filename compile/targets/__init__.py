@@ -3,10 +3,10 @@
 A target's module has ``build(source, folder) -> Built``, ``versions() -> dict``, ``PRECISIONS``,
 which can be asked for, ``TOLERANCES`` by precision, of the eager output's range, and ``REWRITES``,
 what it takes of ``compile.deploy.REWRITES`` unless told otherwise. It may have
-``device_present() -> bool``, whether its graphs can run on this machine; ``check_precision_here``,
-which refuses a precision that this machine cannot make; ``load_for_parity``, what is compared with
-the model if that is not what ``load_engine`` gives; and ``NEURON_OPTIONS``, which of the Neuron
-compilers' options it looks at.
+``device_present() -> bool``, whether its graphs can run on this machine, and ``ABSENT``, what is
+said if not; ``check_precision_here``, which refuses a precision that this machine cannot make;
+``load_for_parity``, what is compared with the model if that is not what ``load_engine`` gives; and
+``NEURON_OPTIONS``, which of the Neuron compilers' options it looks at.
 """
 
 import importlib
@@ -53,6 +53,11 @@ def _on_cuda_here(target: str, device: str) -> bool:
 def target_module(name: str) -> ModuleType:
     """The module of a target."""
     return importlib.import_module(f"compile.targets.{name}")
+
+
+def absence(target: str) -> str:
+    """What is said where a target's ``device_present`` is False."""
+    return str(getattr(target_module(target), "ABSENT", "no such chip here"))
 
 
 def check_precision(target: str, precision: str) -> None:

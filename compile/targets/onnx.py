@@ -3,8 +3,10 @@
 import inspect
 import warnings
 from pathlib import Path
+from typing import Optional
 
 import torch
+from torch import nn
 
 from compile.deploy import COMMON
 from compile.targets.source import Built, GraphSource
@@ -25,7 +27,23 @@ def build(source: GraphSource, folder: Path) -> Built:
 
 
 def export(source: GraphSource, rewrites: tuple[str, ...], file: Path) -> None:
-    """Write a form and validate it. Weights past protobuf's 2 GB are written beside the graph."""
+    """Write a source's form with these rewrites and validate it."""
+    export_form(source.form(rewrites), source, file)
+
+
+def export_form(
+    form: nn.Module,
+    source: GraphSource,
+    file: Path,
+    example: Optional[tuple[torch.Tensor, ...]] = None,
+) -> None:
+    """Write a form of a source and validate it.
+
+    Weights past protobuf's 2 GB are written beside the graph.
+
+    Args:
+        example: inputs where the form is; None: zeros on the CPU.
+    """
     onnx = require("onnx", "onnx")
     options = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
@@ -33,8 +51,8 @@ def export(source: GraphSource, rewrites: tuple[str, ...], file: Path) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # deprecation of that exporter, constant-folding notes
         torch.onnx.export(
-            source.form(rewrites),
-            source.example(),
+            form,
+            example or source.example(),
             str(file),
             opset_version=OPSET,
             input_names=[tensor.name for tensor in source.stage.inputs],

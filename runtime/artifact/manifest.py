@@ -16,7 +16,7 @@ from runtime.photo.preprocess import MEAN, RGB_MEAN, RGB_STD, STD
 
 SCHEMA_VERSION = 3
 PLAIN = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
-TARGETS = ("neuron", "neuronx", "torchscript", "pt2", "onnx", "openvino")
+TARGETS = ("neuron", "neuronx", "torchscript", "pt2", "tensorrt", "onnx", "openvino")
 PRECISIONS = ("f32", "bf16", "f16", "int8")
 BY_CASTS = ("neuron", "neuronx")  # their precision follows from the casts asked for
 DTYPES = ("float32", "uint8")

@@ -34,6 +34,7 @@ ENGINES = {
     "neuronx": Row("runtime.engines.neuron", "torch_neuronx", (NEURON,)),
     "openvino": Row("runtime.engines.openvino", "openvino", (CPU,)),
     "onnx": Row("runtime.engines.onnxruntime", "onnxruntime", (CPU,)),
+    "tensorrt": Row("runtime.engines.tensorrt", "tensorrt", (CUDA,), (10, 0)),
     "pt2": Row("runtime.engines.pt2", "torch", (CUDA, CPU), (2, 6)),
     "torchscript": Row("runtime.engines.torchscript", "torch", (CUDA, CPU)),
 }

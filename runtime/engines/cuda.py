@@ -1,6 +1,6 @@
 """A graph on a CUDA device: recorded once on a stream of its own, then replayed.
 
-A loaded TorchScript module in; a function from host tensors to host tensors out. Its inputs and
+A graph that is loaded in; a function from host tensors to host tensors out. Its inputs and
 outputs on the device are always the same memory, as a recorded call asks for; on the host they
 pass through pinned memory, which the device copies by itself. That is always the same, too: memory
 that is handed out is held by others for as long as they like, and to pin more waits for the device.

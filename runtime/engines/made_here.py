@@ -68,9 +68,9 @@ def made_here(artifact: Path, facts: Mapping[str, str], suffix: str, make: Make)
 
 def user_folder() -> Optional[Path]:
     """This user's own folder for what is made here; None where none can be."""
-    given = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
-        folder = Path(given).expanduser() / OURS
+        folder = (given if given.is_absolute() else Path("~/.cache").expanduser()) / OURS
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError):
         return None

@@ -4,6 +4,7 @@ The file is data: ``pt2_file`` and ``pt2_graph`` build the graph out of it witho
 anything in it. What inductor makes of the graph is a program, and is made here.
 """
 
+import logging
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Optional
@@ -15,7 +16,10 @@ from runtime.engines.pt2_file import read_archive, refusals_named
 from runtime.engines.pt2_graph import as_buffers, build_module
 from runtime.engines.torchscript import engine_of, failures_named, shared_graph
 from runtime.engines.where import torch_device
+from runtime.errors import first_line
 from runtime.optional import require
+
+log = logging.getLogger(__name__)
 
 
 def load_as_it_is(
@@ -31,19 +35,70 @@ def load_as_it_is(
         ArtifactError: the file is not as ``compile`` writes it.
         DeviceError, InputError: as for ``torchscript.load``.
     """
-    torch = require("torch", "torch")
     stage = stage or manifest.stages[0]
-    device = str(torch_device(device))
+    return _load(folder, manifest, stage, device, threads, compiled=False)
+
+
+def load(
+    folder: Path, manifest: Manifest, stage: StageSpec, device: str, threads: Optional[int]
+) -> Engine:
+    """Load a graph, compiled for this machine if that is wanted and can be.
+
+    Raises:
+        ArtifactError, DeviceError, InputError: as for ``load_as_it_is``.
+    """
+    return _load(folder, manifest, stage, device, threads, compiled=True)
+
+
+def _load(
+    folder: Path,
+    manifest: Manifest,
+    stage: StageSpec,
+    device: str,
+    threads: Optional[int],
+    compiled: bool,
+) -> Engine:
+    torch = require("torch", "torch")
+    place = str(torch_device(device))
     if threads is not None:
         torch.set_num_threads(threads)
-    file = folder / stage.graph
-
-    def read() -> Any:
-        return read_module(torch, file, stage).to(device)
-
     with failures_named(folder):
-        module = shared_graph(torch, file, device, read)
-        return engine_of(torch, module, folder, manifest, stage, device)
+        graph, _ = graph_on(torch, folder, manifest, stage, place, compiled and is_wanted(place))
+        return engine_of(torch, graph, folder, manifest, stage, place)
+
+
+def graph_on(
+    torch: ModuleType,
+    folder: Path,
+    manifest: Manifest,
+    stage: StageSpec,
+    device: str,
+    compiled: bool = True,
+) -> tuple[Any, bool]:
+    """A graph from tensors on a device to a tuple of them, and whether inductor compiled it.
+
+    Raises:
+        ArtifactError: the file is not as ``compile`` writes it.
+    """
+    file = folder / stage.graph
+    program = program_of(torch, folder, manifest, stage, device) if compiled else None
+    if program is not None:
+        held = shared_graph(torch, file, device, lambda: Weights(torch, file, device), "weights")
+        try:
+            return Program(torch, program, held.tensors, device), True
+        except (RuntimeError, KeyError) as error:
+            log.warning(
+                "%s: %s is run as it is, since its program cannot be loaded: %s",
+                manifest.name,
+                stage.name,
+                first_line(error),
+            )
+    return shared_graph(torch, file, device, lambda: read(torch, file, stage, device)), False
+
+
+def read(torch: ModuleType, file: Path, stage: StageSpec, device: str) -> Any:
+    """As ``read_module``, on a device."""
+    return read_module(torch, file, stage).to(device)
 
 
 def read_module(torch: ModuleType, file: Path, stage: StageSpec) -> Any:
@@ -55,30 +110,6 @@ def read_module(torch: ModuleType, file: Path, stage: StageSpec) -> Any:
     with refusals_named(file):
         program, weights = read_archive(torch, file)
         return build_module(torch, program, weights, stage)
-
-
-def load(
-    folder: Path, manifest: Manifest, stage: StageSpec, device: str, threads: Optional[int]
-) -> Engine:
-    """Load a graph, compiled for this machine if it is wanted and can be.
-
-    Raises:
-        ArtifactError, DeviceError, InputError: as for ``load_as_it_is``.
-    """
-    torch = require("torch", "torch")
-    place = str(torch_device(device))
-    program = None
-    if is_wanted(place):
-        program = program_of(torch, folder, manifest, stage, place)
-    if program is None:
-        return load_as_it_is(folder, manifest, device, threads, stage)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    file = folder / stage.graph
-    with failures_named(folder):
-        held = shared_graph(torch, file, place, lambda: Weights(torch, file, place), "weights")
-        graph = Program(torch, program, held.tensors, place)
-        return engine_of(torch, graph, folder, manifest, stage, place)
 
 
 class Weights:

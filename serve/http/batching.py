@@ -1,7 +1,8 @@
 """The device's thread: work waits here, is batched by shape, and is dropped when it is too late.
 
-Tasks in, futures out. One thread runs them all, because a device does one thing at a time. Long
-work has a thread of its own, and between two of its steps gives the device to what waits.
+Tasks in, futures out. One thread runs them, because a device does one thing at a time, or two where
+two calls at once do more. Long work has a thread of its own, and between two of its steps gives the
+device to what waits.
 """
 
 import logging
@@ -66,14 +67,21 @@ class Batcher:
         self.window_s, self._failed = window_s, failed
         self._lanes: dict[Hashable, deque[Task]] = {}
         self._changed = threading.Condition()
-        self._taken = True  # the device, by a group or by long work; by nobody once it has begun
+        self._runs = 0  # groups that have the device
+        self._held = True  # the device, by long work; before the beginning
         self._claim: Optional[Sequence[Future[Done]]] = None  # what long work lets go first
-        self.busy_since = 0.0  # time.monotonic() of the run in progress; 0: none
+        self._busy: dict[int, float] = {}  # thread -> time.monotonic() of its run in progress
 
-    def start(self) -> None:
-        """Begin."""
+    def start(self, at_once: int = 1) -> None:
+        """Begin, with so many groups at once."""
         self._give()
-        threading.Thread(target=self._loop, name="device", daemon=True).start()
+        for _ in range(at_once):
+            threading.Thread(target=self._loop, name="device", daemon=True).start()
+
+    @property
+    def busy_since(self) -> float:
+        """time.monotonic() of the oldest run in progress that is watched; 0: none."""
+        return min(self._busy.copy().values(), default=0.0)
 
     @contextmanager
     def long_work(self) -> Iterator[Callable[[], None]]:
@@ -105,9 +113,9 @@ class Batcher:
             self._claim = before
             for future in before:
                 future.add_done_callback(self._look)  # also of one that nobody waits for any more
-            while self._taken or not self._is_claimed():
+            while self._held or self._runs or not self._is_claimed():
                 self._changed.wait()
-            self._claim, self._taken = None, True
+            self._claim, self._held = None, True
 
     def _look(self, _: "Future[Done]") -> None:
         with self._changed:
@@ -119,7 +127,7 @@ class Batcher:
 
     def _give(self) -> None:
         with self._changed:
-            self._taken = False
+            self._held = False
             self._changed.notify_all()
 
     def submit(self, task: Task) -> "Future[Done]":
@@ -142,11 +150,14 @@ class Batcher:
                 if group:
                     self._run(group)
             finally:
-                self._give()
+                with self._changed:
+                    self._runs -= 1
+                    self._changed.notify_all()
 
     def _run(self, group: list[Task]) -> None:
         start, lane = time.monotonic(), group[0].lane
-        self.busy_since = start if lane.watched else 0.0
+        if lane.watched:
+            self._busy[threading.get_ident()] = start
         try:
             results = lane.run([task.payload for task in group])
         except Exception as error:
@@ -155,7 +166,7 @@ class Batcher:
             self._failed(error)
             return
         finally:
-            self.busy_since = 0.0
+            self._busy.pop(threading.get_ident(), None)
         took = (time.monotonic() - start) / len(group)
         for task, result in zip(group, results):
             task.future.set_result(Done(result, start - task.arrived, took, len(group)))
@@ -166,9 +177,9 @@ class Batcher:
         Expired ones are answered, not run.
         """
         with self._changed:
-            while self._taken or self._is_claimed() or not any(self._lanes.values()):
+            while self._held or self._is_claimed() or not any(self._lanes.values()):
                 self._changed.wait()
-            self._taken = True
+            self._runs += 1
             lane = min((tasks for tasks in self._lanes.values() if tasks), key=_age)
             batch = lane[0].lane.batch
             closes = lane[0].arrived + self.window_s

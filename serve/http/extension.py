@@ -25,6 +25,7 @@ class Served(Protocol):
 
     name: str
     target: str  # of its artifacts, or EAGER
+    streams: int  # threads that may run it at once
 
     @property
     def licence(self) -> str:

@@ -10,7 +10,8 @@ from typing import Optional
 
 from runtime.artifact.folder import Artifact
 from runtime.artifact.manifest import Manifest, StageSpec
-from runtime.engines import Engine, load_engine
+from runtime.engines import Engine, load_engine, usual_streams
+from runtime.engines.side_by_side import side_by_side
 from runtime.errors import InputError
 from runtime.predict.choose import takes_scenes
 from runtime.predict.found import provenance_of
@@ -27,19 +28,25 @@ class Model:
     Args:
         artifacts: of one model and target.
         device, threads: as for ``load_engine``.
+        streams: calls of a graph at once, each with an engine; None: what serves the device best.
     Raises:
         ArtifactError: artifacts that do not belong together, or files that fail verification.
     """
 
     def __init__(
-        self, artifacts: Sequence[Artifact], device: str = "auto", threads: Optional[int] = None
+        self,
+        artifacts: Sequence[Artifact],
+        device: str = "auto",
+        threads: Optional[int] = None,
+        streams: Optional[int] = None,
     ) -> None:
         self.manifest = artifacts[0].manifest
         self.name, self.target = self.manifest.model, self.manifest.target
+        self.streams = streams or usual_streams(self.target, device)
         self.licence = self.manifest.weights.licence
         self.warning = provenance_of(artifacts[0]).warning
         self.costs = Costs()
-        self.graphs = graphs = Graphs()
+        self.graphs = graphs = Graphs(self.streams)
         self._photos: Optional[Handler] = None
         self._scenes: Optional[Handler] = None
         single = [one for one in artifacts if one.manifest.views == 1]
@@ -78,9 +85,14 @@ class Model:
 
 
 class Graphs:
-    """The graphs of artifacts, each loaded once: single photos and scenes may share them."""
+    """The graphs of artifacts, each loaded once: single photos and scenes may share them.
 
-    def __init__(self) -> None:
+    Args:
+        streams: engines of each graph; they share its weights.
+    """
+
+    def __init__(self, streams: int = 1) -> None:
+        self._streams = streams
         self._engines: dict[tuple[Path, str], Engine] = {}
         self._lock = threading.Lock()
 
@@ -97,7 +109,12 @@ class Graphs:
         key = (folder, stage.name)
         with self._lock:
             if key not in self._engines:
-                self._engines[key] = load_engine(folder, manifest, device, threads, stage)
+                self._engines[key] = side_by_side(
+                    [
+                        load_engine(folder, manifest, device, threads, stage)
+                        for _ in range(self._streams)
+                    ]
+                )
             return self._engines[key]
 
     def load_artifact(self, artifact: Artifact, device: str, threads: Optional[int]) -> Engine:

@@ -16,6 +16,7 @@ DEADLINE_S = 55
 ASYNC_MB = 100  # of the 1 GB that SageMaker would pass: photos are smaller, and held in memory
 ASYNC_DEADLINE_S = 890  # SageMaker gives up after 900 s, unless a call says otherwise
 ASYNC_QUEUE_S = 600
+NOT_IN_IMAGES = ("tensorrt",)  # serve/Dockerfile.cuda
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,12 @@ def _inferentia(row: InferentiaInstance) -> InstanceType:
 
 
 def _on(device: str) -> tuple[str, ...]:
-    """Targets whose graphs run on a device, by packages that images for it have."""
-    return tuple(name for name, row in ENGINES.items() if device in row.devices)
+    """Targets whose graphs run on a device, by the packages that our images have."""
+    return tuple(
+        name
+        for name, row in ENGINES.items()
+        if device in row.devices and row.package not in NOT_IN_IMAGES
+    )
 
 
 def _cuda(size: str, vcpus: int) -> InstanceType:
@@ -107,7 +112,7 @@ INSTANCES = {
 def places(target: str) -> str:
     """The families of instances on which a target's graphs run, in words."""
     families = dict.fromkeys(row.family for row in INSTANCES.values() if target in row.targets)
-    return " or ".join(f"ml.{family}.*" for family in families)
+    return " or ".join(f"ml.{family}.*" for family in families) or "a machine of your own"
 
 
 def find_instance(name: str) -> InstanceType:
