@@ -292,7 +292,7 @@ def table(numbers: dict[str, Any]) -> str:
 def _how_offered(numbers: dict[str, Any]) -> str:
     return (
         f" Offered: requests at a rate, from half of this service's {numbers['capacity']:.1f} a "
-        f"second to four times that, for {numbers['seconds']:.0f} s each, one connection a request. "
+        f"second to four times that, {numbers['seconds']:.0f} s each, one connection a request. "
         f"Good are answers within {GOOD_S:.0f} s, for each of those seconds; p50 and p99 are those "
         "of all that were answered; next is one request when all are answered or given up."
     )

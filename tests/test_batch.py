@@ -204,7 +204,7 @@ def test_each_of_several_engines_has_its_share_of_the_processor(monkeypatch, wor
     given = []
     monkeypatch.setattr(local, "Predictor", lambda *all_of: given.append(all_of[2]))
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    local.engines(BatchJob("photos", "depth", workers=workers), [])
+    local.engines(BatchJob("photos", "depth", workers=workers, streams="one"), [])
     assert given == [threads] * workers
 
 

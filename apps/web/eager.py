@@ -62,6 +62,11 @@ class EagerModel:
         provenance = self._scenes.provenance()
         return None if provenance is None else provenance.warning
 
+    @property
+    def streams(self) -> dict[str, Any]:
+        """As ``Served.streams``."""
+        return {"at_once": 1, "why": "an eager model runs one call after the other"}
+
     def warm_up(self) -> None:
         """Run it once, and time it."""
         self.costs.start(VIEW, time_of_a_view(self._scenes))

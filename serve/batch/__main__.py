@@ -21,6 +21,7 @@ from runtime.engines import DEVICES, available
 from runtime.errors import InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS
 from runtime.predict.choose import PHOTOS, choose
+from runtime.predict.streams import AUTO, STREAMS
 from runtime.scene.known_points import MILLIMETRES
 from runtime.storage import S3Options
 from runtime.walk import LeftOut
@@ -111,6 +112,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="engines side by side; on Inf1 start a process a core instead, with --shard",
     )
+    what.add_argument(
+        "--streams",
+        choices=STREAMS,
+        default=AUTO,
+        help="auto: two engines of one thread each in place of one of two, where a measurement of "
+        "half a second says that they do more; the results are the same to the bit",
+    )
     what.add_argument("--threads", type=int, default=0, metavar="N", help="to read, and to write")
     what.add_argument("--device", choices=DEVICES, default="auto")
     what.add_argument("--limit", type=positive, metavar="N", help="of inputs, for a trial")
@@ -175,6 +183,7 @@ def _job(args: argparse.Namespace) -> BatchJob:
             colormap=args.colormap,
             engine=args.engine,
             workers=args.workers,
+            streams=args.streams,
             threads=args.threads,
             device=args.device,
             shard=args.shard,

@@ -12,6 +12,7 @@ from exports.files import FileOptions
 from runtime.artifact.folder import Artifact
 from runtime.errors import InputError
 from runtime.photo.decode import DECODES, FULL, MAX_PIXELS, REDUCED
+from runtime.predict.streams import AUTO, STREAMS
 from runtime.scene.focal import check_focal_px
 from runtime.scene.known_points import MILLIMETRES
 from runtime.storage import SCHEME, S3Options
@@ -56,6 +57,7 @@ class BatchJob:
     colormap: str = "Spectral_r"
     engine: str = LOCAL
     workers: int = 1
+    streams: str = AUTO
     threads: int = 0
     device: str = "auto"
     shard: tuple[int, int] = (0, 1)
@@ -77,6 +79,7 @@ class BatchJob:
             ("engine", self.engine, RUNNERS),
             ("overwrite", self.overwrite, OVERWRITES),
             ("decode", self.decode, DECODES),
+            ("streams", self.streams, STREAMS),
         ):
             if value not in allowed:
                 raise InputError(f"{name}={value!r}: use one of {', '.join(allowed)}")
@@ -129,7 +132,8 @@ class BatchJob:
     def options(self, artifacts: Sequence[Artifact]) -> str:
         """A digest of all that decides what a result holds, beside the photo and its focal length.
 
-        The engine's device, workers and threads are not in it: they change floats by rounding only.
+        The engine's device, workers, streams and threads are not in it: they change floats by
+        rounding only.
         """
         facts: dict[str, Any] = {
             "artifacts": sorted(artifact.digest for artifact in artifacts),

@@ -3,6 +3,7 @@
 Decoding, encoding and every engine leave Python's lock, so processes would add only copies.
 """
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
@@ -10,11 +11,14 @@ from typing import Optional
 from runtime.artifact.folder import Artifact
 from runtime.predict.pipeline import run_pipeline
 from runtime.predict.predictor import Predictor
+from runtime.predict.streams import choose_streams
 from serve.batch.items import Item
 from serve.batch.job import BatchJob
 from serve.batch.photos import Photos
 from serve.batch.records import Record
 from serve.batch.simulated import simulated_predictor
+
+log = logging.getLogger(__name__)
 
 
 def run_local(
@@ -28,8 +32,21 @@ def engines(job: BatchJob, artifacts: Sequence[Artifact]) -> list[Predictor]:
     """One a worker, each with its share of the processor."""
     if job.simulated:
         return [engine(job, artifacts, None)] * job.workers
-    share = None if job.workers == 1 else max(1, (os.cpu_count() or 1) // job.workers)
+    if job.workers == 1:
+        return _streams(job, artifacts)
+    share = max(1, (os.cpu_count() or 1) // job.workers)
     return [engine(job, artifacts, share) for _ in range(job.workers)]
+
+
+def _streams(job: BatchJob, artifacts: Sequence[Artifact]) -> list[Predictor]:
+    """One engine, or two of one thread each where that does more."""
+
+    def make(threads: Optional[int]) -> Predictor:
+        return engine(job, artifacts, threads)
+
+    chosen = choose_streams(make(None), make, job.device, None, job.streams)
+    log.info("%d engine%s: %s", chosen.count, "s" if chosen.narrow else "", chosen.why)
+    return list(chosen.narrow) or [chosen.wide]
 
 
 def engine(job: BatchJob, artifacts: Sequence[Artifact], threads: Optional[int]) -> Predictor:
@@ -49,6 +66,6 @@ def run_on(
         predictors,
         lambda item: photos.load(item, first),
         lambda item, source, depth, took: photos.write(item, source, first, depth, took),
-        job.threads or 2 * min(job.workers, os.cpu_count() or 1),
+        job.threads or 2 * min(len(predictors), os.cpu_count() or 1),
     ):
         yield photos.record(ended)

@@ -1,6 +1,7 @@
 """The device's thread: work waits here, is batched by shape, and is dropped when it is too late.
 
-Tasks in, futures out. One thread runs everything, because a device does one thing at a time.
+Tasks in, futures out. One thread runs everything, because a device does one thing at a time; a CPU
+that does more with two small calls at once has two.
 """
 
 import logging
@@ -63,11 +64,17 @@ class Batcher:
         self.window_s, self._failed = window_s, failed
         self._lanes: dict[Hashable, deque[Task]] = {}
         self._changed = threading.Condition()
-        self.busy_since = 0.0  # time.monotonic() of the run in progress; 0: none
+        self._since: dict[int, float] = {}  # time.monotonic() of the runs in progress, by thread
 
-    def start(self) -> None:
-        """Begin."""
-        threading.Thread(target=self._loop, name="device", daemon=True).start()
+    def start(self, at_once: int = 1) -> None:
+        """Begin, with as many runs at once."""
+        for _ in range(at_once):
+            threading.Thread(target=self._loop, name="device", daemon=True).start()
+
+    @property
+    def busy_since(self) -> float:
+        """time.monotonic() of the oldest run in progress; 0: none."""
+        return min(self._since.copy().values(), default=0.0)
 
     def submit(self, task: Task) -> "Future[Done]":
         """Put a task in line."""
@@ -88,7 +95,8 @@ class Batcher:
             if not group:
                 continue
             start, lane = time.monotonic(), group[0].lane
-            self.busy_since = start if lane.watched else 0.0
+            if lane.watched:
+                self._since[threading.get_ident()] = start
             try:
                 results = lane.run([task.payload for task in group])
             except Exception as error:
@@ -97,7 +105,7 @@ class Batcher:
                 self._failed(error)
                 continue
             finally:
-                self.busy_since = 0.0
+                self._since.pop(threading.get_ident(), None)
             took = (time.monotonic() - start) / len(group)
             for task, result in zip(group, results):
                 task.future.set_result(Done(result, start - task.arrived, took, len(group)))

@@ -34,6 +34,10 @@ class Served(Protocol):
     def warning(self) -> Optional[str]:
         """Why its numbers mean nothing; None if they do."""
 
+    @property
+    def streams(self) -> Mapping[str, Any]:
+        """``at_once``: how many calls run at once; ``why``."""
+
     def warm_up(self) -> None:
         """Load all, run it, and time it."""
 

@@ -6,7 +6,7 @@ Artifacts in; who handles a request out. Each graph is loaded once, whoever need
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from runtime.artifact.folder import Artifact
 from runtime.artifact.manifest import Manifest, StageSpec
@@ -16,6 +16,7 @@ from runtime.predict.choose import takes_scenes
 from runtime.predict.found import provenance_of
 from runtime.predict.predictor import Predictor
 from runtime.predict.scenes import SceneEngine, ScenePredictor
+from runtime.predict.streams import ONE
 from serve.http.costs import Costs
 from serve.http.handlers import Handler, PhotoHandler, SceneHandler
 from serve.http.request_body import DepthRequest
@@ -27,12 +28,17 @@ class Model:
     Args:
         artifacts: of one model and target.
         device, threads: as for ``load_engine``.
+        streams: of ``runtime.predict.streams.STREAMS``; a model of scenes has one.
     Raises:
         ArtifactError: artifacts that do not belong together, or files that fail verification.
     """
 
     def __init__(
-        self, artifacts: Sequence[Artifact], device: str = "auto", threads: Optional[int] = None
+        self,
+        artifacts: Sequence[Artifact],
+        device: str = "auto",
+        threads: Optional[int] = None,
+        streams: str = ONE,
     ) -> None:
         self.manifest = artifacts[0].manifest
         self.name, self.target = self.manifest.model, self.manifest.target
@@ -52,12 +58,24 @@ class Model:
         scenes = [ScenePredictor(group, device, threads, graphs.load) for group in sizes.values()]
         if scenes:
             self._scenes = SceneHandler(scenes, self.costs)
+        self._streams = ONE if scenes else streams
+        self._make = lambda count: Predictor(single, device, count)
+        self._device, self._threads = device, threads
 
     def warm_up(self) -> None:
         """Load every graph, run it, and time it."""
         for handler in (self._photos, self._scenes):
             if handler is not None:
                 handler.warm_up()
+        if isinstance(self._photos, PhotoHandler):
+            self._photos.choose_streams(self._make, self._device, self._threads, self._streams)
+
+    @property
+    def streams(self) -> dict[str, Any]:
+        """How many calls run at once, and why."""
+        if isinstance(self._photos, PhotoHandler):
+            return self._photos.streams.facts()
+        return {"at_once": 1, "why": "scenes run one after the other"}
 
     def handler_of(self, asked: DepthRequest) -> Handler:
         """Who works on a request: a photo alone, or photos and cameras of one scene.
