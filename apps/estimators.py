@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Protocol
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from runtime.photo.postprocess import resize_to_photo
 from runtime.photo.preprocess import network_size, photo_to_tensor
 from runtime.predict.choose import PHOTOS, choose
 from runtime.predict.found import Prediction, Provenance
+from runtime.predict.pipeline import Infers
 from runtime.predict.predictor import Predictor, Prepared
 from runtime.scene.focal import check_focal_px, focal_of_input, metres, refuse_useless_focal
 from runtime.scene.views import make_view
@@ -27,6 +28,18 @@ from runtime.scene.views import make_view
 SEEDED = "-seeded"  # at the end of a label: the weights are random
 
 Predict = Callable[[np.ndarray, Optional[float]], Prediction]
+
+
+class Stages(Infers, Protocol):
+    """A model that takes photos in three stages: a ``Predictor``, or an eager model."""
+
+    def prepare(self, rgb: np.ndarray, /) -> Prepared:
+        """A photo as the network takes it."""
+
+    def finish(
+        self, prepared: Prepared, depth: np.ndarray, infer_seconds: float, /
+    ) -> tuple[Prediction, dict[str, float]]:
+        """A map on the photo's pixels, and what it is."""
 
 
 @dataclass(frozen=True)

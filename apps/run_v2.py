@@ -5,21 +5,20 @@ formats asked for. A bad photo costs only itself.
 """
 
 import argparse
-import functools
 import io
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Optional, cast
 
 import numpy as np
 
-from apps.estimators import Estimator
+from apps.estimators import Estimator, Stages
 from apps.fit_points import PointFiles, add_fit_options, point_files
 from apps.inference import report
-from apps.outcome import Outcome, outcome_of
+from apps.outcome import Outcome
 from apps.upstream_v2 import (
     Wanted,
     add_look_options,
@@ -34,12 +33,14 @@ from apps.upstream_v2 import (
 from exports.files import FileOptions, depth_files
 from exports.png import encode_png
 from exports.v2_picture import v2_picture, v2_picture_facts
-from runtime.command_line import run_command
+from runtime.command_line import run_command, sentence
 from runtime.errors import InputError
 from runtime.files import check_output_folder, write_whole
 from runtime.photo.decode import photo_size, read_photo
 from runtime.photo.find import find_photos
 from runtime.predict.found import Prediction
+from runtime.predict.pipeline import Ended, Loaded, run_pipeline
+from runtime.scene.known_points import KnownPoints
 
 log = logging.getLogger("run")
 
@@ -180,23 +181,68 @@ def run_photos(
 ) -> Iterator[Outcome]:
     """Estimate, paint and write each photo; a bad one becomes an outcome with an error.
 
+    The next photo is read, and the last one painted, while one is in the network.
+
     Args:
         fit: where known points are, by which depth becomes metres.
+    Yields:
+        outcomes in the order of the photos.
     Raises:
         ArtifactError, DeviceError, OSError: nothing can run any more, or the disk is full or gone;
             photos done so far stay.
     """
-    for photo, base in places.items():
-        yield outcome_of(photo, functools.partial(_one, photo, base, estimator, look, fit))
+    model = cast(Stages, estimator.predict)
+
+    def load(photo: Path) -> Loaded:
+        rgb = read_photo(photo)
+        points = None if fit is None else fit.of(photo)
+        return _Photo(rgb, model.prepare(rgb), {}, points)
+
+    def write(photo: Path, loaded: Loaded, depth: np.ndarray, seconds: float) -> _Written:
+        assert isinstance(loaded, _Photo)
+        found, _ = model.finish(loaded.prepared, depth, seconds)
+        if loaded.points is not None:
+            found = found.in_metres(loaded.points)
+        files = write_files(found, photo, loaded.rgb, places[photo], look)
+        return _Written(files, found.value_range)
+
+    for ended in in_order(places, run_pipeline(places, [model], load, write)):
+        if ended.result is None:
+            assert ended.error is not None
+            yield Outcome(ended.source, error=sentence(ended.error, str(ended.source)))
+            continue
+        low, high = ended.result.value_range
+        if low == high:
+            log.warning("%s: depth is constant, %g; the picture is black", ended.source, low)
+        yield Outcome(ended.source, ended.result.files)
 
 
-def _one(
-    photo: Path, base: Path, estimator: Estimator, look: Look, fit: Optional[PointFiles]
-) -> list[Path]:
-    rgb = read_photo(photo)
-    points = None if fit is None else fit.of(photo)
-    found = estimator(rgb) if points is None else estimator(rgb).in_metres(points)
-    return write_files(found, photo, rgb, base, look)
+@dataclass(frozen=True)
+class _Photo(Loaded):
+    """A photo, and its known points."""
+
+    points: Optional[KnownPoints] = None
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A photo's files, and what their depth goes from and to."""
+
+    files: list[Path]
+    value_range: tuple[float, float]
+
+
+def in_order(
+    sources: Iterable[Path], coming: Iterable[Ended[Path, _Written]]
+) -> Iterator[Ended[Path, _Written]]:
+    """What becomes of each source, in their order: those that are early wait."""
+    early: dict[Path, Ended[Path, _Written]] = {}
+    coming = iter(coming)
+    for source in sources:
+        while source not in early:
+            ended = next(coming)
+            early[ended.source] = ended
+        yield early.pop(source)
 
 
 def write_files(
@@ -223,6 +269,4 @@ def write_files(
         files[base.with_name(base.name + suffix)] = data
     for file, data in files.items():
         write_whole(file, data)
-    if found.value_range[0] == found.value_range[1]:
-        log.warning("%s: depth is constant, %g; the picture is black", photo, found.value_range[0])
     return list(files)

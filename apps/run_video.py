@@ -14,10 +14,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Optional, cast
 
-from apps.estimators import Estimator
+from apps.estimators import Estimator, Stages
 from apps.outcome import Outcome, failure
 from apps.upstream_v2 import add_look_options, add_model_options, find_estimator, wanted_model
-from apps.video import FIXED, FRAME, VIDEO, Stages, VideoJob, make_video
+from apps.video import FIXED, FRAME, VIDEO, VideoJob, make_video
 from apps.video_facts import depth_key, earlier, result_key, sidecar_of, write_description
 from apps.video_render import Look
 from apps.video_sources import Source, find_sources, sizes_of

@@ -15,6 +15,7 @@ from typing import Any, Optional, Protocol
 import numpy as np
 
 from apps.depth_store import DepthStore, depth_store
+from apps.estimators import Stages
 from apps.video_render import Item, Look, Rendered, render
 from apps.video_sources import Source
 from exports.colour_range import RunningRange, ValueHistogram
@@ -25,26 +26,13 @@ from runtime.photo.frames import AnyFrames, Frame
 from runtime.photo.postprocess import value_range
 from runtime.photo.steady import LeakyFit
 from runtime.predict.found import Prediction
-from runtime.predict.pipeline import Infers, Loaded, run_pipeline
-from runtime.predict.predictor import Prepared
+from runtime.predict.pipeline import Loaded, run_pipeline
 
 VIDEO, FRAME, FIXED = RANGES = ("video", "frame", "fixed")
 
 log = logging.getLogger(__name__)
 
 Limits = tuple[float, float]
-
-
-class Stages(Infers, Protocol):
-    """A model that takes frames in three stages: a ``Predictor``, or an eager model."""
-
-    def prepare(self, rgb: np.ndarray, /) -> Prepared:
-        """A frame as the network takes it."""
-
-    def finish(
-        self, prepared: Prepared, depth: np.ndarray, infer_seconds: float, /
-    ) -> tuple[Prediction, dict[str, float]]:
-        """A map on the frame's pixels, and what it is."""
 
 
 class Track(Protocol):

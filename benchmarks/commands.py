@@ -26,7 +26,7 @@ from typing import Any
 
 GROUPS = {
     "speed and memory, for a first look": (
-        "latency", "end2end", "throughput", "load", "compile", "growth",
+        "latency", "end2end", "scripts", "throughput", "load", "compile", "growth",
     ),
     "parts of the way": (
         "stages", "video", "sequence", "forms", "da3", "cuda", "start", "memory", "points",

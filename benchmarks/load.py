@@ -29,7 +29,7 @@ from benchmarks.document import markdown_table
 from benchmarks.options import add_artifact, add_number, add_rounds
 from benchmarks.peers import install
 from runtime.artifact.folder import read_artifact
-from runtime.command_line import above_zero
+from runtime.command_line import above_zero, positive
 from runtime.errors import InputError
 from runtime.photo.decode import read_photo
 from runtime.photo.find import find_photos
@@ -49,6 +49,7 @@ PEER = "litserve==0.2.16"
 BOUNDARY = "photo-boundary"
 START_S = 120.0
 OURS, LITSERVE, FLASK, BARE = "this service", "LitServe", "Flask, gunicorn", "bare loop"
+CLIENTS = (1, 4, 16, 64)  # in closed loops
 OFFERED = (0.5, 1, 2, 4)  # times the capacity
 GOOD_S = 5.0  # an answer that took longer is of no use
 
@@ -57,6 +58,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """What ``measure`` reads."""
     add_artifact(parser)
     add_number(parser, "--seconds", 10, "a round", above_zero, "S")
+    parser.add_argument(
+        "--clients",
+        type=positive,
+        nargs="+",
+        default=list(CLIENTS),
+        metavar="N",
+        help=f"in closed loops; default {' '.join(map(str, CLIENTS))}",
+    )
+    parser.add_argument("--closed", action="store_true", help="closed loops alone")
     add_rounds(parser, 3)
     parser.add_argument("--alone", action="store_true", help="without its peers")
 
@@ -77,17 +87,22 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             sides[LITSERVE] = request_for(port, "/predict", body)
             port = stack.enter_context(plain_flask(artifact))
             sides[FLASK] = request_for(port, "/predict", body)
-        closed: dict[str, list[Load]] = {name: [] for name in sides}
+        closed: dict[int, dict[str, list[Load]]] = {
+            clients: {name: [] for name in sides} for clients in args.clients
+        }
         bare: list[float] = []
         for number in range(rounds + 1):
             bare.append(_bare_rate(predictor, body, seconds))
-            for name, request in sides.items():
-                closed[name].append(closed_loop(request, 4, seconds))
-            rates = ", ".join(f"{name} {loads[-1].rate:.2f}" for name, loads in closed.items())
-            log.info("%s: bare %.2f, %s images/s", number or "warm-up", bare[-1], rates)
-        capacity = statistics.median(load.rate for load in closed[OURS][1:])
+            for clients, loads in closed.items():
+                for name, request in sides.items():
+                    loads[name].append(closed_loop(request, clients, seconds))
+                rates = ", ".join(f"{name} {some[-1].rate:.2f}" for name, some in loads.items())
+                log.info("%s: %d clients: %s images/s", number or "warm-up", clients, rates)
+        capacity = max(
+            statistics.median(load.rate for load in loads[OURS][1:]) for loads in closed.values()
+        )
         offered: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
-        for times in OFFERED:
+        for times in () if args.closed else OFFERED:
             for name, request in sides.items():
                 log.info("%s: %.1f requests/s for %.0f s", name, times * capacity, seconds)
                 load = fixed_rate(request, times * capacity, seconds)
@@ -100,7 +115,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "rounds": rounds,
         "capacity": capacity,
         "bare_rate": bare[1:],
-        "closed": {name: [_closed(load) for load in loads[1:]] for name, loads in closed.items()},
+        "closed": {
+            clients: {name: [_closed(load) for load in some[1:]] for name, some in loads.items()}
+            for clients, loads in closed.items()
+        },
         "offered": offered,
     }
 
@@ -224,37 +242,57 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def _closed_row(name: str, sides: dict[str, list[dict[str, float]]], bare: float) -> list[str]:
+    """A side beside the bare loop and this service, with as many clients."""
+
+    def median(side: str, key: str) -> float:
+        return statistics.median(load[key] for load in sides[side])
+
+    rate = median(name, "rate")
+    times = [ours["rate"] / max(1e-9, load["rate"]) for ours, load in zip(sides[OURS], sides[name])]
+    return [
+        name,
+        f"{rate:.2f}",
+        f"{rate / bare:.2f}",
+        "" if name == OURS else f"**{statistics.median(times):.2f}**",
+        f"{median(name, 'p50_s') * 1000:,.0f}",
+        f"{median(name, 'p99_s') * 1000:,.0f}",
+        f"{median(name, 'other'):,.0f}",
+    ]
+
+
 def table(numbers: dict[str, Any]) -> str:
     """The numbers of ``measure`` as Markdown."""
     bare = statistics.median(numbers["bare_rate"])
-    rows = [[BARE, f"{bare:.2f}", "1", "", ""]]
-    for name, loads in numbers["closed"].items():
-        rate, p50, p99 = (
-            statistics.median(x[k] for x in loads) for k in ("rate", "p50_s", "p99_s")
-        )
-        cells = [f"**{rate / bare:.2f}**", f"{p50 * 1000:,.0f}", f"{p99 * 1000:,.0f}"]
-        rows.append([name, f"{rate:.2f}", *cells])
-    closed = markdown_table(
-        ["4 clients in closed loops", "images/s", "of bare", "p50 ms", "p99 ms"], rows
-    )
+    rows = [["", BARE, f"{bare:.2f}", "1", "", "", "", ""]]
+    for clients, sides in numbers["closed"].items():
+        rows += [[str(clients), *_closed_row(name, sides, bare)] for name in sides]
+    header = ["clients", "side", "images/s", "of bare", "this service, times", "p50 ms", "p99 ms"]
+    closed = markdown_table([*header, "not answered"], rows)
     rows = []
-    for at in range(len(OFFERED)):
-        for name, loads in numbers["offered"].items():
-            o = loads[at]
+    for name, loads in numbers["offered"].items():
+        for o in loads:
             counts = (f"{o[key]:,.0f}" for key in ("sent", "refused", "lost", "failed"))
             seconds = ("p50_s", "p99_s", "refused_p99_s", "next_s")
             took = (f"{o[key] * 1000:,.0f}" for key in seconds)
             rows.append([f"{o['times']:g}x", name, f"**{o['good_rate']:.1f}**", *counts, *took])
     header = "capacity|side|good/s|sent|refused|lost|failed|p50 ms|p99 ms|refused p99 ms|next ms"
-    offered = markdown_table(header.split("|"), rows)
+    rows.sort(key=lambda row: float(row[0].rstrip("x")))  # sides of one rate together
+    offered = f"{markdown_table(header.split('|'), rows)}\n\n" if rows else ""
     return (
-        f"{closed}\n\n{offered}\n\n"
-        f"`{numbers['artifact']}`, a JPEG in, float32 in NumPy's format out. Above: medians of "
+        f"{closed}\n\n{offered}"
+        f"`{numbers['artifact']}`, a JPEG in, float32 in NumPy's format out. Closed loops, each "
+        "client sending when it is answered: medians of "
         f"{numbers['rounds']} interleaved rounds of {numbers['seconds']:.0f} s after a warm-up; "
-        "the bare loop decodes, predicts and encodes one photo after the other. Below: requests "
-        f"at a rate, from half of this service's {numbers['capacity']:.1f} a second to four times "
-        f"that, for {numbers['seconds']:.0f} s each, one connection a request. Good are answers "
-        f"within {GOOD_S:.0f} s, for each of those seconds; p50 and p99 are those of all that were "
-        "answered; next is one request when all are answered or given up. Clients and service "
-        "share the machine."
+        "the bare loop decodes, predicts and encodes one photo after the other."
+        f"{_how_offered(numbers) if rows else ''} Clients and service share the machine."
+    )
+
+
+def _how_offered(numbers: dict[str, Any]) -> str:
+    return (
+        f" Offered: requests at a rate, from half of this service's {numbers['capacity']:.1f} a "
+        f"second to four times that, {numbers['seconds']:.0f} s each, one connection a request. "
+        f"Good are answers within {GOOD_S:.0f} s, for each of those seconds; p50 and p99 are those "
+        "of all that were answered; next is one request when all are answered or given up."
     )

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
 
 from runtime.errors import DepthError
 
@@ -17,7 +19,8 @@ process = subprocess.Popen(sys.argv[1:])
 _, status, usage = os.wait4(process.pid, 0)
 code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
 print()
-print(json.dumps([time.perf_counter() - start, usage.ru_maxrss / 1024, code]))
+took = [time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]
+print(json.dumps([*took, code]))
 """
 
 
@@ -26,20 +29,30 @@ class Spent:
     """Of one process, its children left out; ``stdout`` is what it printed."""
 
     seconds: float
+    processor_s: float
     peak_mib: float
     stdout: str
 
 
-def run(words: Sequence[str]) -> Spent:
+def run(
+    words: Sequence[str],
+    env: Optional[dict[str, str]] = None,
+    folder: Optional[Path] = None,
+) -> Spent:
     """Run a command to its end.
 
+    Args:
+        env: all of its environment variables; None: this process's.
+        folder: where it runs; None: here.
     Raises:
         DepthError: it failed.
     """
     between = [sys.executable, "-E", "-S", "-c", BETWEEN, *words]
-    done = subprocess.run(between, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        between, stdout=subprocess.PIPE, text=True, check=True, env=env, cwd=folder
+    )
     stdout, _, last = done.stdout.rstrip("\n").rpartition("\n")
-    seconds, peak_mib, code = json.loads(last)
+    seconds, processor_s, peak_mib, code = json.loads(last)
     if code:
         raise DepthError(f"{' '.join(words[1:4])}: ended with {code}; see the lines above")
-    return Spent(seconds, peak_mib, stdout.strip())
+    return Spent(seconds, processor_s, peak_mib, stdout.strip())

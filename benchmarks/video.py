@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import torch
 
-from apps.estimators import artifact_estimator
-from apps.video import FRAME, VIDEO, Stages, VideoJob, make_video
+from apps.estimators import Stages, artifact_estimator
+from apps.video import FRAME, VIDEO, VideoJob, make_video
 from apps.video_sources import Source
 from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table

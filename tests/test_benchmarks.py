@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,23 +17,26 @@ from benchmarks import (
     forms,
     growth,
     latency,
+    latency_sides,
     limit,
     precisions,
     rounds,
     spent,
     throughput,
 )
+from benchmarks import load as load_bench
 from benchmarks.__main__ import build_parser, main
 from benchmarks.commands import GROUPS, NAMES, about, load, page_of, section_of
 from benchmarks.document import DOCS
 from benchmarks.latency import LatencyJob
 from benchmarks.machine import seconds_of_children
+from benchmarks.peers import ggml
 from benchmarks.peers.process import SCRIPTS, Peer
 from compile.checkpoint import load_model
 from compile.job import CompileJob, compile_model
 from compile.registry import find_model
 from runtime.engines import available, load_engine
-from runtime.errors import DepthError, InputError
+from runtime.errors import DepthError, InputError, MissingDependency
 from runtime.machine import cpu_name
 
 TARGET = "openvino" if available("openvino") else "torchscript"
@@ -215,13 +219,14 @@ def test_a_commands_peak_is_its_own_and_not_that_of_what_started_it():
 
 
 def test_latency_compares_depth_before_it_times():
-    job = LatencyJob("demo", SIZE_HW, 1, 1, wait_s=0, peers=False, precisions=("f32",))
+    job = LatencyJob("demo", SIZE_HW, 1, 1, wait_s=0, peers=False, precisions=("f32",), launches=2)
     numbers = json.loads(json.dumps(latency.time_sides(job)))
     sides = {side["side"]: side for side in numbers["sides"]}
     assert f"ours, {TARGET}" in sides
     assert all(side["off"] < 1e-4 and side["pearson"] > 0.999999 for side in sides.values())
-    assert all(len(side["seconds_an_image"]) == 1 for side in sides.values())
-    assert "ours, torchscript" in latency.table(numbers)
+    assert all(len(side["seconds_an_image"]) == 2 for side in sides.values())
+    text = latency.table(numbers)
+    assert "ours, torchscript" in text and "in each of 2 launches of every side" in text
 
 
 def test_a_side_with_another_networks_depth_is_refused():
@@ -229,9 +234,70 @@ def test_a_side_with_another_networks_depth_is_refused():
         def depth(self):
             return np.zeros((2, 2))
 
-    side = latency.Side("a peer", "f32", Wrong())
+    side = latency.Side("a peer", latency.Way("a peer", "f32", Wrong), Wrong())
     with pytest.raises(DepthError, match="does not run the same network"):
         latency._agreement(side, np.arange(4.0).reshape(2, 2))
+
+
+def test_each_number_of_clients_is_compared_with_this_service():
+    def loads(rate):
+        return [{"rate": rate, "p50_s": 1 / rate, "p99_s": 2 / rate, "other": 0}] * 3
+
+    sides = {load_bench.OURS: loads(4.0), load_bench.FLASK: loads(2.0)}
+    numbers = {
+        "artifact": "x", "photo": "a.jpg", "seconds": 1, "rounds": 3, "capacity": 4.0,
+        "bare_rate": [5.0], "closed": {1: sides, 64: sides}, "offered": {},
+    }  # fmt: skip
+    text = load_bench.table(numbers)
+    assert "| 64 | Flask, gunicorn | 2.00 | 0.40 | **2.00** | 500 | 1,000 | 0 |" in text
+    assert "| 1 | this service | 4.00 | 0.80 |  | 250 | 500 | 0 |" in text
+    assert "Offered" not in text
+    fates = {"good_rate": 1.0, "p50_s": 0.1, "p99_s": 0.2, "refused_p99_s": 0.0, "next_s": 0.1}
+    counts = {"sent": 3, "refused": 0, "lost": 0, "failed": 0}
+    offered = [{"times": times, **fates, **counts} for times in (0.5, 4)]
+    text = load_bench.table({**numbers, "offered": dict.fromkeys(sides, offered)})
+    rows = [line.split(" | ")[:2] for line in text.splitlines() if "x | " in line]
+    assert [row[0] for row in rows] == ["| 0.5x", "| 0.5x", "| 4x", "| 4x"] and "Offered" in text
+
+
+GGML_STAND_IN = """
+#include <stdlib.h>
+int da_capi_abi_version(void) { return 10; }
+void *da_capi_load(const char *weights, int threads) { return threads == 1 ? malloc(1) : 0; }
+const char *da_capi_last_error(void *model) { return ""; }
+void da_capi_free_floats(float *map) { free(map); }
+float *da_capi_depth_path(void *model, const char *image, int *height, int *width) {
+    float *map = malloc(6 * sizeof(float));
+    for (int at = 0; at < 6; at++) map[at] = at;
+    *height = 2; *width = 3;
+    return map;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="no cmake here")
+def test_depth_anything_cpp_is_built_from_sources_that_are_named(tmp_path, monkeypatch):
+    sources, scratch = tmp_path / "sources", tmp_path / "scratch"
+    (sources / "scripts").mkdir(parents=True)
+    scratch.mkdir()
+    (sources / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.10)\nproject(stand_in C)\n"
+        "add_library(depthanything SHARED stand_in.c)\n"
+    )
+    (sources / "stand_in.c").write_text(GGML_STAND_IN)
+    (sources / ggml.CONVERTER).write_text(
+        "import sys; open(sys.argv[sys.argv.index('--output') + 1], 'w').write('weights')"
+    )
+    monkeypatch.setattr(ggml, "FOLDER", tmp_path / "built")
+    monkeypatch.setattr(latency_sides, "environment", lambda *steps: Path(sys.executable))
+    way = latency_sides.cpp(scratch, 1, sources, "vits")
+    assert (way.name, way.precision, way.ours) == ("depth-anything.cpp", "f32", False)
+    assert (scratch / "weights.gguf").read_text() == "weights"
+    with way.start() as peer:
+        assert peer.facts["threads"] == 1 and peer.run(2)["seconds"] >= 0
+        np.testing.assert_array_equal(peer.depth(), np.arange(6.0).reshape(2, 3))
+    with pytest.raises(MissingDependency, match=r"not the sources of depth-anything\.cpp"):
+        latency_sides.cpp(scratch, 1, tmp_path, "vits")
 
 
 def test_latency_refuses_a_model_that_the_peers_do_not_have():
@@ -255,6 +321,8 @@ def test_the_table_divides_by_the_first_peer_and_by_the_limit():
             side("ours, x", "f32", [1.0, 1.0], True), side("ours, x", "bf16", [0.5, 0.5], True),
         ],
     }  # fmt: skip
+    text = latency.table({**numbers, "launches": 2, "rounds": 1})
+    assert "single rounds 1.50 to 1.50; launches 1.50, 1.50." in text
     text = latency.table(numbers)
     assert "| ours, x (engine 1) | f32 | 1,000 | **2.00** | 2.00 to 2.00 | 50% |" in text
     assert "| ours, x (engine 1) | bf16 | 500 | **4.00** | 4.00 to 4.00 | 50% |" in text

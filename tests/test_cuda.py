@@ -20,6 +20,7 @@ from runtime.engines.side_by_side import side_by_side
 from runtime.engines.torchscript import failures_named, shared_graph
 from runtime.errors import DeviceError, InputError
 from runtime.predict.predictor import Predictor
+from runtime.predict.streams import AUTO
 from serve.http.model import Model
 
 STAGE = StageSpec("double", "graph.pt", (TensorSpec("x", (2, 3)),), (TensorSpec("y", (2, 3)),))
@@ -120,11 +121,11 @@ def test_a_service_has_two_engines_of_a_graph_on_a_gpu(gpu, streams, tiny_artifa
     monkeypatch.setattr(
         "serve.http.model.load_engine", lambda *_: loaded.append(1) or (lambda inputs: {})
     )
-    model = Model([tiny_artifact])
+    model = Model([tiny_artifact], streams=AUTO)
     manifest = tiny_artifact.manifest
     for _ in "12":
         model.graphs.load(tiny_artifact.path, manifest, "auto", None, manifest.stages[0])
-    assert model.streams == len(loaded) == streams
+    assert model.streams["at_once"] == len(loaded) == streams
 
 
 @pytest.mark.parametrize(

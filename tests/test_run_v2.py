@@ -1,9 +1,11 @@
 """Depth Anything V2's own commands: upstream's flags and pixels, and what upstream trips over."""
 
+import contextlib
 import json
 import logging
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -13,6 +15,7 @@ import torch
 from PIL import Image
 
 from apps import run_v2, upstream_v2
+from apps.estimators import Estimator
 from compile.checkpoint import build_model
 from compile.fetch import local_checkpoint
 from compile.registry import DEMO, MODELS
@@ -23,6 +26,7 @@ from runtime.artifact.manifest import InputSpec, OutputSpec, WeightsSpec
 from runtime.errors import CheckpointError, InputError
 from runtime.photo.decode import read_photo
 from runtime.predict.found import Prediction, Provenance
+from runtime.predict.predictor import Prepared
 
 ROOT = Path(__file__).parent.parent
 SMALL = ("--model", DEMO, "--input-size", "70")
@@ -302,13 +306,73 @@ def test_bad_usage_is_said_before_anything_happens(photos, command, status, mess
     assert not Path("vis_depth").exists()
 
 
-def test_a_constant_map_is_black_and_said_to_be(tmp_path, caplog):
-    flat = found(np.full((8, 9), 3.0, np.float32))
-    files = run_v2.write_files(
-        flat, Path("p.png"), np.zeros((8, 9, 3), np.uint8), tmp_path / "p", run_v2.Look(True, True)
+class Steps:
+    """An estimator's stages that note what they do; the map is the photo's first channel."""
+
+    batch = 1
+
+    def __init__(self, hold: float = 0.0) -> None:
+        self.hold, self.done, self.busy, self.together = hold, [], 0, 0
+
+    def __call__(self, rgb, focal_px=None):
+        raise AssertionError("one photo at a time")
+
+    def prepare(self, rgb):
+        with self._step("prepare"):
+            return Prepared(rgb[None, ..., 0].astype(np.float32), rgb.shape[:2], 0, {})
+
+    def infer(self, group):
+        with self._step("infer"):
+            return [(group[0].tensor[0], 0.0)]
+
+    def finish(self, prepared, depth, seconds):
+        with self._step("finish"):
+            if depth.shape == (9, 9):
+                raise InputError("a photo of 9x9")
+            return found(depth), {}
+
+    @contextlib.contextmanager
+    def _step(self, name):
+        self.busy += 1
+        self.together = max(self.together, self.busy)
+        time.sleep(self.hold)
+        yield
+        self.done.append(name)
+        self.busy -= 1
+
+
+def test_photos_are_read_and_painted_while_others_are_in_the_network(tmp_path, save_photo):
+    places = {}
+    for number in range(6):
+        photo = save_photo(tmp_path / f"{number}.png", height=9 + number % 3, seed=number, width=9)
+        places[photo] = tmp_path / "out" / photo.stem
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no photo")
+    places = {bad: tmp_path / "out" / "bad", **places}
+    steps = Steps(0.03)
+    estimator = Estimator(
+        "x", "x", "disparity", found(np.ones((2, 2))).provenance.weights, steps, {}
     )
-    assert "depth is constant, 3" in caplog.text
-    assert not pixels(files[0]).any()
+    outcomes = list(run_v2.run_photos(places, estimator, run_v2.Look(True)))
+    assert [one.photo for one in outcomes] == list(places), "in the photos' order, bad ones too"
+    assert [bool(one.error) for one in outcomes] == [True, True, False, False, True, False, False]
+    assert "a photo of 9x9" in outcomes[1].error and steps.together > 1
+    for one in outcomes:
+        if not one.error:
+            rgb = read_photo(one.photo)
+            expected = v2_picture(found(rgb[..., 0].astype(np.float32)), None)
+            np.testing.assert_array_equal(pixels(one.files[0]), expected)
+
+
+def test_a_constant_map_is_black_and_said_to_be(tmp_path, caplog):
+    photo = tmp_path / "p.png"
+    Image.fromarray(np.full((8, 9, 3), 3, np.uint8)).save(photo)
+    weights = found(np.ones((2, 2))).provenance.weights
+    estimator = Estimator("x", "x", "disparity", weights, Steps(), {})
+    places = {photo: tmp_path / "out" / "p"}
+    (outcome,) = run_v2.run_photos(places, estimator, run_v2.Look(True, True))
+    assert "p.png: depth is constant, 3; the picture is black" in caplog.text
+    assert not pixels(outcome.files[0]).any()
 
 
 def test_random_weights_are_stamped():

@@ -20,7 +20,7 @@ def test_nothing_set_gives_the_defaults():
 def test_every_setting_is_read_from_its_variable():
     texts = {bool: "1", int: "5", float: "2.5", str: "x"}
     special = {"device": "cpu", "log_level": "ERROR", "safe_ports": "1-9", "port": "5"}
-    special |= {"front": "none", "trusted_proxies": "10.0.0.0/8,::1"}
+    special |= {"streams": "one", "front": "none", "trusted_proxies": "10.0.0.0/8,::1"}
     for one in dataclasses.fields(Settings):
         default = one.default
         text = special.get(one.name) or texts.get(type(default), "a,b")
@@ -45,6 +45,7 @@ def test_a_list_is_separated_by_commas():
         ({"DEPTH_FRONT": "apache"}, "DEPTH_FRONT='apache': use one of auto, nginx, none"),
         ({"DEPTH_TRUSTED_PROXIES": "balancer"}, "give addresses or networks, as 10.0.0.0/8"),
         ({"DEPTH_CONNECTIONS": "0"}, "DEPTH_CONNECTIONS=0: give 1 to 65,000"),
+        ({"DEPTH_STREAMS": "two"}, "DEPTH_STREAMS='two': use one of auto, one"),
         ({"DEPTH_DEVICE": "tpu"}, "DEPTH_DEVICE='tpu': use one of auto, cpu, cuda"),
         ({"COMMERCIAL_ONLY": "yes"}, "COMMERCIAL_ONLY='yes': give 1 or 0"),
         ({"DEPTH_LOG_LEVEL": "LOUD"}, "use one of DEBUG"),

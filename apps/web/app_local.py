@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Optional, cast
 
 from apps.compiled import ARTIFACTS
-from apps.estimators import Estimator, artifact_estimator, eager_estimator
+from apps.estimators import Estimator, Stages, artifact_estimator, eager_estimator
 from apps.inference import choose_model
 from apps.scene_models import SceneModel, find_scene_model
 from apps.upstream_v2 import Wanted, find_estimator
-from apps.video import Stages
 from apps.web.app_engine import METHODS, FoundScene, SceneAsked, Told, why_no_splats
 from apps.web.app_video import make_depth_video
 from apps.web.task_request import TaskRequest

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Optional
 
-from apps.video import Stages, VideoJob, make_video
+from apps.estimators import Stages
+from apps.video import VideoJob, make_video
 from apps.video_sources import Source
 from apps.web.app_engine import Told
 

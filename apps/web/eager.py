@@ -44,7 +44,7 @@ class EagerModel:
         scenes: loaded.
     """
 
-    target, streams = EAGER, 1
+    target = EAGER
 
     def __init__(self, scenes: SceneModel) -> None:
         self.name, self._scenes, self.costs = scenes.name, scenes, Costs()
@@ -61,6 +61,11 @@ class EagerModel:
         """Why its numbers mean nothing; None if they do."""
         provenance = self._scenes.provenance()
         return None if provenance is None else provenance.warning
+
+    @property
+    def streams(self) -> dict[str, Any]:
+        """As ``Served.streams``."""
+        return {"at_once": 1, "why": "an eager model runs one call after the other"}
 
     def warm_up(self) -> None:
         """Run it once, and time it."""

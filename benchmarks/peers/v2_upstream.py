@@ -1,8 +1,8 @@
 """Runs the network of the PyPI package ``jkp-depth-anything-v2``, upstream's V2, or exports it.
 
 Started by ``benchmarks.latency`` in an environment of its own; no model code of ours. The package
-asks for torchvision to compose its preprocessing, which a network fed with tensors never calls, so
-a stand-in is enough.
+asks for torchvision to compose its preprocessing, and for nothing else of it, so a stand-in is
+enough.
 """
 
 import functools
@@ -15,9 +15,23 @@ import numpy as np
 import torch
 from answer import answer
 
+
+class Compose:
+    """Torchvision's."""
+
+    def __init__(self, transforms):
+        self.transforms = transforms
+
+    def __call__(self, sample):
+        """One after the other."""
+        for transform in self.transforms:
+            sample = transform(sample)
+        return sample
+
+
 sys.modules["torchvision"] = types.ModuleType("torchvision")
 sys.modules["torchvision.transforms"] = types.ModuleType("torchvision.transforms")
-sys.modules["torchvision.transforms"].Compose = None
+sys.modules["torchvision.transforms"].Compose = Compose
 
 from depth_anything_v2 import dinov2
 from depth_anything_v2.dpt import DepthAnythingV2

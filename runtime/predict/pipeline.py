@@ -11,7 +11,7 @@ import queue
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, Optional, Protocol, TypeVar
+from typing import Any, Generic, Optional, Protocol, TypeVar
 
 import numpy as np
 
@@ -79,6 +79,18 @@ def run_pipeline(
         ArtifactError, DeviceError: an engine failed; what was inferred before is still written.
         StorageGone, or an OSError of a disk that is full or gone: nothing more can be written.
     """
+    stopped: list[Exception] = []
+
+    def finish(*found: Any) -> Result:
+        if stopped:  # the storage is gone: ask it once
+            raise stopped[0]
+        try:
+            return write(*found)
+        except Exception as error:
+            if is_gone(error):
+                stopped.append(error)
+            raise
+
     with (
         ThreadPoolExecutor(threads, "read") as readers,
         ThreadPoolExecutor(len(predictors), "infer") as engines,
@@ -88,7 +100,7 @@ def run_pipeline(
             predictors=predictors,
             read=lambda source: readers.submit(load, source),
             infer=lambda run, group: engines.submit(run, group),
-            write=lambda *found: writers.submit(write, *found),
+            write=lambda *found: writers.submit(finish, *found),
             threads=threads,
         )
         try:

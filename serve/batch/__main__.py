@@ -109,8 +109,9 @@ def build_parser() -> argparse.ArgumentParser:
         type=positive,
         default=0,
         metavar="N",
-        help="engines side by side; default 1, or 2 on a GPU, which share their weights; on Inf1 "
-        "start a process a core instead, with --shard",
+        help="engines side by side; default: two on a GPU, or where a measurement of half a second "
+        "says that two of one thread do more, else one; on Inf1 start a process a core instead, "
+        "with --shard",
     )
     what.add_argument("--threads", type=int, default=0, metavar="N", help="to read, and to write")
     what.add_argument("--device", choices=DEVICES, default="auto")

@@ -32,8 +32,8 @@ class BatchJob:
         artifacts: compiled artifacts, or folders of them.
         formats, colormap: as for ``FileOptions``.
         engine: of ``RUNNERS``.
-        workers: engines side by side, each with its share of the processor; 0: two on a GPU, one
-            anywhere else.
+        workers: engines side by side, each with its share of the processor; 0: two on a GPU, or
+            where a measurement says that two of one thread do more, else one.
         threads: for reading, and as many for writing; 0: two a worker or, if there are fewer, two
             a processor.
         shard: (i, n): only the i-th of n parts, 0 first; parts have jobs of their own.
@@ -130,7 +130,8 @@ class BatchJob:
     def options(self, artifacts: Sequence[Artifact]) -> str:
         """A digest of all that decides what a result holds, beside the photo and its focal length.
 
-        The engine's device, workers and threads are not in it: they change floats by rounding only.
+        The engine's device, workers and threads are not in it: they change floats by
+        rounding only.
         """
         facts: dict[str, Any] = {
             "artifacts": sorted(artifact.digest for artifact in artifacts),

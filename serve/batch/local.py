@@ -3,6 +3,7 @@
 Decoding, encoding and every engine leave Python's lock, so processes would add only copies.
 """
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
@@ -11,11 +12,14 @@ from runtime.artifact.folder import Artifact
 from runtime.engines import usual_streams
 from runtime.predict.pipeline import run_pipeline
 from runtime.predict.predictor import Predictor
+from runtime.predict.streams import choose_streams
 from serve.batch.items import Item
 from serve.batch.job import BatchJob
 from serve.batch.photos import Photos
 from serve.batch.records import Record
 from serve.batch.simulated import simulated_predictor
+
+log = logging.getLogger(__name__)
 
 
 def run_local(
@@ -32,9 +36,24 @@ def engines(
     if job.simulated:
         return [engine(job, artifacts, None)] * max(1, job.workers)
     count = job.workers or usual_streams(artifacts[0].manifest.target, job.device)
+    if not job.workers and count == 1:
+        return _measured(job, artifacts, threads)
     if threads is None and count > 1:
         threads = max(1, (os.cpu_count() or 1) // count)
     return [engine(job, artifacts, threads) for _ in range(count)]
+
+
+def _measured(
+    job: BatchJob, artifacts: Sequence[Artifact], threads: Optional[int]
+) -> list[Predictor]:
+    """One engine, or two of one thread each where that does more."""
+
+    def make(count: Optional[int]) -> Predictor:
+        return engine(job, artifacts, count)
+
+    chosen = choose_streams(make(threads), make, job.device, threads)
+    log.info("%d engine%s: %s", chosen.count, "s" if chosen.narrow else "", chosen.why)
+    return list(chosen.narrow) or [chosen.wide]
 
 
 def engine(job: BatchJob, artifacts: Sequence[Artifact], threads: Optional[int]) -> Predictor:

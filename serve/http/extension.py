@@ -25,7 +25,6 @@ class Served(Protocol):
 
     name: str
     target: str  # of its artifacts, or EAGER
-    streams: int  # threads that may run it at once
 
     @property
     def licence(self) -> str:
@@ -34,6 +33,10 @@ class Served(Protocol):
     @property
     def warning(self) -> Optional[str]:
         """Why its numbers mean nothing; None if they do."""
+
+    @property
+    def streams(self) -> Mapping[str, Any]:
+        """``at_once``: how many calls run at once; ``why``."""
 
     def warm_up(self) -> None:
         """Load all, run it, and time it."""

@@ -5,6 +5,7 @@ checked, counted, prepared, run in a lane, and encoded. Only ``prepare`` decodes
 only a lane's ``run`` touches the device.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from runtime.predict.buckets import scene_bucket
 from runtime.predict.found import ScenePrediction
 from runtime.predict.predictor import Predictor, Prepared
 from runtime.predict.scenes import ScenePredictor
+from runtime.predict.streams import Make, Streams, choose_streams
 from runtime.scene.focal import (
     PhotoCamera,
     camera_of,
@@ -41,6 +43,8 @@ from serve.http.responses import (
     encode_photo,
     encode_scene,
 )
+
+log = logging.getLogger(__name__)
 
 Decode = Callable[[SentPhoto], np.ndarray]  # to uint8 RGB (H, W, 3)
 
@@ -99,6 +103,12 @@ class PhotoHandler:
 
     def __init__(self, predictor: Predictor, costs: Costs) -> None:
         self._predictor, self._costs = predictor, costs
+        self.streams = Streams(predictor)
+
+    def choose_streams(self, make: Make, device: str, threads: Optional[int], asked: str) -> None:
+        """As ``runtime.predict.streams.choose_streams``, once the graphs are warm."""
+        self.streams = choose_streams(self._predictor, make, device, threads, asked)
+        log.info("%d calls at once: %s", self.streams.count, self.streams.why)
 
     def warm_up(self) -> None:
         """Load every graph, run it, and time it."""
@@ -122,9 +132,10 @@ class PhotoHandler:
         return size_hw[0] * size_hw[1]
 
     def cost_s(self, asked: DepthRequest) -> float:
-        """A photo's share of a full batch."""
+        """A photo's share of a full batch, and of the calls that run at once."""
         (size_hw,) = asked.sizes_hw
-        return self._costs[_photo_key(self._predictor.bucket_of(size_hw))] / self._predictor.batch
+        at_once = self._predictor.batch * self.streams.count
+        return self._costs[_photo_key(self._predictor.bucket_of(size_hw))] / at_once
 
     def prepare(self, asked: DepthRequest, decode: Decode, media_type: str) -> PhotoTask:
         """The photo's tensor."""
@@ -153,7 +164,7 @@ class PhotoHandler:
 
         def run(group: Sequence[PhotoTask]) -> Sequence[Any]:
             start = time.perf_counter()
-            found = self._predictor.infer([one.prepared for one in group])
+            found = self.streams.infer([one.prepared for one in group])
             self._costs.learn(key, time.perf_counter() - start)
             return found
 

@@ -6,7 +6,7 @@ Artifacts in; who handles a request out. Each graph is loaded once, whoever need
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from runtime.artifact.folder import Artifact
 from runtime.artifact.manifest import Manifest, StageSpec
@@ -17,6 +17,7 @@ from runtime.predict.choose import takes_scenes
 from runtime.predict.found import provenance_of
 from runtime.predict.predictor import Predictor
 from runtime.predict.scenes import SceneEngine, ScenePredictor
+from runtime.predict.streams import AUTO, ONE
 from serve.http.costs import Costs
 from serve.http.handlers import Handler, PhotoHandler, SceneHandler
 from serve.http.request_body import DepthRequest
@@ -28,7 +29,8 @@ class Model:
     Args:
         artifacts: of one model and target.
         device, threads: as for ``load_engine``.
-        streams: calls of a graph at once, each with an engine; None: what serves the device best.
+        streams: of ``runtime.predict.streams.STREAMS``; auto: as many calls at once as serve the
+            device best.
     Raises:
         ArtifactError: artifacts that do not belong together, or files that fail verification.
     """
@@ -38,15 +40,15 @@ class Model:
         artifacts: Sequence[Artifact],
         device: str = "auto",
         threads: Optional[int] = None,
-        streams: Optional[int] = None,
+        streams: str = ONE,
     ) -> None:
         self.manifest = artifacts[0].manifest
         self.name, self.target = self.manifest.model, self.manifest.target
-        self.streams = streams or usual_streams(self.target, device)
         self.licence = self.manifest.weights.licence
         self.warning = provenance_of(artifacts[0]).warning
         self.costs = Costs()
-        self.graphs = graphs = Graphs(self.streams)
+        on_device = usual_streams(self.target, device) if streams == AUTO else 1
+        self.graphs = graphs = Graphs(on_device)
         self._photos: Optional[Handler] = None
         self._scenes: Optional[Handler] = None
         single = [one for one in artifacts if one.manifest.views == 1]
@@ -59,12 +61,26 @@ class Model:
         scenes = [ScenePredictor(group, device, threads, graphs.load) for group in sizes.values()]
         if scenes:
             self._scenes = SceneHandler(scenes, self.costs)
+        self._streams = ONE if scenes else streams
+        self._make = lambda count: Predictor(single, device, count)
+        self._device, self._threads = device, threads
 
     def warm_up(self) -> None:
         """Load every graph, run it, and time it."""
         for handler in (self._photos, self._scenes):
             if handler is not None:
                 handler.warm_up()
+        if isinstance(self._photos, PhotoHandler):
+            self._photos.choose_streams(self._make, self._device, self._threads, self._streams)
+
+    @property
+    def streams(self) -> dict[str, Any]:
+        """How many calls run at once, and why."""
+        if self.graphs.streams > 1:
+            return {"at_once": self.graphs.streams, "why": "a GPU copies beside what it computes"}
+        if isinstance(self._photos, PhotoHandler):
+            return self._photos.streams.facts()
+        return {"at_once": 1, "why": "scenes run one after the other"}
 
     def handler_of(self, asked: DepthRequest) -> Handler:
         """Who works on a request: a photo alone, or photos and cameras of one scene.
@@ -92,7 +108,7 @@ class Graphs:
     """
 
     def __init__(self, streams: int = 1) -> None:
-        self._streams = streams
+        self.streams = streams
         self._engines: dict[tuple[Path, str], Engine] = {}
         self._lock = threading.Lock()
 
@@ -112,7 +128,7 @@ class Graphs:
                 self._engines[key] = side_by_side(
                     [
                         load_engine(folder, manifest, device, threads, stage)
-                        for _ in range(self._streams)
+                        for _ in range(self.streams)
                     ]
                 )
             return self._engines[key]

@@ -233,6 +233,7 @@ def describe_service(service: Service) -> dict[str, Any]:
             {"artifact": one.path.name, "model": one.model or None, "reason": one.reason}
             for one in service.choice.left_out
         ],
+        "streams": model.streams,
         "versions": {name: version_of(name) for name in PACKAGES},
         "limits": {
             "body_mb": settings.max_body_mb,

@@ -181,7 +181,8 @@ class Server(BaseApplication):
             threads = engine_threads(self.settings, self.workers)
             if self.door is not None:
                 return self.door.load(self.settings, threads)
-            return Model(self.choice.artifacts, self.settings.device, threads)
+            settings = self.settings
+            return Model(self.choice.artifacts, settings.device, threads, settings.streams)
 
         def stop() -> None:
             os.kill(os.getpid(), signal.SIGTERM)

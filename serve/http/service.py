@@ -82,7 +82,7 @@ class Service:
         model = self._load()
         model.warm_up()
         self._model = model
-        self.batcher.start(model.streams)
+        self.batcher.start(model.streams["at_once"])
         threading.Thread(target=self._watch_device, name="watch", daemon=True).start()
         self.states.set(READY)
         metrics.READY.set(1)
