@@ -69,12 +69,24 @@ class Model:
         if alone and self._photos is not None:
             return self._photos
         if self._scenes is None:
-            what = "extrinsics" if len(asked.photos) == 1 else f"{len(asked.photos)} photos"
-            raise InputError(
-                f"{what}: {self.manifest.model} takes one photo a request, without extrinsics; a "
-                "scene needs an any-view model (da3-small, da3-base, ...)"
-            )
+            refuse_scenes(self.name, asked)
+        assert self._scenes is not None
         return self._scenes
+
+
+def refuse_scenes(model: str, asked: DepthRequest) -> None:
+    """Refuse what is no photo by itself.
+
+    Raises:
+        InputError: several photos, or one with extrinsics.
+    """
+    if len(asked.photos) == 1 and asked.extrinsics is None:
+        return
+    what = "extrinsics" if len(asked.photos) == 1 else f"{len(asked.photos)} photos"
+    raise InputError(
+        f"{what}: {model} takes one photo a request, without extrinsics; a scene needs an any-view "
+        "model (da3-small, da3-base, ...)"
+    )
 
 
 class Graphs:
