@@ -135,22 +135,23 @@ def _scene_tab(app: App) -> None:
     everything += [splats, film]
     clear.click(app.clear, [session], everything, queue=False)
     done.then(lambda: [], None, [points])
-    _scene_examples(app, [session, preview, log])
+    scene = [log, model, view, rgb, depth, measured, splats, film]
+    _scene_examples(app, [session, *looks], [session, preview, *scene])
 
 
-def _scene_examples(app: App, taken: list[Any]) -> None:
-    """Scenes of the workspace, if there are some; ``taken``: session, preview, log."""
-    if not app.scene_examples():
+def _scene_examples(app: App, given: list[Any], shown: list[Any]) -> None:
+    """Scenes to try, if there are some; at a click they are there, if they were found before."""
+    if not app.examples.folders():
         return
     thumbnails = gr.Gallery(
-        app.example_thumbnails(),
+        app.examples.thumbnails(),
         label="Example Scenes",
         columns=4,
         height=240,
         object_fit="contain",
         allow_preview=False,
     )
-    thumbnails.select(app.take_example, taken[:1], taken, concurrency_id="input")
+    thumbnails.select(app.take_example, given, shown, concurrency_id="input")
 
 
 def _measure_part(app: App, session: Any, points: Any) -> tuple[Any, Any, Any, Any]:
