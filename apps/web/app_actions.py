@@ -200,8 +200,8 @@ class App:
         scene = session.scene()
         if "cameras" not in scene.gives:
             return NOTHING, "This model finds no cameras: there is no cloud of several photos."
-        unit = scene.found.unit
-        return cloud_frame(self.sessions.workspace, session.view(asked), unit), ""
+        unit, name = scene.found.unit, f"{session.folder.name} {session.scale or 1:g}"
+        return cloud_frame(self.sessions.workspace, session.view(asked), unit, name), ""
 
     @said
     def clear(self, key: Optional[str]) -> tuple[Any, ...]:

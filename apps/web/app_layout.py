@@ -20,6 +20,12 @@ CSS = """
 .gradio-container { max-width: 1400px !important; margin: 0 auto; }
 #input-photo img, #slider img { max-height: 70vh; }
 footer { display: none !important; }
+.switches .form { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); }
+.switches .form > * { min-width: 0 !important; }
+@media (max-width: 640px) {
+  .grid-container { grid-template-columns: repeat(auto-fill, minmax(4.5rem, 1fr)) !important; }
+  .row > .column { min-width: 100% !important; }
+}
 """
 PHOTOS = ["image", ".heic", ".heif", ".avif", ".tif", ".tiff"]
 HOW_TO_MEASURE = "Click two points on the picture: the text below says how far apart they are."
@@ -219,7 +225,7 @@ def _scene_controls(app: App) -> list[Any]:
 
 def _looks() -> list[Any]:
     """What changes the picture without the network; the order is that of ``ViewAsked``."""
-    with gr.Row():
+    with gr.Row(elem_classes="switches"):
         cameras = gr.Checkbox(True, label="Show Camera")
         black = gr.Checkbox(False, label="Filter Black Background")
         white = gr.Checkbox(False, label="Filter White Background")
