@@ -13,18 +13,20 @@ from typing import Any, NamedTuple, Optional, Protocol
 import numpy as np
 
 from compile.registry import ModelSpec
-from runtime.artifact.manifest import InputSpec, OutputSpec, WeightsSpec
+from runtime.artifact.manifest import InputSpec, WeightsSpec
 from runtime.engines.where import torch_device
 from runtime.photo.arrays import as_rgb
-from runtime.photo.postprocess import resize_to_photo
-from runtime.photo.preprocess import network_size, photo_to_tensor
+from runtime.photo.preprocess import network_size, patched_size, photo_to_tensor, scaled_size
 from runtime.predict.choose import PHOTOS, choose
 from runtime.predict.found import Prediction, Provenance
 from runtime.predict.pipeline import Infers
-from runtime.predict.predictor import Predictor, Prepared
-from runtime.scene.focal import check_focal_px, focal_of_input, metres, refuse_useless_focal
-from runtime.scene.views import make_view
+from runtime.predict.predictor import OfOneModel, Predictor, Prepared, finished
+from runtime.scene.focal import check_focal_px, refuse_useless_focal
+from runtime.scene.known_points import KnownPoints
+from runtime.scene.views import METHODS, make_view
 
+LOWER = METHODS[2]  # by the shorter side
+USUAL_HW = (378, 504)
 SEEDED = "-seeded"  # at the end of a label: the weights are random
 
 Predict = Callable[[np.ndarray, Optional[float]], Prediction]
@@ -66,7 +68,12 @@ class Estimator:
 
 
 def eager_estimator(
-    spec: ModelSpec, checkpoint: Optional[Path], seeded: bool, short_side: int, device: str
+    spec: ModelSpec,
+    checkpoint: Optional[Path],
+    seeded: bool,
+    short_side: int,
+    device: str,
+    method: str = LOWER,
 ) -> Estimator:
     """A model of the registry in eager float32, at each photo's own aspect ratio.
 
@@ -76,6 +83,8 @@ def eager_estimator(
         seeded: random weights instead.
         short_side: pixels that a photo's shorter side is resized to, as upstream does.
         device: auto, cpu or cuda.
+        method: how Depth Anything 3 resizes, as of ``make_view``; with ``upper_bound_resize`` it
+            is the longer side that is named.
     Raises:
         CheckpointError: no weights, or weights that do not fit.
         InputError: cuda was asked for and there is none.
@@ -83,13 +92,17 @@ def eager_estimator(
     from compile.checkpoint import network_of
 
     found = load_eager_on(spec, checkpoint, seeded, device)
-    predict = EagerV2 if spec.family == "v2" else _eager_v3
+    network = network_of(found.model)
+    if spec.family == "v2":
+        predict: Predict = EagerV2(spec, network, found.weights, short_side)
+    else:
+        predict = EagerV3(spec, network, found.weights, short_side, method)
     return Estimator(
         model=spec.name,
         label=found.label,
         kind=spec.kind,
         weights=found.weights,
-        predict=predict(spec, network_of(found.model), found.weights, short_side),
+        predict=predict,
         facts={**found.facts, "short_side": short_side},
     )
 
@@ -163,42 +176,95 @@ class EagerV2:
         self, prepared: Prepared, depth: np.ndarray, infer_seconds: float
     ) -> tuple[Prediction, dict[str, float]]:
         """Bring a map to the photo's pixels: as ``Predictor.finish``."""
-        prediction = Prediction(
-            depth=resize_to_photo(depth, prepared.photo_hw),
-            output=self._spec.output,
-            provenance=self._provenance,
-            input=InputSpec(network_size(prepared.photo_hw, self._short_side)),
-            photo_hw=prepared.photo_hw,
-        )
+        spec = InputSpec(network_size(prepared.photo_hw, self._short_side))
+        prediction = finished(prepared, depth, self._spec.output, self._provenance, spec)
         return prediction, {"inference": infer_seconds}
 
 
-def _eager_v3(spec: ModelSpec, model: Any, weights: WeightsSpec, short_side: int) -> Predict:
-    import torch
+class EagerV3(OfOneModel):
+    """A model of Depth Anything 3 in eager float32, each photo for itself: as a ``Predictor``.
 
-    def predict(rgb: np.ndarray, focal_px: Optional[float] = None) -> Prediction:
-        metric_focal_px = spec.metric_focal_px
-        refuse_useless_focal(spec.name, metric_focal_px is not None, focal_px is not None)
+    Args:
+        network: on its device.
+        res, method: how a photo becomes what the network takes, as of ``make_view``; no crop.
+    """
+
+    batch = 1
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        network: Any,
+        weights: WeightsSpec,
+        res: int,
+        method: str = LOWER,
+    ) -> None:
+        self.model, self.output = spec.name, spec.output
+        self._network, self._res, self._method = network, res, method
+        self._provenance = Provenance(spec.name, weights)
+
+    def __call__(
+        self,
+        rgb: np.ndarray,
+        focal_px: Optional[float] = None,
+        points: Optional[KnownPoints] = None,
+    ) -> Prediction:
+        """As ``Predictor`` does."""
+        prepared = self.prepare(rgb, focal_px, points=points)
+        (result,) = self.infer([prepared])
+        return self.finish(prepared, *result)[0]
+
+    def bucket_of(self, photo_hw: tuple[int, int]) -> int:
+        """There is one."""
+        return 0
+
+    def input_hw(self, photo_hw: tuple[int, int]) -> tuple[int, int]:
+        """What a photo of this size is resized to."""
+        bound, _, _ = self._method.partition("_bound_")
+        return patched_size(scaled_size(photo_hw, self._res, bound))
+
+    def prepare(
+        self,
+        rgb: np.ndarray,
+        focal_px: Optional[float] = None,
+        photo_hw: Optional[tuple[int, int]] = None,
+        points: Optional[KnownPoints] = None,
+    ) -> Prepared:
+        """Resize and normalise a photo: as ``Predictor.prepare``."""
+        start = time.perf_counter()
         check_focal_px(focal_px)
-        view = make_view(rgb, short_side, "lower_bound_resize")
-        where = next(model.parameters()).device
-        with torch.no_grad():
-            found = model(torch.from_numpy(view.tensor()[None, None]).to(where))
-        depth = resize_to_photo(found["depth"][0, 0].cpu().numpy(), view.photo_hw)
-        output = spec.output
-        if focal_px is not None and metric_focal_px is not None:
-            focal = focal_of_input(focal_px, view.photo_hw, view.size_hw)
-            depth, output = metres(depth, np.asarray(focal), metric_focal_px), OutputSpec("depth_m")
-        return Prediction(
-            depth=depth,
-            output=output,
-            provenance=Provenance(spec.name, weights),
-            input=InputSpec(view.size_hw, resize="bytes"),
-            photo_hw=view.photo_hw,
-            focal_px=focal_px,
-        )
+        self.refuse_useless_focal(focal_px is not None)
+        view = make_view(rgb, self._res, self._method)
+        if points is not None:
+            points.check_inside(view.photo_hw)
+        seconds = {"preprocess": time.perf_counter() - start}
+        return Prepared(view.tensor()[None], view.photo_hw, 0, seconds, focal_px, points=points)
 
-    return predict
+    def infer(self, group: Sequence[Prepared]) -> list[tuple[np.ndarray, float]]:
+        """Run the network: as ``Predictor.infer``."""
+        import torch
+
+        start = time.perf_counter()
+        (prepared,) = group
+        where = next(self._network.parameters()).device
+        with torch.no_grad():
+            found = self._network(torch.from_numpy(prepared.tensor[None]).to(where))
+        return [(found["depth"][0, 0].cpu().numpy(), time.perf_counter() - start)]
+
+    def finish(
+        self, prepared: Prepared, depth: np.ndarray, infer_seconds: float, grid: str = "photo"
+    ) -> tuple[Prediction, dict[str, float]]:
+        """Bring a map to the photo's pixels: as ``Predictor.finish``."""
+        spec = InputSpec((depth.shape[0], depth.shape[1]), resize="bytes")
+        prediction = finished(prepared, depth, self.output, self._provenance, spec, grid)
+        return prediction, {**prepared.seconds, "inference": infer_seconds}
+
+    def warm_up(self, runs: int = 1) -> list[float]:
+        """Run it on a photo of the usual shape; returns the seconds of the last run."""
+        blank = self.prepare(np.full((*USUAL_HW, 3), 127, np.uint8))
+        for _ in range(runs):
+            ((_, seconds),) = self.infer([blank])
+        return [seconds]
 
 
 def artifact_estimator(paths: Sequence[Path], device: str, model: str = "") -> Estimator:

@@ -14,6 +14,7 @@ from typing import Any, Optional, Protocol, Union
 
 import numpy as np
 
+from apps.estimators import EagerV3
 from apps.scene_artifacts import ArtifactScene, Hears, Size, Step
 from compile.registry import find_model
 from depth_anything_3.config import METRIC, NAMES, NESTED, NETWORKS
@@ -223,6 +224,15 @@ class EagerScene:
         """As ``SceneModel.provenance``."""
         found: Optional[Provenance] = self._model.provenance
         return found
+
+    def photos(self) -> EagerV3:
+        """The same model for photos each by itself, resized as views are; after ``load``."""
+        from compile.checkpoint import network_of
+
+        known = self.provenance()
+        assert known is not None
+        spec = find_model(self.name)
+        return EagerV3(spec, network_of(self._model), known.weights, self._res, self._method)
 
     def steps(self, query: SceneQuery, views: int) -> Optional[int]:
         """The blocks of its encoders, and each few views that its heads decode."""

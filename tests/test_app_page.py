@@ -158,3 +158,27 @@ def test_splats_are_seen_and_flown_through_and_the_network_runs_once(tmp_path, s
         page.wait_for_selector("#files >> text=splats")
         assert runs.read_text() == "x"
         assert not outside(page, address) and not page.wrong
+
+
+def test_an_example_that_was_found_before_the_start_is_there_at_a_click(tmp_path, save_photo):
+    for name in ("hall", "room_gs"):
+        for number in range(2):
+            save_photo(tmp_path / "scenes" / name / f"{number}.png", 90, 120, seed=number)
+    save_photo(tmp_path / "input_images" / "one.png", 90, 120)
+    words = ("--examples-dir", "scenes", "--cache-examples", "--cache-gs-tag", "GS")
+    runs, program = tmp_path / "runs", (str(ROOT / "tests/stand_in_scene.py"),)
+    with (
+        app(tmp_path, *words, program=program, STAND_IN_RUNS=str(runs)) as address,
+        browsing(viewport={"width": 1300, "height": 1300}) as page,
+    ):
+        page.goto(address)
+        page.click("button:has-text('room_gs: 2 photos'), figure:has-text('room_gs: 2 photos')")
+        page.wait_for_selector("#log:has-text('2 views')")
+        page.frame_locator("#cloud iframe").locator("#measured:has-text('points')").wait_for()
+        page.click("button[role=tab]:has-text('3DGS')")
+        page.wait_for_selector("#film video")
+        page.frame_locator("#splats iframe").locator("#count:has-text('splats')").wait_for()
+        assert runs.read_text() == "xx", "once for each, before the start"
+        page.click("button[role=tab]:has-text('One photo')")
+        assert page.locator("text=one.png").count() or page.locator("button img").count()
+        assert not outside(page, address) and not page.wrong

@@ -220,7 +220,11 @@ def test_status_and_documents_are_there(base):
     assert status == 200 and "default-src 'none'" in headers["Content-Security-Policy"]
     assert b"innerHTML" not in page and b"http://" not in page and b"https://" not in page
     assert b'<a href="dashboard">' in get(base, "/")[2]
-    assert b"depth_requests" in get(base, "/metrics")[2]
+    counted = get(base, "/metrics")[2].decode()
+    assert "depth_requests" in counted
+    for name in ('depth_tasks_active{status="running"} 0.0', "depth_task_queue_seconds 0.0"):
+        assert name in counted
+    assert 'depth_tasks_total{event="completed"}' in counted
 
 
 @pytest.mark.parametrize("wait", ["soon", "-1", "nan", "inf"])

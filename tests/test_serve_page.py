@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from runtime.predict.choose import Choice
+from serve.http.routes import create_app
+from serve.http.service import Service
+from serve.http.settings import Settings
+from serve.http.worker_states import READY, WorkerStates
+
 PAGE = (Path(__file__).parents[1] / "serve" / "http" / "page.html").read_text(encoding="utf-8")
 
 # Elements by id, requests that answer when they are told to, and what the page did with them.
@@ -102,3 +108,16 @@ def test_a_photo_dropped_beside_the_zone_is_taken_too():
       report({left, asked: sent[0].name});
     """)
     assert found == {"left": False, "asked": "a.jpg"}
+
+
+def test_before_there_is_a_model_people_see_that_it_loads():
+    states = WorkerStates()
+    states.enter(1)
+    client = create_app(Service(Settings(), Choice(()), None, states, None)).test_client()
+    page = client.get("/", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert page.status_code == 503 and page.mimetype == "text/html"
+    assert b"The model is loading" in page.data and page.headers["X-Depth-Problem"] == "not_ready"
+    for accept in ("", "*/*", "application/json"):
+        assert client.get("/", headers={"Accept": accept}).json["code"] == "not_ready"
+    states.set(READY)
+    assert client.get("/", headers={"Accept": "*/*"}).status_code == 200

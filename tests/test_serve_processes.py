@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from served import ROOT, Served, connect, get, needs_nginx, post, rss_mb, serving
+from served import ROOT, Served, connect, get, needs_nginx, post, problem, rss_mb, serving
 
 from runtime.predict.predictor import Predictor
 from serve.http.listener import turn_away
@@ -86,6 +86,32 @@ def until(condition, seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("front", [pytest.param("nginx", marks=needs_nginx), "none"])
+def test_people_see_a_page_while_the_model_loads_and_programs_the_problem(
+    front, make_artifact, tmp_path
+):
+    artifact = make_artifact(work=150)
+    people = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    with serving(artifact.path, wait=False, DEPTH_FRONT=front) as served:
+
+        def asked(**headers) -> int:
+            try:
+                return get(served.base, "/ping", headers)[0]
+            except OSError:
+                return 0
+
+        until(lambda: asked() == 503)
+        status, headers, page = get(served.base, "/", people)
+        plain = get(served.base, "/", {"Accept": "application/json"})
+        assert problem(plain)["code"] == "not_ready" and problem(get(served.base, "/"))
+        assert (status, headers["Content-Type"]) == (503, "text/html; charset=utf-8")
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert headers["X-Depth-Problem"] == "not_ready" and headers["Retry-After"] == "2"
+        assert b"The model is loading" in page and b'http-equiv="refresh"' in page
+        until(lambda: asked() == 200, 90)
+        assert get(served.base, "/", people)[0] == 200
 
 
 def test_ping_says_503_until_the_model_is_warm_and_answers_fast(make_artifact, photo):

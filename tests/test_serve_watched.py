@@ -10,6 +10,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
+from apps.web import task_metrics
 from serve.http import metrics
 from serve.http.settings import Settings, unknown
 
@@ -45,7 +46,7 @@ def alerts() -> "list[dict]":
 
 
 def test_alerts_are_about_what_the_service_counts():
-    assert metrics.MEDIA_TYPE
+    assert metrics.MEDIA_TYPE and task_metrics.EVENTS
     rules = alerts()
     assert len({rule["alert"] for rule in rules}) == len(rules) > 5
     for rule in rules:
@@ -74,6 +75,15 @@ SAMPLES = {
         'depth_accepted_seconds_bucket{le="+Inf"}': "0+100x30",
     },
     "DepthDeviceErrors": {"depth_device_errors_total": "0x20 1x10"},
+    "DepthTasksFail": {
+        'depth_tasks_total{event="completed"}': "0+2x30",
+        'depth_tasks_total{event="failed"}': "0+1x30",
+    },
+    "DepthTasksStand": {
+        'depth_tasks_active{status="pending"}': "2x30",
+        'depth_tasks_active{status="running"}': "0x30",
+        'depth_tasks_total{event="completed"}': "5x30",
+    },
     "DepthWorkersEnd": {"depth_worker_restarts_total": "0+1x30"},
     "": {
         "depth_workers_ready": "1x30",
@@ -86,6 +96,10 @@ SAMPLES = {
         'depth_accepted_seconds_bucket{le="+Inf"}': "0+600x30",
         "depth_worker_restarts_total": "0x10 1x20",
         "depth_device_errors_total": "0x30",
+        'depth_tasks_total{event="completed"}': "0+9x30",
+        'depth_tasks_total{event="failed"}': "0+1x30",
+        'depth_tasks_active{status="pending"}': "3x30",
+        'depth_tasks_active{status="running"}': "1x30",
     },
 }
 
@@ -129,7 +143,7 @@ def test_the_board_shows_what_the_service_counts():
     board = json.loads((DEPLOY / "grafana.json").read_text())
     variables = {one["name"] for one in board["templating"]["list"]}
     panels = board["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels) == 8
+    assert len({panel["id"] for panel in panels}) == len(panels) == 10
     places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}
     assert len(places) == len(panels) and all(x + 12 <= 24 for x, _ in places)
     for panel in panels:

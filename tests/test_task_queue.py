@@ -152,6 +152,48 @@ def test_what_is_old_is_forgotten_with_its_files(line):
     assert not list((line.spool.folder / "tasks").iterdir())
 
 
+def counted():
+    from prometheus_client import REGISTRY
+
+    events = ("submitted", "completed", "failed", "cancelled")
+    found = {e: REGISTRY.get_sample_value("depth_tasks_total", {"event": e}) or 0 for e in events}
+    for status in (PENDING, RUNNING):
+        found[status] = REGISTRY.get_sample_value("depth_tasks_active", {"status": status})
+    sums = (REGISTRY.get_sample_value("depth_task_seconds_count", {"event": e}) for e in events)
+    return {**found, "timed": sum(filter(None, sums))}
+
+
+def test_tasks_are_counted_as_they_come_run_and_end(line):
+    before = counted()
+    assert (before[PENDING], before[RUNNING]) == (0, 0)
+    first, second = line.add(), line.add("b.png")
+    assert line.begun.wait(WAIT_S)
+    line.queue.cancel(second.task_id)
+    third = line.add("c.png")
+    now = counted()
+    assert (now[PENDING], now[RUNNING]) == (1, 1)
+    line.let_go.release()
+    line.queue.wait(first.task_id, WAIT_S)
+    line.wrong = InputError("no such camera")
+    line.queue.wait(third.task_id, WAIT_S)
+    after = counted()
+    gained = {name: after[name] - before[name] for name in after}
+    assert gained == {
+        **{"submitted": 3, "completed": 1, "failed": 1, "cancelled": 1},
+        **{PENDING: 0, RUNNING: 0, "timed": 2},
+    }
+
+
+def test_a_task_that_died_with_its_worker_is_counted_as_failed(tmp_path, monkeypatch):
+    before = Line(tmp_path, monkeypatch, runs=False)
+    before.spool.save(before.add().now(RUNNING, "infers"))
+    failed = counted()["failed"]
+    Line(tmp_path, monkeypatch, runs=False)
+    assert counted()["failed"] == failed + 1
+    Line(tmp_path, monkeypatch, runs=False)
+    assert counted()["failed"] == failed + 1, "once"
+
+
 def test_estimates_are_learned_from_tasks(line):
     line.queue.costs.start(COST, 100.0)
     line.let_go.release()

@@ -16,6 +16,7 @@ import numpy as np
 from apps import da3_video
 from apps.web.app_cloud import NOTHING, cloud_frame, lay_out_viewer
 from apps.web.app_engine import Engine, FoundScene, SceneAsked, Stopped
+from apps.web.app_examples import Examples
 from apps.web.app_measure import mark, measure
 from apps.web.app_said import said
 from apps.web.app_sessions import Session, Sessions, ViewAsked, save_to_gallery, take_photos
@@ -42,11 +43,21 @@ class App:
         engine: who computes.
         gallery: where scenes are saved to.
         max_views: of a scene.
+        examples: a folder of folders of photos; None: ``examples`` of the workspace.
     """
 
-    def __init__(self, engine: Engine, sessions: Sessions, gallery: Path, max_views: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sessions: Sessions,
+        gallery: Path,
+        max_views: int,
+        examples: Optional[Path] = None,
+    ) -> None:
         self.engine, self.sessions, self.gallery = engine, sessions, gallery
         self.max_views, self.splats = max_views, SplatActions(engine, sessions)
+        root = examples or sessions.workspace / EXAMPLES
+        self.examples = Examples(root, sessions.workspace, engine)
         lay_out_viewer(sessions.workspace)
 
     # --- one photo
@@ -154,14 +165,19 @@ class App:
             yield "Cancelled.", *kept
             return
         assert found is not None
-        views = [photo.name for photo in found.photos]
         session.keep(found)
         found = None  # its splats are on the disk now
+        yield self._scene(session, looks)
+
+    def _scene(self, session: Session, looks: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A scene that was found: as ``reconstruct``."""
+        assert session.found is not None
         cloud, note = self._cloud(session, ViewAsked(*looks))
+        views = [photo.name for photo in session.found.photos]
         choice = gr.Dropdown(choices=list(zip(views, range(len(views)))), value=0)
-        log = f"{scene_meaning(session.scene())} {note}"
-        shown = self._view_of(session, 0)
-        yield log, cloud, choice, *shown, "", self.splats.shown(session), self.splats.no_film()
+        log, shown = f"{scene_meaning(session.scene())} {note}", self._view_of(session, 0)
+        splats = self.splats.shown(session)
+        return log, cloud, choice, *shown, "", splats, self.splats.latest_film(session)
 
     @said
     def stop(self, key: Optional[str]) -> str:
@@ -184,8 +200,8 @@ class App:
         scene = session.scene()
         if "cameras" not in scene.gives:
             return NOTHING, "This model finds no cameras: there is no cloud of several photos."
-        unit = scene.found.unit
-        return cloud_frame(self.sessions.workspace, session.view(asked), unit), ""
+        unit, name = scene.found.unit, f"{session.folder.name} {session.scale or 1:g}"
+        return cloud_frame(self.sessions.workspace, session.view(asked), unit, name), ""
 
     @said
     def clear(self, key: Optional[str]) -> tuple[Any, ...]:
@@ -270,27 +286,20 @@ class App:
 
     # --- examples
 
-    def scene_examples(self) -> list[Path]:
-        """Folders of photos below ``examples`` of the workspace."""
-        root = self.sessions.workspace / EXAMPLES
-        folders = sorted(one for one in root.iterdir() if one.is_dir()) if root.is_dir() else []
-        return [one for one in folders if photos_in(one)]
-
-    def example_thumbnails(self) -> list[tuple[np.ndarray, str]]:
-        """The first photo of each, its name, and how many."""
-        found = []
-        for folder in self.scene_examples():
-            photos = photos_in(folder)
-            found.append((thumbnail(photos[0]), f"{folder.name}: {len(photos)} photos"))
-        return found
-
     @said
-    def take_example(self, key: Optional[str], at: gr.SelectData) -> tuple[Any, ...]:
-        """An example's photos: session, preview, log."""
-        folder = self.scene_examples()[int(at.index)]
+    def take_example(self, key: Optional[str], at: gr.SelectData, *looks: Any) -> tuple[Any, ...]:
+        """An example's photos, and what was found of them: session, preview, and a scene."""
+        folder = self.examples.folders()[int(at.index)]
         key = self.sessions.new()
         session = self.sessions.find(key)
-        return self._taken(key, session, take_photos(session, photos_in(folder)), "")
+        taken = take_photos(session, photos_in(folder))
+        key, preview, log = self._taken(key, session, taken, "")
+        known = self.examples.found(folder)
+        if known is None:
+            empty = (NOTHING, gr.Dropdown(choices=[], value=None), None, None, "")
+            return key, preview, log, *empty, self.splats.empty(), self.splats.no_film()
+        session.take_over(*known)
+        return key, preview, *self._scene(session, looks)
 
     # --- a video
 

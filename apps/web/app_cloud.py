@@ -21,17 +21,19 @@ def lay_out_viewer(workspace: Path) -> None:
     write_whole(workspace / FOLDER / VIEWER, data)
 
 
-def cloud_frame(workspace: Path, file: Path, unit: str) -> str:
+def cloud_frame(workspace: Path, file: Path, unit: str, scene: str) -> str:
     """A frame that shows a GLB file.
 
     Args:
         unit: of its coordinates: ``metre``, or else relative.
+        scene: whose file it is; another of the same is seen from where one stood.
     """
     page = resources.files("apps.web").joinpath("cloud.html").read_text(encoding="utf-8")
     for name, value in (
         ("viewer", address_of(workspace / FOLDER / VIEWER)),
         ("file", address_of(file)),
         ("unit", unit),
+        ("scene", scene),
     ):
         page = page.replace(f"%{name}%", html.escape(value))
     frame = f"width: 100%; height: {HEIGHT}px; border: 0; border-radius: 8px"

@@ -1,39 +1,112 @@
-"""Example scenes found before the app starts, so that they are there at a click.
+"""Example scenes of the app: folders of photos, and what was found of them before the start.
 
-An app in; scenes kept beside the examples' photos out.
+A folder of folders in; scenes that are there at a click out. One that was found already, of the
+same photos and by the same model, is not found again.
 """
 
+import json
 import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Optional
 
-from apps.web.app_actions import App
-from apps.web.app_engine import HIGH, LOW, SceneAsked
-from apps.web.app_words import photos_in
+import numpy as np
+
+from apps.web.app_engine import HIGH, LOW, Engine, FoundScene, SceneAsked
+from apps.web.app_kept import read_found, write_found
+from apps.web.app_splats import FilmAsked, films_in, make_film
+from apps.web.app_words import photos_in, thumbnail
 from exports.scene import scene_of
-from exports.scene_files import asked_formats
-from exports.write import write_scene
 from runtime.errors import DepthError
+from runtime.files import write_whole
 
-PERCENTILE = 20.0  # upstream's
+KEPT, OF = "examples_found", "of.json"
 
 log = logging.getLogger("da3")
 
 
-def cache_examples(app: App, splats_tag: str) -> None:
-    """Reconstruct each example; one that fails is named, and left out.
+class Examples:
+    """Folders of photos, each of one scene.
 
     Args:
-        splats_tag: examples with it in their names are found in full size, and with splats.
+        root: of the folders; it need not be there.
+        workspace: where what is found of them is kept.
+        engine: who finds it.
     """
-    for folder in app.scene_examples():
-        tagged = bool(splats_tag) and splats_tag.lower() in folder.name.lower()
-        asked = SceneAsked(HIGH if tagged else LOW, tagged and not app.engine.no_splats)
-        try:
-            found = app.engine.scene(photos_in(folder), asked, lambda what: None)
-            formats = "glb-gs_ply" if asked.splats else "glb"
-            options = {"glb": {"conf_thresh_percentile": PERCENTILE}}
-            scene = scene_of(found.scene, found.photos)
-            target = app.gallery / "examples" / folder.name
-            write_scene(scene, target, asked_formats(formats, options))
-            log.info("%s: done, in the gallery", folder.name)
-        except (DepthError, OSError) as error:
-            log.warning("%s: left out (%s)", folder.name, error)
+
+    def __init__(self, root: Path, workspace: Path, engine: Engine) -> None:
+        self._root, self._kept, self._engine = root, workspace / KEPT, engine
+
+    def folders(self) -> list[Path]:
+        """Those with photos, by name."""
+        found = self._root.iterdir() if self._root.is_dir() else ()
+        return [one for one in sorted(found) if one.is_dir() and photos_in(one)]
+
+    def thumbnails(self) -> list[tuple[np.ndarray, str]]:
+        """The first photo of each, its name, and how many."""
+        named = [(folder, photos_in(folder)) for folder in self.folders()]
+        return [
+            (thumbnail(photos[0]), f"{folder.name}: {len(photos)} photos")
+            for folder, photos in named
+        ]
+
+    def found(self, folder: Path) -> Optional[tuple[FoundScene, list[Path]]]:
+        """What was found of an example, and its videos; None if nothing was, or of other photos."""
+        kept = self._kept / folder.name
+        if _read(kept / OF).get("photos") != _photos(folder):
+            return None
+        scene = read_found(kept)
+        return None if scene is None else (scene, films_in(kept))
+
+    def find_all(self, splats_tag: str = "") -> None:
+        """Find each that was not found yet; one that fails is named, and left out.
+
+        Args:
+            splats_tag: examples with it in their names are found in full size, and with splats and
+                a video of them.
+        """
+        for folder in self.folders():
+            tagged = bool(splats_tag) and splats_tag.lower() in folder.name.lower()
+            try:
+                self._find(folder, SceneAsked(HIGH if tagged else LOW, tagged and self._splats))
+            except (DepthError, OSError, MemoryError) as error:
+                log.warning("%s: left out (%s)", folder.name, error)
+
+    @property
+    def _splats(self) -> bool:
+        return not self._engine.no_splats
+
+    def _find(self, folder: Path, asked: SceneAsked) -> None:
+        kept = self._kept / folder.name
+        of = {"by": self._engine.about, "asked": asdict(asked), "photos": _photos(folder)}
+        if _read(kept / OF) == of and read_found(kept) is not None:
+            log.info("%s: found before", folder.name)
+            return
+        log.info("%s: is being found", folder.name)
+        kept.mkdir(parents=True, exist_ok=True)
+        (kept / OF).unlink(missing_ok=True)
+        photos = photos_in(folder)
+        self._engine.check(photos, asked)
+        found = write_found(self._engine.scene(photos, asked, _quietly), kept)
+        if asked.splats:
+            make_film(scene_of(found.scene, found.photos), kept, FilmAsked(small=False), _quietly)
+        write_whole(kept / OF, json.dumps(of, indent=2).encode())
+        log.info("%s: done", folder.name)
+
+
+def _quietly(what: str) -> None:
+    log.debug("%s", what)
+
+
+def _photos(folder: Path) -> list[list[Any]]:
+    """Names, sizes and times: what tells photos from others."""
+    files = [(photo.name, photo.stat()) for photo in photos_in(folder)]
+    return [[name, facts.st_size, facts.st_mtime_ns] for name, facts in files]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}

@@ -20,6 +20,12 @@ CSS = """
 .gradio-container { max-width: 1400px !important; margin: 0 auto; }
 #input-photo img, #slider img { max-height: 70vh; }
 footer { display: none !important; }
+.switches .form { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); }
+.switches .form > * { min-width: 0 !important; }
+@media (max-width: 640px) {
+  .grid-container { grid-template-columns: repeat(auto-fill, minmax(4.5rem, 1fr)) !important; }
+  .row > .column { min-width: 100% !important; }
+}
 """
 PHOTOS = ["image", ".heic", ".heif", ".avif", ".tif", ".tiff"]
 HOW_TO_MEASURE = "Click two points on the picture: the text below says how far apart they are."
@@ -135,22 +141,23 @@ def _scene_tab(app: App) -> None:
     everything += [splats, film]
     clear.click(app.clear, [session], everything, queue=False)
     done.then(lambda: [], None, [points])
-    _scene_examples(app, [session, preview, log])
+    scene = [log, model, view, rgb, depth, measured, splats, film]
+    _scene_examples(app, [session, *looks], [session, preview, *scene])
 
 
-def _scene_examples(app: App, taken: list[Any]) -> None:
-    """Scenes of the workspace, if there are some; ``taken``: session, preview, log."""
-    if not app.scene_examples():
+def _scene_examples(app: App, given: list[Any], shown: list[Any]) -> None:
+    """Scenes to try, if there are some; at a click they are there, if they were found before."""
+    if not app.examples.folders():
         return
     thumbnails = gr.Gallery(
-        app.example_thumbnails(),
+        app.examples.thumbnails(),
         label="Example Scenes",
         columns=4,
         height=240,
         object_fit="contain",
         allow_preview=False,
     )
-    thumbnails.select(app.take_example, taken[:1], taken, concurrency_id="input")
+    thumbnails.select(app.take_example, given, shown, concurrency_id="input")
 
 
 def _measure_part(app: App, session: Any, points: Any) -> tuple[Any, Any, Any, Any]:
@@ -218,7 +225,7 @@ def _scene_controls(app: App) -> list[Any]:
 
 def _looks() -> list[Any]:
     """What changes the picture without the network; the order is that of ``ViewAsked``."""
-    with gr.Row():
+    with gr.Row(elem_classes="switches"):
         cameras = gr.Checkbox(True, label="Show Camera")
         black = gr.Checkbox(False, label="Filter Black Background")
         white = gr.Checkbox(False, label="Filter White Background")

@@ -14,7 +14,7 @@ from typing import Optional, cast
 from apps.compiled import ARTIFACTS
 from apps.estimators import Estimator, Stages, artifact_estimator, eager_estimator
 from apps.inference import choose_model
-from apps.scene_models import SceneModel, find_scene_model
+from apps.scene_models import PROCESS_METHOD, SceneModel, find_scene_model
 from apps.upstream_v2 import Wanted, find_estimator
 from apps.web.app_engine import METHODS, FoundScene, SceneAsked, Told, why_no_splats
 from apps.web.app_video import make_depth_video
@@ -28,8 +28,7 @@ from runtime.photo.decode import photo_size, read_photo
 from runtime.photo.frames import video_size
 from runtime.predict.choose import needs_consent, read_artifacts
 from runtime.predict.found import Prediction
-
-SHORT_SIDE_DA3 = 504
+from runtime.scene.views import PROCESS_RES
 
 
 class LocalEngine:
@@ -130,7 +129,7 @@ class LocalEngine:
         there = read_artifacts([ARTIFACTS])[0] if ARTIFACTS.is_dir() else []
         if any(one.manifest.model == name and one.manifest.views == 1 for one in there):
             return artifact_estimator([ARTIFACTS], self._device, name)
-        return eager_estimator(spec, None, False, SHORT_SIDE_DA3, self._device)
+        return eager_estimator(spec, None, False, PROCESS_RES, self._device, PROCESS_METHOD)
 
 
 def _check_licence(name: str, licence: str) -> None:

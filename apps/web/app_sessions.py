@@ -18,7 +18,8 @@ from typing import Any, Optional
 import numpy as np
 
 from apps.web.app_engine import FoundScene
-from apps.web.app_splats import films_in, keep_splats, link_file
+from apps.web.app_kept import write_found
+from apps.web.app_splats import FILMS, films_in, link_file
 from apps.web.archive import archive
 from exports.depth16 import to_uint16
 from exports.png import encode_png
@@ -35,8 +36,6 @@ from runtime.photo.find import is_photo
 from runtime.predict.found import ScenePrediction
 
 INPUTS, IMAGES, VIEWS = "input_images", "images", "views"
-ARRAYS = "scene.npz"
-NAMES = ("depth", "conf", "sky", "extrinsics", "intrinsics", "processed_images")
 MOST_GB = 20.0  # of all sessions; the oldest go
 MOST_VIEWS = 8  # GLB files of a session that are kept
 
@@ -85,15 +84,13 @@ class Session:
     def keep(self, found: FoundScene) -> None:
         """Take a scene, and write its arrays down; splats are read from the disk from now on."""
         self.stop_film.set()
-        found = keep_splats(found, self.folder)
+        self.found, self.scale, self.places = write_found(found, self.folder), None, []
+
+    def take_over(self, found: FoundScene, films: Sequence[Path]) -> None:
+        """Take a scene that is kept elsewhere, with its videos."""
         self.found, self.scale, self.places = found, None, []
-        arrays = {
-            name: value for name in NAMES if (value := getattr(found.scene, name)) is not None
-        }
-        target = self.folder / ARRAYS
-        partial = target.with_suffix(".partial.npz")
-        np.savez(partial, **arrays)
-        partial.replace(target)
+        for film in films:
+            link_file(film, self.folder / FILMS / VIDEOS / film.name)
 
     def scene(self) -> Scene:
         """What was found, as the formats read it.

@@ -15,7 +15,7 @@ import gradio as gr
 from apps.web.app_engine import Engine, Stopped
 from apps.web.app_said import said
 from apps.web.app_sessions import Session, Sessions
-from apps.web.app_splats import FilmAsked, make_film, splats_frame
+from apps.web.app_splats import FilmAsked, films_in, make_film, splats_frame
 from apps.web.app_words import in_thread
 
 ASK = "Tick <i>Infer 3D Gaussian Splatting</i> below, and press <i>Reconstruct</i>."
@@ -30,6 +30,11 @@ class SplatActions:
 
     def __init__(self, engine: Engine, sessions: Sessions) -> None:
         self._engine, self._sessions = engine, sessions
+
+    def latest_film(self, session: Session) -> Any:
+        """A video of the session's splats, if there is one."""
+        films = films_in(session.folder)
+        return gr.Video(str(films[-1]), visible=True) if films else self.no_film()
 
     def no_film(self) -> Any:
         """The place of a video before there is one."""

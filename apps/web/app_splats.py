@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -81,12 +81,18 @@ def keep_splats(found: FoundScene, folder: Path) -> FoundScene:
     if found.scene.gaussians is None:
         return found
     (folder / KEPT).mkdir(parents=True)
-    parts = []
     for name in PARTS:
         file = folder / KEPT / f"{name}.npy"
         np.save(file, as_array(getattr(found.scene.gaussians, name)), allow_pickle=False)
-        parts.append(np.load(file, mmap_mode="r", allow_pickle=False))
-    return replace(found, scene=replace(found.scene, gaussians=Gaussians(*parts)))
+    return replace(found, scene=replace(found.scene, gaussians=kept_splats(folder)))
+
+
+def kept_splats(folder: Path) -> Optional[Gaussians]:
+    """The splats that ``keep_splats`` kept, read from the disk when they are needed."""
+    if not (folder / KEPT).is_dir():
+        return None
+    files = [folder / KEPT / f"{name}.npy" for name in PARTS]
+    return Gaussians(*(np.load(file, mmap_mode="r", allow_pickle=False) for file in files))
 
 
 def splats_frame(workspace: Path, folder: Path, scene: Scene) -> str:

@@ -168,8 +168,7 @@ class BackendDoor:
         if not self._choice.artifacts:
             served = EagerModel(backend.loaded(self._eager))
         else:
-            # one stream: tasks have one line
-            served = model = Model(self._choice.artifacts, settings.device, threads, 1)
+            served = model = Model(self._choice.artifacts, settings.device, threads)
             if any(map(takes_scenes, self._choice.artifacts)):
                 backend.loaded(lambda: self._compiled(settings.device, model.graphs.load))
         if backend.scenes is not None:

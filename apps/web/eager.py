@@ -1,7 +1,7 @@
 """An eager model behind the service's requests for depth, where there are no artifacts.
 
 A ``SceneModel`` in; what the service asks of a model out: photos of one scene, or one photo, of an
-any-view model. Other models answer tasks only.
+any-view model; one photo of a mono or metric one.
 """
 
 import time
@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from apps.scene_models import SceneModel
+from apps.scene_models import EagerScene, SceneModel
 from exports.selection import CloudOptions
 from runtime.errors import InputError
 from runtime.predict.found import ScenePrediction
@@ -21,7 +21,8 @@ from runtime.scene.views import View, check_camera_counts, same_size
 from serve.http.batching import Lane
 from serve.http.costs import Costs
 from serve.http.extension import EAGER
-from serve.http.handlers import Decode, Handler
+from serve.http.handlers import Decode, Handler, PhotoHandler
+from serve.http.model import refuse_scenes
 from serve.http.request_body import DepthRequest
 from serve.http.responses import CLOUDS, FOR_SCENES, DepthResponse, encode_scene
 
@@ -48,6 +49,9 @@ class EagerModel:
 
     def __init__(self, scenes: SceneModel) -> None:
         self.name, self._scenes, self.costs = scenes.name, scenes, Costs()
+        self._photos: Optional[PhotoHandler] = None
+        if isinstance(scenes, EagerScene) and not scenes.finds_cameras:
+            self._photos = PhotoHandler(scenes.photos(), self.costs)
         self._handler = EagerHandler(scenes, self.costs)
 
     @property
@@ -69,16 +73,17 @@ class EagerModel:
 
     def warm_up(self) -> None:
         """Run it once, and time it."""
-        self.costs.start(VIEW, time_of_a_view(self._scenes))
+        if self._photos is not None:
+            self._photos.warm_up()
+        else:
+            self.costs.start(VIEW, time_of_a_view(self._scenes))
 
     def handler_of(self, asked: DepthRequest) -> Handler:
         """As ``Model.handler_of``."""
-        if not self._scenes.finds_cameras:
-            raise InputError(
-                f"{self.name} finds no cameras: ask it by tasks (POST /inference), or compile it "
-                "for photos (make compile)"
-            )
-        return self._handler
+        if self._photos is None:
+            return self._handler
+        refuse_scenes(self.name, asked)
+        return self._photos
 
 
 def time_of_a_view(scenes: SceneModel) -> float:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Optional
 
-from runtime.command_line import run_command
+from runtime.command_line import UsageError, run_command
 from runtime.errors import InputError, MissingDependency
 from runtime.optional import require
 
@@ -45,9 +45,12 @@ def run_gradio(args: argparse.Namespace, tab: str = "scene") -> int:
         tab: that is open at first.
     Raises:
         MissingDependency: Python or Gradio is too old, or not there.
+        UsageError: a folder of examples that is none.
         InputError: the address cannot be had.
     """
     check_python()
+    if args.examples_dir is not None and not args.examples_dir.is_dir():
+        raise UsageError(f"--examples-dir {args.examples_dir}: no such folder")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     workspace = args.workspace_dir.absolute()
     os.environ.setdefault("GRADIO_TEMP_DIR", str(workspace / "cache"))
@@ -61,12 +64,11 @@ def run_gradio(args: argparse.Namespace, tab: str = "scene") -> int:
     keep_s = args.keep_hours * 3600
     gallery = args.gallery_dir.absolute()
     gallery.mkdir(parents=True, exist_ok=True)
-    app = App(_engine(args), Sessions(workspace, keep_s), gallery, args.max_views)
+    sessions, examples = Sessions(workspace, keep_s), args.examples_dir
+    app = App(_engine(args), sessions, gallery, args.max_views, examples and examples.absolute())
     log.info("%s", app.engine.about)
     if args.cache_examples:
-        from apps.web.app_examples import cache_examples
-
-        cache_examples(app, args.cache_gs_tag)
+        app.examples.find_all(args.cache_gs_tag)
     if args.share:
         log.warning("--share: Gradio downloads a program, and this page gets a public address")
     blocks = make_blocks(app, tab, keep_s).queue(max_size=QUEUE)

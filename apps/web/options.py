@@ -117,15 +117,23 @@ def _add_gradio(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--debug", action="store_true", help="say more, and show errors")
     parser.add_argument(
+        "--examples-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="of example scenes, a folder of photos each; default WORKSPACE/examples",
+    )
+    parser.add_argument(
         "--cache-examples",
         action="store_true",
-        help="reconstruct the scenes in WORKSPACE/examples before the start",
+        default=os.environ.get("DA3_CACHE_EXAMPLES", "").lower() in ("1", "true", "yes"),
+        help="find them before the start, once; default $DA3_CACHE_EXAMPLES",
     )
     parser.add_argument(
         "--cache-gs-tag",
-        default="",
+        default=os.environ.get("DA3_CACHE_GS_TAG", ""),
         metavar="TAG",
-        help="of these, those with TAG in their names with splats",
+        help="of these, those with TAG in their names in full size, and with splats and a video of "
+        "them; default $DA3_CACHE_GS_TAG",
     )
     parser.add_argument(
         "--keep-hours",

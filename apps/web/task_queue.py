@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Optional
 
 from apps.scene_models import SceneModel
+from apps.web import task_metrics
 from apps.web.places import Places
 from apps.web.task_work import Work, do_work
 from apps.web.tasks import (
@@ -78,11 +79,15 @@ class TaskQueue:
         self._line: list[str] = []  # those that wait, in turn
         self._held: dict[str, contextlib.ExitStack] = {}
         self._unwanted: set[str] = set()  # running ones that are to end
+        task_metrics.begin()
         for task in spool.load():
             self._tasks[task.task_id] = task
+            if task.task_id in spool.died:
+                task_metrics.ended(task)
             if task.status == PENDING:
                 self._line.append(task.task_id)
                 self._hold(task, bound=False)
+        self._count()
 
     def start(self) -> None:
         """Begin to work."""
@@ -108,6 +113,8 @@ class TaskQueue:
                 raise
             self._tasks[task.task_id] = task
             self._line.append(task.task_id)
+            task_metrics.submitted()
+            self._count()
             self._changed.notify_all()
         self._sweep()
         return task
@@ -186,6 +193,11 @@ class TaskQueue:
         stack.enter_context(self._admission.accepted(cost, math.inf))
         self._held[task.task_id] = stack
 
+    def _count(self) -> None:
+        """Say what there is to do. Called with the lock."""
+        running = sum(task.status == RUNNING for task in self._tasks.values())
+        task_metrics.active(len(self._line), running, self._admission.cost_s)
+
     def _release(self, task_id: str) -> None:
         held = self._held.pop(task_id, None)
         if held is not None:
@@ -200,6 +212,8 @@ class TaskQueue:
             log.error("task %s: cannot be written down (%s)", task.task_id, error)
         self._tasks[task.task_id] = task
         self._unwanted.discard(task.task_id)
+        task_metrics.ended(task)
+        self._count()
         self._changed.notify_all()
         log.info("task", extra={"task": task.task_id, "status": task.status})
 
@@ -210,6 +224,7 @@ class TaskQueue:
                     self._changed.wait(SWEEP_S)
                 task = self._tasks[self._line.pop(0)].now(RUNNING, "begins", progress=0.0)
                 self._tasks[task.task_id] = task
+                self._count()
             try:
                 self.spool.save(task)
                 ended = self._run(task)

@@ -120,6 +120,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self.died: set[str] = set()  # tasks that ``load`` found running
         self._records = JobFolder(open_storage(str(folder), S3Options()), "tasks")
 
     def uploads(self, task_id: str) -> Path:
@@ -160,6 +161,7 @@ class Spool:
                 continue
             if task.status == RUNNING:
                 task = task.now(FAILED, DIED)
+                self.died.add(task.task_id)
                 self.save(task)
             found.append(task)
         return sorted(found, key=lambda task: task.created_at)

@@ -4,6 +4,7 @@ import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
 import { Stage, inner } from "./stage.js";
 
 const NEAR_PX = 9, MARK = 0xff3b30;
+const FEW = { points: 150000, size: 2, most: 8 }; // pixels of a point when there are so many, and at most
 
 class PointViewer {
   // onMeasure({distance, points}) after two points; null when a measurement begins anew.
@@ -50,6 +51,9 @@ class PointViewer {
   showCameras(on) { for (const line of this.lines) line.visible = on; this.stage.draw(); }
   setMeasuring(on) { this.measuring = on; this.stage.canvas.style.cursor = on ? "crosshair" : ""; if (!on) this.#unmark(); }
   reset() { this.stage.reset(); }
+  // Where one stands and looks, as numbers; setView brings it back.
+  view() { return [...this.stage.camera.position.toArray(), ...this.stage.controls.target.toArray()]; }
+  setView(numbers) { this.stage.camera.position.fromArray(numbers); this.stage.controls.target.fromArray(numbers, 3); this.stage.controls.update(); this.stage.draw(); }
   dispose() { this.stage.dispose(); }
 
   #ready() {
@@ -61,9 +65,21 @@ class PointViewer {
       cloud.material = new PointsMaterial({ size: this.size * this.stage.renderer.getPixelRatio(), sizeAttenuation: false, vertexColors: Boolean(cloud.geometry.attributes.color) });
       if (!most || places.count > most.count) most = places;
     }
-    if (most) this.stage.lookAt(inner(most.array));
+    if (most) this.stage.lookAt(inner(most.array), undefined, this.#cameras());
     this.stage.draw();
-    return { points: this.count, cameras: this.lines.length, extras: this.extras };
+    const fitting = Math.round(2 * FEW.size * Math.sqrt(FEW.points / Math.max(this.count, 1))) / 2; // few points are drawn large
+    return { points: this.count, cameras: this.lines.length, extras: this.extras, size: Math.min(FEW.most, Math.max(FEW.size, fitting)) };
+  }
+
+  // Where cameras stand.
+  #cameras() {
+    const all = [];
+    for (const line of this.lines) {
+      line.updateWorldMatrix(true, false);
+      const places = line.geometry.attributes.position;
+      for (let index = 0; index < places.count; index++) all.push(new Vector3().fromBufferAttribute(places, index).applyMatrix4(line.matrixWorld));
+    }
+    return all;
   }
 
   #clear() {

@@ -30,15 +30,19 @@ export class Stage {
     this.#resize();
   }
 
-  // Stand so that a box fills the picture, looking at it from the front and a little above.
-  lookAt(box, from = new Vector3(0.25, 0.2, 1)) {
+  // Stand so that a box fills the picture, looking at it from the front and a little above; and so far back that other
+  // places are seen too, unless the box would be tiny then.
+  lookAt(box, from = new Vector3(0.25, 0.2, 1), places = []) {
     const centre = box.getCenter(new Vector3()), size = box.getSize(new Vector3());
     const across = Math.max(size.y, size.x / this.camera.aspect, 1e-6);
     const distance = across / (2 * Math.tan(this.camera.fov * Math.PI / 360)) * 1.2 + size.z / 2;
     this.camera.near = distance / 1000; this.camera.far = distance * 100;
     this.camera.updateProjectionMatrix();
-    this.home = { position: centre.clone().addScaledVector(from.normalize(), distance), target: centre };
-    this.reset();
+    from.normalize();
+    const stand = times => { this.home = { position: centre.clone().addScaledVector(from, times * distance), target: centre }; this.reset(); };
+    const seen = () => { this.camera.updateMatrixWorld(); return places.every(place => { const at = place.clone().project(this.camera); return Math.abs(at.x) < 0.97 && Math.abs(at.y) < 0.97 && at.z < 1; }); };
+    const times = [1, 1.15, 1.3, 1.5, 1.75, 2, 2.5, 3].find(one => (stand(one), seen()));
+    if (!times) stand(1);
   }
 
   reset() {

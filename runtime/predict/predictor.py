@@ -15,7 +15,7 @@ from typing import Optional, Union
 import numpy as np
 
 from runtime.artifact.folder import Artifact
-from runtime.artifact.manifest import OutputSpec
+from runtime.artifact.manifest import InputSpec, OutputSpec
 from runtime.engines import Engine, load_engine
 from runtime.errors import ArtifactError, InputError
 from runtime.photo.arrays import as_rgb
@@ -23,7 +23,7 @@ from runtime.photo.decode import focal_px_of
 from runtime.photo.postprocess import resize_to_photo
 from runtime.photo.preprocess import photo_to_tensor
 from runtime.predict.buckets import nearest_bucket
-from runtime.predict.found import Prediction, provenance_of
+from runtime.predict.found import Prediction, Provenance, provenance_of
 from runtime.predict.scenes import SceneEngine
 from runtime.scene.focal import (
     check_focal_px,
@@ -63,72 +63,15 @@ def load_artifact(artifact: Artifact, device: str, threads: Optional[int]) -> En
     return load_engine(artifact.path, artifact.manifest, device, threads)
 
 
-class Predictor:
-    """Artifacts of one model in one or more shapes, used as one.
+class OfOneModel:
+    """What is asked of a model's photos before they are prepared: its focal length.
 
-    Args:
-        artifacts: at least one; all of the same model, weights, target and batch.
-        device: auto, cpu or cuda, as for ``load_engine``.
-        threads: CPU threads of the engine; None leaves the choice to it.
-        load: makes an artifact's engine when it is first needed.
-        simulated: ``load`` makes engines that compute nothing, and every prediction says so.
-    Raises:
-        ArtifactError: artifacts that do not belong together, or files that fail verification.
+    Attributes:
+        model: its name. output: what its numbers mean.
     """
 
-    def __init__(
-        self,
-        artifacts: Sequence[Artifact],
-        device: str = "auto",
-        threads: Optional[int] = None,
-        load: Load = load_artifact,
-        simulated: bool = False,
-    ) -> None:
-        if not artifacts:
-            raise ArtifactError("no artifact given; make one with `make compile`")
-        for artifact in artifacts:
-            _check_same_model(artifacts[0], artifact)
-            if artifact.manifest.views > 1:
-                raise ArtifactError(
-                    f"{artifact.path}: takes {artifact.manifest.views} photos of one scene; use "
-                    "--views all, or compile with --views 1"
-                )
-            artifact.verify()
-        self.artifacts = list(artifacts)
-        self.batch = artifacts[0].manifest.input.batch
-        self.output = artifacts[0].manifest.output
-        self._sizes_hw = [artifact.manifest.input.size_hw for artifact in artifacts]
-        self._engines: dict[int, Engine] = {}
-        self._device, self._threads, self._load = device, threads, load
-        self.simulated = simulated
-        self._lock = threading.Lock()
-
-    def __call__(
-        self,
-        rgb: np.ndarray,
-        focal_px: Optional[float] = None,
-        points: Optional[KnownPoints] = None,
-    ) -> Prediction:
-        """Estimate the depth of one photo.
-
-        Args:
-            rgb: pixels, as ``as_rgb`` takes them; RGB order.
-            focal_px: focal length of its camera in pixels of the photo, if it is known: a model
-                whose metres depend on it (``needs_focal``) then answers in metres.
-            points: of the photo, whose distance is known: any model then answers in metres.
-        Raises:
-            InputError: rgb is no picture, focal_px is not above 0, or the model's depth does not
-                depend on it; or as for ``Prediction.in_metres``.
-            ArtifactError: the graph returned something that cannot be depth.
-        """
-        prepared = self.prepare(rgb, focal_px, points=points)
-        (result,) = self.infer([prepared])
-        return self.finish(prepared, *result)[0]
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        return self.artifacts[0].manifest.model
+    model: str
+    output: OutputSpec
 
     @property
     def needs_focal(self) -> bool:
@@ -162,6 +105,70 @@ class Predictor:
         if not self.needs_focal:
             return None
         return focal_of(given, intrinsics, lambda: None if photo is None else focal_px_of(photo))
+
+
+class Predictor(OfOneModel):
+    """Artifacts of one model in one or more shapes, used as one.
+
+    Args:
+        artifacts: at least one; all of the same model, weights, target and batch.
+        device: auto, cpu or cuda, as for ``load_engine``.
+        threads: CPU threads of the engine; None leaves the choice to it.
+        load: makes an artifact's engine when it is first needed.
+        simulated: ``load`` makes engines that compute nothing, and every prediction says so.
+    Raises:
+        ArtifactError: artifacts that do not belong together, or files that fail verification.
+    """
+
+    def __init__(
+        self,
+        artifacts: Sequence[Artifact],
+        device: str = "auto",
+        threads: Optional[int] = None,
+        load: Load = load_artifact,
+        simulated: bool = False,
+    ) -> None:
+        if not artifacts:
+            raise ArtifactError("no artifact given; make one with `make compile`")
+        for artifact in artifacts:
+            _check_same_model(artifacts[0], artifact)
+            if artifact.manifest.views > 1:
+                raise ArtifactError(
+                    f"{artifact.path}: takes {artifact.manifest.views} photos of one scene; use "
+                    "--views all, or compile with --views 1"
+                )
+            artifact.verify()
+        self.artifacts = list(artifacts)
+        self.model = artifacts[0].manifest.model
+        self.batch = artifacts[0].manifest.input.batch
+        self.output = artifacts[0].manifest.output
+        self._sizes_hw = [artifact.manifest.input.size_hw for artifact in artifacts]
+        self._engines: dict[int, Engine] = {}
+        self._device, self._threads, self._load = device, threads, load
+        self.simulated = simulated
+        self._lock = threading.Lock()
+
+    def __call__(
+        self,
+        rgb: np.ndarray,
+        focal_px: Optional[float] = None,
+        points: Optional[KnownPoints] = None,
+    ) -> Prediction:
+        """Estimate the depth of one photo.
+
+        Args:
+            rgb: pixels, as ``as_rgb`` takes them; RGB order.
+            focal_px: focal length of its camera in pixels of the photo, if it is known: a model
+                whose metres depend on it (``needs_focal``) then answers in metres.
+            points: of the photo, whose distance is known: any model then answers in metres.
+        Raises:
+            InputError: rgb is no picture, focal_px is not above 0, or the model's depth does not
+                depend on it; or as for ``Prediction.in_metres``.
+            ArtifactError: the graph returned something that cannot be depth.
+        """
+        prepared = self.prepare(rgb, focal_px, points=points)
+        (result,) = self.infer([prepared])
+        return self.finish(prepared, *result)[0]
 
     def bucket_of(self, photo_hw: tuple[int, int]) -> int:
         """Which of the artifacts a photo of this size goes to."""
@@ -250,27 +257,11 @@ class Predictor:
         Raises:
             InputError: the known points do not go together, or not with this map.
         """
-        start = time.perf_counter()
-        output, artifact = self.output, self.artifacts[prepared.bucket]
-        spec = artifact.manifest.input
-        if grid == "photo":
-            depth = resize_to_photo(depth, prepared.photo_hw)
-        if prepared.focal_px is not None and output.metric_focal_px is not None:
-            focal_px = focal_of_input(prepared.focal_px, prepared.photo_hw, spec.size_hw)
-            depth = metres(depth, np.asarray(focal_px), output.metric_focal_px)
-            output = OutputSpec("depth_m")
-        prediction = Prediction(
-            depth=depth,
-            output=output,
-            provenance=provenance_of(artifact, self.simulated),
-            input=spec,
-            photo_hw=prepared.photo_hw,
-            focal_px=prepared.focal_px,
-            grid=grid,
-            decoded_hw=prepared.decoded_hw,
+        start, artifact = time.perf_counter(), self.artifacts[prepared.bucket]
+        provenance = provenance_of(artifact, self.simulated)
+        prediction = finished(
+            prepared, depth, self.output, provenance, artifact.manifest.input, grid
         )
-        if prepared.points is not None:
-            prediction = prediction.in_metres(prepared.points)
         postprocess = time.perf_counter() - start
         return prediction, {
             **prepared.seconds,
@@ -310,6 +301,38 @@ class Predictor:
                     self.artifacts[bucket], self._device, self._threads
                 )
             return self._engines[bucket]
+
+
+def finished(
+    prepared: Prepared,
+    depth: np.ndarray,
+    output: OutputSpec,
+    provenance: Provenance,
+    spec: InputSpec,
+    grid: str = "photo",
+) -> Prediction:
+    """What a network's map is on the photo's pixels, and in metres if that can be: ``finish``.
+
+    Args:
+        output: of the network. spec: what it took.
+    """
+    if grid == "photo":
+        depth = resize_to_photo(depth, prepared.photo_hw)
+    if prepared.focal_px is not None and output.metric_focal_px is not None:
+        focal_px = focal_of_input(prepared.focal_px, prepared.photo_hw, spec.size_hw)
+        depth = metres(depth, np.asarray(focal_px), output.metric_focal_px)
+        output = OutputSpec("depth_m")
+    prediction = Prediction(
+        depth=depth,
+        output=output,
+        provenance=provenance,
+        input=spec,
+        photo_hw=prepared.photo_hw,
+        focal_px=prepared.focal_px,
+        grid=grid,
+        decoded_hw=prepared.decoded_hw,
+    )
+    return prediction if prepared.points is None else prediction.in_metres(prepared.points)
 
 
 def _check_same_model(first: Artifact, other: Artifact) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Optional
 import numpy as np
 
 from runtime.artifact.folder import Artifact
+from runtime.predict.pipeline import Infers
 from runtime.predict.predictor import Predictor, Prepared
 
 log = logging.getLogger(__name__)
@@ -43,10 +44,10 @@ class Streams:
         why: what was measured, or why nothing was.
     """
 
-    wide: Predictor
-    narrow: tuple[Predictor, ...] = ()
+    wide: Infers
+    narrow: tuple[Infers, ...] = ()
     why: str = ""
-    _free: "queue.SimpleQueue[Predictor]" = field(default_factory=queue.SimpleQueue)
+    _free: "queue.SimpleQueue[Infers]" = field(default_factory=queue.SimpleQueue)
     _lock: Any = field(default_factory=threading.Lock)
     _running: list[int] = field(default_factory=lambda: [0])
 

@@ -10,7 +10,7 @@ from typing import Optional
 
 from runtime.artifact.folder import Artifact
 from runtime.engines import usual_streams
-from runtime.predict.pipeline import run_pipeline
+from runtime.predict.pipeline import Infers, run_pipeline
 from runtime.predict.predictor import Predictor
 from runtime.predict.streams import choose_streams
 from serve.batch.items import Item
@@ -31,7 +31,7 @@ def run_local(
 
 def engines(
     job: BatchJob, artifacts: Sequence[Artifact], threads: Optional[int] = None
-) -> list[Predictor]:
+) -> Sequence[Infers]:
     """One a worker, each with its share of the processor, or with so many threads of it."""
     if job.simulated:
         return [engine(job, artifacts, None)] * max(1, job.workers)
@@ -45,7 +45,7 @@ def engines(
 
 def _measured(
     job: BatchJob, artifacts: Sequence[Artifact], threads: Optional[int]
-) -> list[Predictor]:
+) -> Sequence[Infers]:
     """One engine, or two of one thread each where that does more."""
 
     def make(count: Optional[int]) -> Predictor:
@@ -53,7 +53,7 @@ def _measured(
 
     chosen = choose_streams(make(threads), make, job.device, threads)
     log.info("%d engine%s: %s", chosen.count, "s" if chosen.narrow else "", chosen.why)
-    return list(chosen.narrow) or [chosen.wide]
+    return chosen.narrow or [chosen.wide]
 
 
 def engine(job: BatchJob, artifacts: Sequence[Artifact], threads: Optional[int]) -> Predictor:
@@ -64,7 +64,7 @@ def engine(job: BatchJob, artifacts: Sequence[Artifact], threads: Optional[int])
 
 
 def run_on(
-    predictors: Sequence[Predictor], job: BatchJob, photos: Photos, items: Iterable[Item]
+    predictors: Sequence[Infers], job: BatchJob, photos: Photos, items: Iterable[Item]
 ) -> Iterator[Record]:
     """The same, on engines that are loaded."""
     first = predictors[0]

@@ -5,23 +5,24 @@ checked, counted, prepared, run in a lane, and encoded. Only ``prepare`` decodes
 only a lane's ``run`` touches the device.
 """
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional, Protocol
+from pathlib import Path
+from typing import Any, Optional, Protocol, Union
 
 import numpy as np
 
 from exports.photo_points import refuse_relative
 from exports.selection import CloudOptions
+from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
 from runtime.photo.decode import focal_px_of
 from runtime.predict.buckets import scene_bucket
-from runtime.predict.found import ScenePrediction
-from runtime.predict.predictor import Predictor, Prepared
+from runtime.predict.found import Prediction, ScenePrediction
+from runtime.predict.predictor import Prepared
 from runtime.predict.scenes import ScenePredictor
-from runtime.predict.streams import Make, Streams, choose_streams
+from runtime.predict.streams import Streams
 from runtime.scene.focal import (
     PhotoCamera,
     camera_of,
@@ -29,6 +30,7 @@ from runtime.scene.focal import (
     refuse_useless_focal,
 )
 from runtime.scene.groups import group_views
+from runtime.scene.known_points import KnownPoints
 from runtime.scene.views import View
 from serve.http.batching import Lane
 from serve.http.costs import Costs
@@ -43,8 +45,6 @@ from serve.http.responses import (
     encode_photo,
     encode_scene,
 )
-
-log = logging.getLogger(__name__)
 
 Decode = Callable[[SentPhoto], np.ndarray]  # to uint8 RGB (H, W, 3)
 
@@ -83,6 +83,46 @@ class Handler(Protocol):
         """What the lane gave for the task, as a response; ``more`` are facts to add."""
 
 
+class PhotoModel(Protocol):
+    """What a handler of photos asks of a model: a ``Predictor``, or what answers like one."""
+
+    model: str
+    output: OutputSpec
+    batch: int
+
+    @property
+    def needs_focal(self) -> bool: ...
+
+    def refuse_useless_focal(self, given: bool, name: str = ...) -> None: ...
+
+    def focal_px(
+        self,
+        given: Optional[float],
+        photo: Union[Path, bytes, None],
+        intrinsics: Optional[np.ndarray] = ...,
+    ) -> Optional[float]: ...
+
+    def bucket_of(self, photo_hw: tuple[int, int]) -> int: ...
+
+    def input_hw(self, photo_hw: tuple[int, int]) -> tuple[int, int]: ...
+
+    def prepare(
+        self,
+        rgb: np.ndarray,
+        focal_px: Optional[float] = ...,
+        photo_hw: Optional[tuple[int, int]] = ...,
+        points: Optional[KnownPoints] = ...,
+    ) -> Prepared: ...
+
+    def infer(self, group: Sequence[Prepared]) -> list[tuple[np.ndarray, float]]: ...
+
+    def finish(
+        self, prepared: Prepared, depth: np.ndarray, infer_seconds: float, grid: str = ...
+    ) -> tuple[Prediction, dict[str, float]]: ...
+
+    def warm_up(self, runs: int = ...) -> list[float]: ...
+
+
 @dataclass(frozen=True)
 class PhotoTask:
     """A photo as its graph takes it; its pixels and camera if points are wanted."""
@@ -101,14 +141,9 @@ class PhotoHandler:
 
     media_types: tuple[str, ...] = FOR_PHOTOS
 
-    def __init__(self, predictor: Predictor, costs: Costs) -> None:
+    def __init__(self, predictor: PhotoModel, costs: Costs) -> None:
         self._predictor, self._costs = predictor, costs
-        self.streams = Streams(predictor)
-
-    def choose_streams(self, make: Make, device: str, threads: Optional[int], asked: str) -> None:
-        """As ``runtime.predict.streams.choose_streams``, once the graphs are warm."""
-        self.streams = choose_streams(self._predictor, make, device, threads, asked)
-        log.info("%d calls at once: %s", self.streams.count, self.streams.why)
+        self.streams = Streams(predictor)  # what has more than one call at once sets another
 
     def warm_up(self) -> None:
         """Load every graph, run it, and time it."""

@@ -3,6 +3,7 @@
 Artifacts in; who handles a request out. Each graph is loaded once, whoever needs it.
 """
 
+import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +18,12 @@ from runtime.predict.choose import takes_scenes
 from runtime.predict.found import provenance_of
 from runtime.predict.predictor import Predictor
 from runtime.predict.scenes import SceneEngine, ScenePredictor
-from runtime.predict.streams import AUTO, ONE
+from runtime.predict.streams import AUTO, ONE, choose_streams
 from serve.http.costs import Costs
 from serve.http.handlers import Handler, PhotoHandler, SceneHandler
 from serve.http.request_body import DepthRequest
+
+log = logging.getLogger(__name__)
 
 
 class Model:
@@ -53,8 +56,8 @@ class Model:
         self._scenes: Optional[Handler] = None
         single = [one for one in artifacts if one.manifest.views == 1]
         if single:
-            predictor = Predictor(single, device, threads, graphs.load_artifact)
-            self._photos = PhotoHandler(predictor, self.costs)
+            self._predictor = Predictor(single, device, threads, graphs.load_artifact)
+            self._photos = PhotoHandler(self._predictor, self.costs)
         sizes: dict[tuple[int, int], list[Artifact]] = {}
         for one in filter(takes_scenes, artifacts):
             sizes.setdefault(one.manifest.input.size_hw, []).append(one)
@@ -71,7 +74,11 @@ class Model:
             if handler is not None:
                 handler.warm_up()
         if isinstance(self._photos, PhotoHandler):
-            self._photos.choose_streams(self._make, self._device, self._threads, self._streams)
+            found = choose_streams(
+                self._predictor, self._make, self._device, self._threads, self._streams
+            )
+            log.info("%d calls at once: %s", found.count, found.why)
+            self._photos.streams = found
 
     @property
     def streams(self) -> dict[str, Any]:
@@ -92,12 +99,24 @@ class Model:
         if alone and self._photos is not None:
             return self._photos
         if self._scenes is None:
-            what = "extrinsics" if len(asked.photos) == 1 else f"{len(asked.photos)} photos"
-            raise InputError(
-                f"{what}: {self.manifest.model} takes one photo a request, without extrinsics; a "
-                "scene needs an any-view model (da3-small, da3-base, ...)"
-            )
+            refuse_scenes(self.name, asked)
+        assert self._scenes is not None
         return self._scenes
+
+
+def refuse_scenes(model: str, asked: DepthRequest) -> None:
+    """Refuse what is no photo by itself.
+
+    Raises:
+        InputError: several photos, or one with extrinsics.
+    """
+    if len(asked.photos) == 1 and asked.extrinsics is None:
+        return
+    what = "extrinsics" if len(asked.photos) == 1 else f"{len(asked.photos)} photos"
+    raise InputError(
+        f"{what}: {model} takes one photo a request, without extrinsics; a scene needs an any-view "
+        "model (da3-small, da3-base, ...)"
+    )
 
 
 class Graphs:

@@ -18,6 +18,9 @@ from typing import Any, Optional
 from jinja2 import Environment, StrictUndefined
 
 from serve.http.listener import BACKLOG
+from serve.http.loading import ACCEPTED, loading_page
+from serve.http.loading import CODE as LOADING
+from serve.http.loading import HEADERS as LOADING_HEADERS
 from serve.http.problems import (
     CODES,
     MEDIA_TYPE,
@@ -165,6 +168,10 @@ def render(settings: Settings, place: Place) -> str:
         "id_pattern": REQUEST_ID.pattern,
         "media_type": MEDIA_TYPE,
         "problem_header": PROBLEM_HEADER,
+        "page_accepted": ACCEPTED,
+        "page": loading_page(),
+        "page_headers": LOADING_HEADERS,
+        "page_problem": LOADING,
         "problems": [_problem(*one, body_bytes=body_bytes) for one in PROBLEMS],
     }
     return environment.from_string(text).render(facts)

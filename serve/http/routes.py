@@ -23,6 +23,7 @@ from runtime.optional import version_of
 from serve.http import metrics
 from serve.http.broken_body import close_after_answer
 from serve.http.extension import Extension
+from serve.http.loading import is_for_people, loading_response
 from serve.http.problems import (
     PROBLEM_HEADER,
     REQUEST_ID,
@@ -208,6 +209,10 @@ def _add_documents(app: Flask, service: Service, extensions: Sequence[Extension]
 
     @app.get("/")
     def index() -> Response:
+        if not service.states.stopping and not service.states.any_ready():
+            if is_for_people(request.headers.get("Accept", "")):
+                return loading_response()
+            raise Problem("not_ready", "wait until /ping answers 200", retry_after_s=1)
         response = Response(page, content_type="text/html; charset=utf-8")
         response.headers["Content-Security-Policy"] = PAGE_POLICY
         return response
