@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Generic, Optional, TypeVar
 
 import numpy as np
 
@@ -32,10 +32,11 @@ TARGETS = ("openvino",)  # those whose results are known not to depend on thread
 
 Make = Callable[[Optional[int]], Predictor]
 Maps = list[tuple[np.ndarray, float]]
+Network = TypeVar("Network", bound=Infers)
 
 
 @dataclass(frozen=True)
-class Streams:
+class Streams(Generic[Network]):
     """Engines that may run at the same time.
 
     Args:
@@ -44,10 +45,10 @@ class Streams:
         why: what was measured, or why nothing was.
     """
 
-    wide: Infers
-    narrow: tuple[Infers, ...] = ()
+    wide: Network
+    narrow: tuple[Network, ...] = ()
     why: str = ""
-    _free: "queue.SimpleQueue[Infers]" = field(default_factory=queue.SimpleQueue)
+    _free: "queue.SimpleQueue[Network]" = field(default_factory=queue.SimpleQueue)
     _lock: Any = field(default_factory=threading.Lock)
     _running: list[int] = field(default_factory=lambda: [0])
 
@@ -86,7 +87,7 @@ class Streams:
 
 def choose_streams(
     wide: Predictor, make: Make, device: str, threads: Optional[int], asked: str = AUTO
-) -> Streams:
+) -> Streams[Predictor]:
     """Measure and choose.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Optional
 
 from runtime.artifact.folder import Artifact
 from runtime.engines import usual_streams
-from runtime.predict.pipeline import Infers, run_pipeline
+from runtime.predict.pipeline import run_pipeline
 from runtime.predict.predictor import Predictor
 from runtime.predict.streams import choose_streams
 from serve.batch.items import Item
@@ -31,7 +31,7 @@ def run_local(
 
 def engines(
     job: BatchJob, artifacts: Sequence[Artifact], threads: Optional[int] = None
-) -> Sequence[Infers]:
+) -> Sequence[Predictor]:
     """One a worker, each with its share of the processor, or with so many threads of it."""
     if job.simulated:
         return [engine(job, artifacts, None)] * max(1, job.workers)
@@ -45,7 +45,7 @@ def engines(
 
 def _measured(
     job: BatchJob, artifacts: Sequence[Artifact], threads: Optional[int]
-) -> Sequence[Infers]:
+) -> Sequence[Predictor]:
     """One engine, or two of one thread each where that does more."""
 
     def make(count: Optional[int]) -> Predictor:
@@ -64,7 +64,7 @@ def engine(job: BatchJob, artifacts: Sequence[Artifact], threads: Optional[int])
 
 
 def run_on(
-    predictors: Sequence[Infers], job: BatchJob, photos: Photos, items: Iterable[Item]
+    predictors: Sequence[Predictor], job: BatchJob, photos: Photos, items: Iterable[Item]
 ) -> Iterator[Record]:
     """The same, on engines that are loaded."""
     first = predictors[0]

@@ -143,7 +143,9 @@ class PhotoHandler:
 
     def __init__(self, predictor: PhotoModel, costs: Costs) -> None:
         self._predictor, self._costs = predictor, costs
-        self.streams = Streams(predictor)  # what has more than one call at once sets another
+        self.streams: Streams[Any] = Streams(
+            predictor
+        )  # what has more than one call at once sets another
 
     def warm_up(self) -> None:
         """Load every graph, run it, and time it."""
