@@ -2,16 +2,19 @@
 
 import dataclasses
 import json
+import time
 
 import pytest
 import torch
 
 from benchmarks.__main__ import main
 from benchmarks.cuda import DRY_RUN, EXPECTED, PLAN, CudaJob, table, time_models
+from benchmarks.cuda_sides import PhotoCase, Sides
 from benchmarks.limit import traced
 from compile.checkpoint import load_model
 from compile.deploy import HAS_FUSED_ATTENTION
 from compile.registry import find_model
+from runtime.artifact.manifest import InputSpec
 from runtime.engines import available
 
 # the eager network is not run in 16 bits by torch 1.13's CPU, which has no float16 either
@@ -41,12 +44,27 @@ def test_it_runs_every_side_and_finds_the_same_depth():
     assert case["left_out"][f"ours, tensorrt {last}"]
 
 
-def test_without_time_left_sides_are_left_out_and_named():
-    numbers = time_models(dataclasses.replace(TINY, minutes=0.0))
-    (case,) = numbers["cases"]
-    assert case["seconds_an_image"] == {}
-    assert set(case["left_out"].values()) >= {"no time left to prepare it"}
-    assert "ours, torchscript f32: no time left" in table(numbers)
+def test_a_side_that_cannot_be_had_or_not_in_time_is_left_out_and_named(tmp_path):
+    image = torch.zeros(1, 3, 28, 28)
+    case = PhotoCase(
+        name="demo",
+        model=torch.nn.Identity(),
+        spec=InputSpec((28, 28)),
+        image=image,
+        device="cpu",
+        sides=Sides(1, 2),
+        scratch=tmp_path,
+        until=time.monotonic() + 60,
+    )
+
+    def fail(side):
+        raise ImportError(f"{side} is not installed\nmore")
+
+    case.attempt("a", fail)
+    case.until = 0.0
+    case.attempt("b", fail)
+    assert case.sides.left_out == {"a": "a is not installed", "b": "no time left to prepare it"}
+    assert case.sides.runs == {}
 
 
 def test_operations_are_those_of_the_layers():

@@ -17,7 +17,7 @@ from typing import Any, Optional
 
 from runtime.artifact.folder import MANIFEST, Artifact, find_artifacts, read_artifact
 from runtime.artifact.manifest import PRECISIONS, Manifest
-from runtime.engines import available, preferred, why_not_on
+from runtime.engines import available, preferred, too_old, why_not_on
 from runtime.errors import ArtifactError
 from runtime.predict.buckets import scene_bucket
 from runtime.predict.scenes import ENCODER_LOCAL
@@ -144,7 +144,10 @@ def choose_among(
         sieve.keep(
             lambda m: m.weights.sha256 == weights_sha256, lambda m: "was made from other weights"
         )
-    sieve.keep(lambda m: runs(m.target), lambda m: f"target {m.target} cannot run here")
+    sieve.keep(
+        lambda m: runs(m.target),
+        lambda m: too_old(m.target) or f"target {m.target} cannot run here",
+    )
     sieve.keep(lambda m: not why_not_on(m.target, device), lambda m: why_not_on(m.target, device))
     if use == SCENE:
         sieve.keep(
