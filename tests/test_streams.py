@@ -56,9 +56,8 @@ def test_two_are_chosen_where_they_do_more_and_one_where_they_do_not(artifact, c
             made.append(threads)
             return slept(artifact, narrow_s)
 
-        start = time.perf_counter()
         chosen = choose_streams(wide, make, "cpu", None)
-        assert time.perf_counter() - start < 2 and made == [1, 1]
+        assert made == [1, 1]
         assert chosen.count == count == chosen.facts()["at_once"]
         assert "calls a second on 2 of one thread" in chosen.facts()["why"]
 
