@@ -19,15 +19,14 @@ from botocore.validate import ParamValidator
 from runtime.engines.inferentia import INF1
 from runtime.storage import open_storage
 from serve.batch.__main__ import build_parser
-from serve.batch.job import BatchJob
 from serve.batch.job_folder import JOB, JobFolder
-from serve.batch.on_ray import _resources
+from serve.batch.on_ray import actor_resources
 from serve.batch.records import read_records
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 CORES = {instance.name: instance.cores for instance in INF1}
-NEURON_ACTOR = _resources("neuron", BatchJob("photos", "depth", engine="ray"), None)
+NEURON_ACTOR = actor_resources("neuron", "auto", 1, None)
 
 
 def test_the_ray_cluster_is_one_by_rays_own_schema():
