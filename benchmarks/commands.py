@@ -19,6 +19,7 @@ and, where it differs from the rest,
 
 import argparse
 import ast
+import functools
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -49,6 +50,7 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(f"benchmarks.{FILES.get(name, name)}")
 
 
+@functools.cache
 def about(name: str) -> str:
     """A command's line in the menu.
 

@@ -343,7 +343,15 @@ def test_the_limit_takes_the_best_rate_and_the_networks_own_shapes():
     assert set(shapes[:2]) == {(5, 192, 768), (5, 768, 192)}  # the MLP, over 4 patches and a token
 
 
-def test_a_compile_and_a_start_are_measured(monkeypatch):
+@pytest.mark.parametrize("compiles", [False, True], ids=["start", "compile"])
+def test_a_compile_and_a_start_are_measured(monkeypatch, artifact, compiles):
+    def run(words):
+        if "compile" in words:
+            return spent.Spent(1.0, 1.0, 200.0, f"said\n{artifact.path}")
+        return spent.run(words)
+
+    if not compiles:
+        monkeypatch.setattr(compiling, "run", run)
     monkeypatch.setattr(compiling, "STARTS", 1)
     args = parsed("compile", "--models", "demo", "--targets", TARGET)
     numbers = json.loads(json.dumps(compiling.measure(args, SIZE_HW)))

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from compile.__main__ import main
 from compile.calibration import MAX_IMAGES, Batches, calibration_images, crops, variants
 from compile.checkpoint import build_model
+from compile.checks import PIXELS
 from compile.deploy import DeploymentFormV2
 from compile.job import CompileJob, compile_model
 from compile.parity import PHOTO, check_parity, compare, parity_inputs
@@ -126,12 +127,13 @@ def test_parity_inputs_are_fixed_and_differ_within_a_batch():
 
 
 def test_command_prints_one_folder_a_size_and_nothing_else(tmp_path):
-    arguments = ["--target", "torchscript", "--seeded-weights", "--output", str(tmp_path)]
-    command = [sys.executable, "-m", "compile", *arguments, "--sizes", "28x28", "28x42"]
+    arguments = ["--model", "demo", "--target", "torchscript", "--seeded-weights"]
+    arguments += ["--output", str(tmp_path), "--sizes", "28x28", "28x42"]
+    command = [sys.executable, "-m", "compile", *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [
-        str(tmp_path / f"vits-{size}-b1-torchscript") for size in ("28x28", "28x42")
+        str(tmp_path / f"demo-{size}-b1-torchscript") for size in ("28x28", "28x42")
     ]
     assert len(find_artifacts(tmp_path)) == 2
 
@@ -180,9 +182,9 @@ def test_rewrites_can_be_left_out_and_the_manifest_says_which_were_made(tmp_path
 
 @pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
 def test_bf16_artifact_is_named_after_it_and_states_its_error(tmp_path):
-    arguments = ["--target", "openvino", "--precision", "bf16", "--seeded-weights", *SIZE]
-    assert main([*arguments, "--output", str(tmp_path)]) == 0
-    artifact = read_artifact(tmp_path / "vits-56x84-b1-openvino-bf16")
+    arguments = ["--model", "demo", "--target", "openvino", "--precision", "bf16", *SIZE]
+    assert main([*arguments, "--seeded-weights", "--output", str(tmp_path)]) == 0
+    artifact = read_artifact(tmp_path / "demo-56x84-b1-openvino-bf16")
     artifact.verify()
     m = artifact.manifest
     assert (m.precision, m.name, m.parity.status) == ("bf16", artifact.path.name, "passed")
@@ -453,31 +455,24 @@ def test_weights_are_rounded_to_the_nearest_bfloat16():
         np.testing.assert_array_equal(rounded(given), expected)
 
 
-@pytest.mark.parametrize("pixels", ["normalised", "rgb8"])
-def test_an_artifact_says_what_photos_are_resized_in_and_every_door_does_it(tmp_path, pixels):
-    def made(resize):
-        job = CompileJob(
-            "demo", "torchscript", ((28, 42),), 1, tmp_path / resize, pixels=pixels, resize=resize
-        )
-        return compile_model(job)
-
+def test_an_artifact_says_what_photos_are_resized_in_and_every_door_does_it(tmp_path):
+    size_hw = (28, 42)
+    for pixels in PIXELS:
+        for resize, spec in (("float32", "cubic32"), ("float64", "cubic")):
+            job = CompileJob("demo", "torchscript", (size_hw,), pixels=pixels, resize=resize)
+            assert job.input_spec(size_hw).resize == spec
+    job = CompileJob("demo", "torchscript", (size_hw,), 1, tmp_path, resize="float32")
+    (artifact,) = compile_model(job)
+    predictor = Predictor([read_artifact(artifact.path)])
     rgb = np.random.RandomState(0).randint(0, 256, (90, 130, 3), np.uint8)
-    words = {}
-    for resize, spec in (("float32", "cubic32"), ("float64", "cubic")):
-        (artifact,) = made(resize)
-        assert read_artifact(artifact.path).manifest.input.resize == spec
-        predictor = Predictor([artifact])
-        given = predictor.prepare(rgb).tensor
-        asked = artifact.manifest.input
-        expected = photo_to_tensor(rgb, (28, 42), asked.mean, asked.std, asked.dtype, spec)
-        np.testing.assert_array_equal(given, expected)
-        words[resize] = predictor(rgb).preprocessing()["resize"]
-    assert "cubic in float32" in words["float32"] and "cubic in float64" in words["float64"]
+    expected = photo_to_tensor(rgb, size_hw, resize="cubic32")
+    np.testing.assert_array_equal(predictor.prepare(rgb).tensor, expected)
+    assert "cubic in float32" in predictor(rgb).preprocessing()["resize"]
 
 
 @pytest.mark.skipif(not available("onnx"), reason="onnx is not installed")
 def test_same_compile_gives_the_same_manifest(tmp_path):
-    job = CompileJob("vits", "onnx", ((28, 28),), 1, tmp_path, seeded="always")
+    job = CompileJob("demo", "onnx", ((28, 28),), 1, tmp_path, seeded="always")
     (first,) = compile_model(job)
     (second,) = compile_model(job)
     assert first.digest == second.digest
