@@ -71,6 +71,9 @@ def test_a_person_finds_a_scene_looks_at_it_measures_and_keeps_it(tmp_path, save
         cloud.locator("#measured:has-text('points')").wait_for()
         first = cloud.locator("#measured").inner_text()
         tasks = running_tasks(running)
+        cloud.locator("canvas").press("ArrowLeft")
+        page.wait_for_timeout(200)
+        stood = cloud.locator("canvas").evaluate("() => viewer.view()")
         page.click("label:has-text('Filter White Background')")
         page.wait_for_selector("#log:has-text('Made in')")
         assert running_tasks(running) == tasks, "no network runs for another look"
@@ -78,7 +81,11 @@ def test_a_person_finds_a_scene_looks_at_it_measures_and_keeps_it(tmp_path, save
         page.keyboard.press("Enter")
         cloud.locator("#measured:has-text('10,000 points')").wait_for()
         assert first != "10,000 points"
+        stands = cloud.locator("canvas").evaluate("() => viewer.view()")
+        assert stands == pytest.approx(stood, rel=1e-5), "another look, from the same place"
         page.click("button[role=tab]:has-text('Metric Depth')")
+        page.locator("#rgb img").scroll_into_view_if_needed()
+        page.wait_for_timeout(1000)
         box = page.locator("#rgb img").bounding_box()
         for share, said in ((0.3, "One more point"), (0.7, "relative units, not metric")):
             page.mouse.click(box["x"] + share * box["width"], box["y"] + 0.5 * box["height"])
@@ -179,6 +186,9 @@ def test_an_example_that_was_found_before_the_start_is_there_at_a_click(tmp_path
         page.wait_for_selector("#film video")
         page.frame_locator("#splats iframe").locator("#count:has-text('splats')").wait_for()
         assert runs.read_text() == "xx", "once for each, before the start"
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.wait_for_timeout(500)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.click("button[role=tab]:has-text('One photo')")
         assert page.locator("text=one.png").count() or page.locator("button img").count()
         assert not outside(page, address) and not page.wrong

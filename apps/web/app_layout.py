@@ -25,6 +25,8 @@ footer { display: none !important; }
 @media (max-width: 640px) {
   .grid-container { grid-template-columns: repeat(auto-fill, minmax(4.5rem, 1fr)) !important; }
   .row > .column { min-width: 100% !important; }
+  main, .tabs, .tabitem, .column { min-width: 0; max-width: calc(100vw - 4rem) !important; }
+  .tab-container { min-width: 0; overflow: hidden; }
 }
 """
 PHOTOS = ["image", ".heic", ".heif", ".avif", ".tif", ".tiff"]
@@ -187,7 +189,7 @@ def _measure_part(app: App, session: Any, points: Any) -> tuple[Any, Any, Any, A
 def _splats_part(app: App, session: Any) -> tuple[Any, Any]:
     there = not app.engine.no_splats
     splats = gr.HTML(app.splats.empty(), elem_id="splats")
-    with gr.Row(visible=there):
+    with gr.Row(visible=there, elem_classes="switches"):
         trajectory = gr.Dropdown(TRAJECTORIES, value=TRAJECTORIES[0][1], label="Trajectory")
         quality = gr.Dropdown(list(QUALITY_WORDS), value=QUALITY_WORDS[0], label="Video Quality")
         small = gr.Checkbox(True, label="Half size, quicker")
