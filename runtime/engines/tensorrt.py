@@ -49,7 +49,7 @@ def load(
         InputError: there is no GPU here, or it was not asked for.
         MissingDependency: tensorrt is not installed.
     """
-    trt, torch = require("tensorrt", "tensorrt", INSTALL), require("torch", "torch")
+    trt, torch = require("tensorrt", "", INSTALL), require("torch", "torch")
     if torch_device(device).type != "cuda":
         raise InputError(f"{manifest.name}: target tensorrt runs on cuda only")
     if threads is not None:
