@@ -10,8 +10,8 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Generic, Optional, TypeVar
 
 import numpy as np
@@ -35,7 +35,6 @@ Maps = list[tuple[np.ndarray, float]]
 Network = TypeVar("Network", bound=Infers)
 
 
-@dataclass(frozen=True)
 class Streams(Generic[Network]):
     """Engines that may run at the same time.
 
@@ -45,14 +44,10 @@ class Streams(Generic[Network]):
         why: what was measured, or why nothing was.
     """
 
-    wide: Network
-    narrow: tuple[Network, ...] = ()
-    why: str = ""
-    _free: "queue.SimpleQueue[Network]" = field(default_factory=queue.SimpleQueue)
-    _lock: Any = field(default_factory=threading.Lock)
-    _running: list[int] = field(default_factory=lambda: [0])
-
-    def __post_init__(self) -> None:
+    def __init__(self, wide: Network, narrow: Sequence[Network] = (), why: str = "") -> None:
+        self.wide, self.narrow, self.why = wide, tuple(narrow), why
+        self._lock, self._running = threading.Lock(), 0
+        self._free: queue.SimpleQueue[Network] = queue.SimpleQueue()
         for one in self.narrow:
             self._free.put(one)
 
@@ -65,24 +60,26 @@ class Streams(Generic[Network]):
         """As ``Predictor.infer``, ``count`` at once: a call that is alone has all threads."""
         if not self.narrow:
             return self.wide.infer(group)
-        with self._lock:
-            is_alone = self._running[0] == 0
-            self._running[0] += 1
-        try:
-            if is_alone:
-                return self.wide.infer(group)
-            engine = self._free.get()
-            try:
-                return engine.infer(group)
-            finally:
-                self._free.put(engine)
-        finally:
-            with self._lock:
-                self._running[0] -= 1
+        with self._engine() as engine:
+            return engine.infer(group)
 
     def facts(self) -> dict[str, Any]:
         """What was chosen and why, as JSON values."""
         return {"at_once": self.count, "why": self.why}
+
+    @contextmanager
+    def _engine(self) -> Iterator[Network]:
+        with self._lock:
+            self._running += 1
+            is_alone = self._running == 1
+        engine = self.wide if is_alone else self._free.get()
+        try:
+            yield engine
+        finally:
+            if not is_alone:
+                self._free.put(engine)
+            with self._lock:
+                self._running -= 1
 
 
 def choose_streams(
