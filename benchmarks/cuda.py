@@ -47,7 +47,7 @@ from compile.registry import MODELS, find_model
 from depth_anything_3.model import DepthAnything3Net
 from runtime.artifact.manifest import InputSpec
 from runtime.command_line import positive
-from runtime.errors import InputError
+from runtime.errors import DepthError, InputError
 from runtime.predict.scenes import SceneEngine
 
 log = logging.getLogger(__name__)
@@ -274,9 +274,13 @@ def _scene_sides(
             device=job.device,
             precision=precision,
         )
-        (artifact,) = compile_model(what)
-        engine = SceneEngine(artifact, job.device)
         side = f"{OURS}torchscript {precision}, {HOST}"
+        try:
+            (artifact,) = compile_model(what)
+        except DepthError as error:
+            sides.left_out[side] = str(error).splitlines()[0]
+            continue
+        engine = SceneEngine(artifact, job.device)
         sides.pearson[side] = compare(side, engine(image).depth, expected).pearson
         sides.add(side, lambda engine=engine: engine(image))
     for precision in low_precisions(job.precisions):

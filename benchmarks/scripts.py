@@ -33,7 +33,7 @@ from compile.job import CompileJob, compile_model
 from compile.registry import find_model
 from compile.targets import target_module
 from runtime.engines import available
-from runtime.errors import CompileError, MissingDependency
+from runtime.errors import CompileError, InputError, MissingDependency
 from runtime.photo.preprocess import network_size
 
 log = logging.getLogger(__name__)
@@ -85,6 +85,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         MissingDependency: upstream's environment cannot be made.
         DepthError: a command failed.
     """
+    if min(args.photos, args.frames) < 2:
+        raise InputError("--photos and --frames: at least 2; one is taken off all, for the start")
     cases, left_out = [], {}
     for model in args.models:
         with tempfile.TemporaryDirectory(prefix="scripts-") as name:

@@ -312,6 +312,46 @@ def test_a_graph_whose_tensors_grow_out_of_proportion_is_refused(tmp_path):
 
 
 @exports
+@pytest.mark.parametrize("many", [lambda x: x.unbind(1), lambda x: x.chunk(500, 1)])
+def test_an_operator_that_makes_more_tensors_than_it_names_is_not_run(many, tmp_path, monkeypatch):
+    from compile.targets import pt2
+
+    class Bomb(nn.Module):
+        def forward(self, x):
+            first = many(x.reshape(1, 72))[0].reshape(-1)[0]
+            return x[:, 0] * first, x[:, :2]
+
+    exported = torch.export.export(Bomb(), (torch.zeros(SHAPE),), strict=False)
+    program, weights = pt2.plain_program(exported)
+    for node in program["graph_module"]["graph"]["nodes"]:
+        if "as_tensors" in node["outputs"][0]:
+            del node["outputs"][0]["as_tensors"][1:]
+    pt2.write_archive(tmp_path / "graph.pt2", program, weights)
+    with pytest.raises(ArtifactError, match="returns more than it says"):
+        read_module(torch, tmp_path / "graph.pt2", SPEC)
+
+
+@exports
+def test_engines_of_one_program_share_its_weights(tiny, monkeypatch):
+    from types import SimpleNamespace
+
+    from runtime.engines import pt2
+
+    read = []
+    monkeypatch.setattr(pt2, "program_of", lambda *_: tiny)
+    monkeypatch.setattr(
+        pt2, "Program", lambda torch, file, weights, device: SimpleNamespace(weights=weights)
+    )
+    real = pt2.read_archive
+    monkeypatch.setattr(pt2, "read_archive", lambda *given: read.append(1) or real(*given))
+    first, second = (pt2.graph_on(torch, tiny.parent, None, SPEC, "cpu")[0] for _ in "12")
+    assert first.weights is second.weights and len(read) == 1
+    assert set(first.weights) == set(
+        dict(read_module(torch, tiny, SPEC).named_buffers())
+    )
+
+
+@exports
 def test_other_tensors_than_the_manifest_says_are_refused(tiny):
     for wrong in (
         StageSpec("depth", "graph.pt2", (TensorSpec("image", (2, 3, 4, 6)),), OUTPUTS),

@@ -8,6 +8,7 @@ import pytest
 from runtime.errors import DeviceError, InputError, LimitError
 from serve.http.admission import Admission
 from serve.http.batching import Batcher, Lane, Task
+from serve.http.costs import Costs
 from serve.http.problems import Problem
 from serve.http.service import check_work
 
@@ -144,6 +145,28 @@ def test_two_streams_run_two_batches_at_once_and_are_watched_by_the_oldest():
     assert [future.result(10).result for future in futures] == [0, 1, 2]
 
 
+def test_calls_at_the_same_time_share_their_seconds():
+    costs, together = Costs(), threading.Barrier(2)
+
+    def call():
+        with costs.timed("both"):
+            together.wait(10)
+            time.sleep(0.2)
+            together.wait(10)
+
+    others = [threading.Thread(target=call) for _ in "12"]
+    for one in others:
+        one.start()
+    for one in others:
+        one.join()
+    with costs.timed("alone", passes=2):
+        time.sleep(0.2)
+    assert costs["alone"] >= 0.1 <= costs["both"] < 0.2
+    with pytest.raises(InputError), costs.timed("failed"):
+        raise InputError("not learned from")
+    assert costs["failed"] == 0
+
+
 def test_expired_work_is_not_computed(recorder):
     first = recorder.first()
     late = recorder.submit(2, deadline_s=0.05)
@@ -252,6 +275,31 @@ def test_what_expires_while_long_work_runs_is_answered_and_not_waited_for(record
         with pytest.raises(Problem, match="not begun"):
             late.result(0)
     assert not recorder.batches
+
+
+def test_long_works_follow_each_other_and_one_that_is_over_takes_nothing(recorder):
+    batcher, order = recorder.batcher, []
+    recorder.release.set()
+    batcher.start()
+
+    def work(name):
+        with batcher.long_work() as give_way:
+            order.append(f"{name} begins")
+            time.sleep(0.05)
+            order.append(f"{name} ends")
+        kept.append(give_way)
+
+    kept = []
+    others = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    for one in others:
+        one.start()
+    for one in others:
+        one.join(10)
+    assert [line.split()[1] for line in order] == ["begins", "ends"] * 2
+    future = recorder.submit(1)
+    for give_way in kept:
+        give_way()
+    assert future.result(10).batched == 1
 
 
 def test_only_a_device_that_fails_in_long_work_is_a_failed_device(recorder):

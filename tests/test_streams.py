@@ -142,7 +142,7 @@ def test_the_service_answers_with_two_at_once_and_says_so(artifact, cores, save_
     rgb = np.zeros((30, 40, 3), np.uint8)
     asked = SimpleNamespace(sizes_hw=[(30, 40)])
     handler = model._photos
-    assert handler.cost_s(asked) == pytest.approx(costs / 2)
+    assert handler.cost_s(asked) == costs
     task = PhotoTask(Predictor([artifact], "cpu").prepare(rgb))
     batcher = Batcher(0.0, pytest.fail)
     batcher.start(model.streams["at_once"])

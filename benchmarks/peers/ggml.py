@@ -4,6 +4,7 @@ Sources in; its shared library and a GGUF file out, by the project's own build a
 is fetched: ``third_party/ggml`` must be there, too (``git clone --recursive``).
 """
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ CONVERTS_WITH = ("gguf==0.19.0",)
 
 
 def built(sources: Path) -> Path:
-    """The library, built if it is not there.
+    """The library, built as far as it is not there.
 
     Raises:
         MissingDependency: these are not its sources, there is no CMake, or the build fails.
@@ -29,7 +30,9 @@ def built(sources: Path) -> Path:
             f"{sources}: not the sources of depth-anything.cpp; expected CMakeLists.txt and "
             f"{CONVERTER} (git clone --recursive)"
         )
-    cmake, build = shutil.which("cmake"), (FOLDER / "ggml-build").resolve()
+    cmake = shutil.which("cmake")
+    place = hashlib.sha256(str(sources.resolve()).encode()).hexdigest()[:12]
+    build = (FOLDER / f"ggml-build-{place}").resolve()
     if cmake is None:
         raise MissingDependency("no cmake here, which builds depth-anything.cpp; install it")
     for words in (

@@ -116,7 +116,7 @@ class Program:
             self._model = torch._inductor.aoti_load_package(str(file), recorded)
         named = {name: weights[name] for name in self._model.get_constant_fqns()}
         self._model.load_constants(named, check_full_update=True, user_managed=True)
-        self._weights = named  # the program knows their addresses only
+        self._weights = weights  # the program knows their addresses only
 
     def __call__(self, *tensors: Any) -> tuple[Any, ...]:
         """Run once."""

@@ -49,7 +49,7 @@ def made_here(artifact: Path, facts: Mapping[str, str], suffix: str, make: Make)
     """
     text = json.dumps({**facts, "format": FORMAT}, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:32]
-    mine = user_folder()
+    mine = _user_folder()
     secret = None if mine is None else _secret(mine)
     if mine is None or secret is None:
         log.warning("no folder for programs made here, nor HOME to have one: made at each start")
@@ -66,7 +66,7 @@ def made_here(artifact: Path, facts: Mapping[str, str], suffix: str, make: Make)
         return found or _make(places[0], key, suffix, secret, make)
 
 
-def user_folder() -> Optional[Path]:
+def _user_folder() -> Optional[Path]:
     """This user's own folder for what is made here; None where none can be."""
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
@@ -95,7 +95,7 @@ def _secret(folder: Path) -> Optional[bytes]:
     file = folder / SECRET
     try:
         with _alone(folder / f".{SECRET}.lock"):
-            if not _is_ours(file):
+            if not _is_ours(file) or file.stat().st_size != SECRET_BYTES:
                 write_whole(file, secrets.token_bytes(SECRET_BYTES))
                 file.chmod(0o600)
         found = file.read_bytes()

@@ -8,26 +8,39 @@ then they stand in this process's account. Linux only; elsewhere nothing is done
 import contextlib
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 EVERY_S = 0.01  # often enough that little of a file is held at once
 MADV_DONTNEED = 4
 MAPS = Path("/proc/self/maps")
 
 Area = tuple[int, int]  # address, bytes
+Read = TypeVar("Read")
+
+
+_mapping = threading.Lock()
+
+
+def mapping_of(file: Path, read: Callable[[], Read]) -> tuple[Read, list[Area]]:
+    """What ``read`` returns, and where it has mapped a file; others may have mapped it, too."""
+    with _mapping:
+        before = set(mapped_areas(file))
+        found = read()
+        return found, [area for area in mapped_areas(file) if area not in before]
 
 
 @contextlib.contextmanager
-def given_back(file: Path) -> Iterator[None]:
+def given_back(areas: Sequence[Area]) -> Iterator[None]:
     """Within the block and at its end, take the pages of a mapped file out of this process.
 
     They come back from the file when they are read again.
 
     Args:
-        file: mapped already, and for as long as the block runs: its owner is held by the caller.
+        areas: of ``mapping_of``; what mapped them is held by the caller.
     """
-    areas, done = mapped_areas(file), threading.Event()
+    done = threading.Event()
     sweeper = threading.Thread(target=_sweep, args=(areas, done), name="mapped", daemon=True)
     if areas:
         sweeper.start()
@@ -54,7 +67,7 @@ def mapped_areas(file: Path, maps: Path = MAPS) -> list[Area]:
     return areas
 
 
-def _sweep(areas: list[Area], done: threading.Event) -> None:
+def _sweep(areas: Sequence[Area], done: threading.Event) -> None:
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     last = False

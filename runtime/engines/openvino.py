@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import Engine
-from runtime.engines.mapped import given_back
+from runtime.engines.mapped import given_back, mapping_of
 from runtime.optional import require
 
 # What the engine is told for a precision; what is not int8 in an int8 graph is bfloat16.
@@ -61,10 +61,11 @@ def compiled(
             # Every engine with a part of the processor would be pinned to the same first cores
             config["ENABLE_CPU_PINNING"] = "NO"
     core = openvino.Core()
-    graph = core.read_model(str(file))
+    weights = file.with_suffix(".bin")
+    graph, areas = mapping_of(weights, lambda: core.read_model(str(file)))
     if precision != "f32":
         _keep_marks(graph)
-    with given_back(file.with_suffix(".bin")):  # by ``graph``, which is held here until then
+    with given_back(areas):  # of ``graph``, which is held here until then
         return core.compile_model(graph, "CPU", config)
 
 

@@ -85,7 +85,7 @@ def graph_on(
     if program is not None:
         held = shared_graph(torch, file, device, lambda: Weights(torch, file, device), "weights")
         try:
-            return Program(torch, program, held.tensors, device), True
+            return Program(torch, program, held, device), True
         except (RuntimeError, KeyError) as error:
             log.warning(
                 "%s: %s is run as it is, since its program cannot be loaded: %s",
@@ -112,10 +112,13 @@ def read_module(torch: ModuleType, file: Path, stage: StageSpec) -> Any:
         return build_module(torch, program, weights, stage)
 
 
-class Weights:
-    """The weights of a file on a device, by the names that its module has for them."""
+class Weights(dict[str, Any]):
+    """The weights of a file on a device, by the names that its module has for them.
+
+    A class of its own, so that ``shared_graph`` can tell whether anybody has it still.
+    """
 
     def __init__(self, torch: ModuleType, file: Path, device: str) -> None:
         with refusals_named(file):
             _, found = read_archive(torch, file)
-        self.tensors = {name: one.to(device) for name, one in as_buffers(found).items()}
+        super().__init__((name, one.to(device)) for name, one in as_buffers(found).items())

@@ -14,8 +14,7 @@ from typing import Any
 from runtime.artifact.manifest import StageSpec
 from runtime.engines.pt2_file import DTYPES, Refused, exact, shown, tensor_facts
 
-# What our graphs consist of. None of these makes a tensor of a size that its arguments have not
-# got, reads a file, or calls anything.
+# What our graphs consist of. None of these reads a file or calls anything.
 _NAMES = """
     add.Tensor cat.default chunk.default conv2d.default conv_transpose2d.input exp.default
     flatten.using_ints gelu.default layer_norm.default linear.default matmul.default
@@ -25,6 +24,7 @@ _NAMES = """
     unsqueeze.default upsample_bilinear2d.vec
 """
 OPERATORS = frozenset(f"torch.ops.aten.{name}" for name in _NAMES.split())
+PARTS = ("unbind", "chunk")  # those that return as many tensors as they are told to
 LARGEST = 64  # times what goes in and comes out, in float32: no tensor of ours is half of it
 NODES = 100_000
 
@@ -129,13 +129,15 @@ class _Building:
             given[key if isinstance(key, str) else ""] = self._value(value)
         args, kwargs = _by_schema(call, given)
         plain_args, plain_kwargs = _second(args), _second(kwargs)
+        if len(outputs) != 1 or not isinstance(outputs[0], dict):
+            raise Refused(f"{target} returns something else")
+        if name in PARTS and _parts(name, plain_args) > _named_in(outputs[0]):
+            raise Refused(f"{target} returns more than it says")  # before a million are made
         try:
             made = call(*plain_args, **plain_kwargs)
         except FAILURES:
             raise Refused(f"{target} does not take what it is given") from None
         result = self._graph.call_function(call, _first(args), _first(kwargs))
-        if len(outputs) != 1 or not isinstance(outputs[0], dict):
-            raise Refused(f"{target} returns something else")
         if list(outputs[0]) == ["as_tensor"]:
             self._name(_tensor_name(outputs[0]), result, made)
             return
@@ -270,6 +272,22 @@ def _by_schema(call: Any, given: dict[str, Any]) -> tuple[list[Any], dict[str, A
     if left:
         raise Refused(f"{call} has no argument {shown(sorted(left)[0])}")
     return args, kwargs
+
+
+def _parts(name: str, args: list[Any]) -> int:
+    """As how many tensors ``unbind(self, dim)`` or ``chunk(self, chunks, dim)`` gives one."""
+    number = args[1] if len(args) > 1 else 0
+    if not _whole(number):
+        return 0  # the call itself fails
+    if name == "chunk":
+        return int(number)
+    shape = getattr(args[0], "shape", ()) if args else ()
+    return int(shape[number]) if -len(shape) <= number < len(shape) else 0
+
+
+def _named_in(output: dict[str, Any]) -> int:
+    """How many tensors an output names."""
+    return len(_listed(output["as_tensors"])) if list(output) == ["as_tensors"] else 1
 
 
 def _first(pairs: Any) -> Any:

@@ -67,6 +67,7 @@ def graph_on(
     facts = {
         "by": f"tensorrt {trt.__version__}",
         "graph": sha256_of(file),
+        "weights": manifest.weights.sha256,  # large ones lie beside the graph
         "precision": manifest.precision,
         "stage": stage.name,
         **machine_facts(torch, "cuda"),

@@ -9,6 +9,7 @@ smallest batch. So no photo's depth differs by the size of the graph that it goe
 wants a lower precision names its folder.
 """
 
+import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def choose(
     use: str = PHOTOS,
     runs: Callable[[str], bool] = available,
     weights_sha256: Optional[str] = None,
-    device: str = "auto",
+    device: Optional[str] = "auto",
 ) -> Choice:
     """Choose among the artifacts in some folders.
 
@@ -85,7 +86,7 @@ def choose(
         use: one of ``USES``.
         runs: whether a target's graphs can run here.
         weights_sha256: only artifacts with these weights; None for any.
-        device: where they will run: auto, cpu or cuda.
+        device: where they will run: auto, cpu or cuda; None: nowhere, their graphs are not loaded.
     Raises:
         ArtifactError: none can be used, the text says why; they are of several models; or one that
             is named itself cannot be read.
@@ -126,7 +127,7 @@ def choose_among(
     use: str = PHOTOS,
     runs: Callable[[str], bool] = available,
     weights_sha256: Optional[str] = None,
-    device: str = "auto",
+    device: Optional[str] = "auto",
     unreadable: Sequence[LeftOut] = (),
 ) -> Choice:
     """Choose among artifacts that have been read; arguments and errors as for ``choose``."""
@@ -148,7 +149,9 @@ def choose_among(
         lambda m: runs(m.target),
         lambda m: too_old(m.target) or f"target {m.target} cannot run here",
     )
-    sieve.keep(lambda m: not why_not_on(m.target, device), lambda m: why_not_on(m.target, device))
+    if device is not None:
+        cannot = functools.partial(why_not_on, device=device)
+        sieve.keep(lambda m: not cannot(m.target), lambda m: cannot(m.target))
     if use == SCENE:
         sieve.keep(
             _takes_scenes,
@@ -161,7 +164,7 @@ def choose_among(
         )
     if not sieve.kept:
         raise ArtifactError(_nothing(model, sieve.left_out))
-    _prefer(sieve, device)
+    _prefer(sieve, device or "auto")
     return Choice(tuple(sieve.kept), tuple(sieve.left_out))
 
 

@@ -1,7 +1,7 @@
 """One engine with all of the processor's threads, or two of one thread each: which does more.
 
 Small networks and those in int8 leave a part of a call's threads idle: two calls side by side do
-more in a second. That is measured where the engines will run, for half a second at most. OpenVINO's
+more in a second. That is measured where the engines will run, for about a second. OpenVINO's
 results do not depend on the number of threads, to the bit, so nothing else changes.
 """
 

@@ -64,7 +64,6 @@ def close_loops(
     windows: Sequence[Similarity],
     edges: Sequence[Edge],
     robust: bool = True,
-    drift: float = 1.0,
 ) -> Solved:
     """Bring windows to agree with all edges; the first stays where it is.
 
@@ -72,20 +71,18 @@ def close_loops(
         windows: a start, as of ``chain``.
         edges: a link from each window but the first to the one before it; and loops.
         robust: weigh loops in rounds; False: squares.
-        drift: what links' sigmas are multiplied by.
     """
-    edges = [edge if edge.loop else loosened(edge, drift) for edge in edges]
     found, loops = list(windows), [edge for edge in edges if edge.loop]
     weights = np.ones(len(loops))
     if not robust or not loops:
         found, cost = _minimised(found, edges, weights, STEPS)
-        return Solved(found, weights.tolist(), cost, drift)
+        return Solved(found, weights.tolist(), cost)
     cost = 0.0
     for round_ in range(ROUNDS):
         width = CAUCHY[round_] if round_ < len(CAUCHY) else 1.0
         weights = np.array([_cauchy(residual(edge, found), edge, width) for edge in loops])
         found, cost = _minimised(found, edges, weights, STEPS_A_ROUND)
-    return Solved(found, weights.tolist(), cost, drift)
+    return Solved(found, weights.tolist(), cost)
 
 
 def loosened(edge: Edge, times: float) -> Edge:

@@ -82,7 +82,7 @@ def close_true_loops(windows: Sequence[Similarity], edges: Sequence[Edge]) -> So
     loops = [edge for edge in edges if edge.loop]
     if not loops:
         return close_loops(windows, links)
-    drift = usual_drift(_off(windows, links, loops))
+    drift = _usual_drift(_off(windows, links, loops))
     links = [loosened(link, drift) for link in links]
     believed, found = list[int](), list(windows)
     left, together = list(range(len(loops))), 1
@@ -103,7 +103,7 @@ def close_true_loops(windows: Sequence[Similarity], edges: Sequence[Edge]) -> So
     return _agreed(found, links, loops, sorted(believed), drift)
 
 
-def usual_drift(off: _Off) -> float:
+def _usual_drift(off: _Off) -> float:
     """How many times as unsure links are as they say: what is likeliest, given all loops."""
 
     def likely(drift: float) -> float:

@@ -109,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=positive,
         default=0,
         metavar="N",
-        help="engines side by side; default: two on a GPU, or where a measurement of half a second "
+        help="engines side by side; default: two on a GPU, or where a measurement of a second "
         "says that two of one thread do more, else one; on Inf1 start a process a core instead, "
         "with --shard",
     )
@@ -228,8 +228,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def _artifacts(job: BatchJob, model: str) -> Sequence[Artifact]:
     """Those that are used; what was left out is said."""
-    runs = _any if job.simulated else available
-    choice = choose(job.artifacts, model, PHOTOS, runs, device=job.device)
+    runs, device = (_any, None) if job.simulated else (available, job.device)
+    choice = choose(job.artifacts, model, PHOTOS, runs, device=device)
     left_out = [str(one) for one in choice.left_out if one.model == choice.model]
     if left_out:
         log.info("artifacts left out: %s", "; ".join(left_out))

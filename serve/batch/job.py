@@ -84,7 +84,7 @@ class BatchJob:
         if self.decode == REDUCED and self.files.has_points:
             raise InputError("points show the whole photo: decode it in full")
         if self.workers < 0 or self.threads < 0:
-            raise InputError(f"workers={self.workers}, threads={self.threads}: give 1 or more")
+            raise InputError(f"workers={self.workers}, threads={self.threads}: give 0 or more")
         if not 0 < self.points_per_metre < math.inf:
             raise InputError(f"points_per_metre={self.points_per_metre}: give a number above 0")
         if self.max_pixels < 1:

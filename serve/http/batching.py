@@ -1,4 +1,4 @@
-"""The device's thread: work waits here, is batched by shape, and is dropped when it is too late.
+"""The device's threads: work waits here, is batched by shape, and is dropped when it is too late.
 
 Tasks in, futures out. One thread runs them, because a device does one thing at a time, or two where
 two calls at once do more. Long work has a thread of its own, and between two of its steps gives the
@@ -67,6 +67,7 @@ class Batcher:
         self.window_s, self._failed = window_s, failed
         self._lanes: dict[Hashable, deque[Task]] = {}
         self._changed = threading.Condition()
+        self._long = threading.Lock()  # long work has it
         self._runs = 0  # groups that have the device
         self._held = True  # the device, by long work; before the beginning
         self._claim: Optional[Sequence[Future[Done]]] = None  # what long work lets go first
@@ -89,16 +90,19 @@ class Batcher:
 
         Gives what the work calls between two steps: whatever waits then is run first, and the work
         goes on before what comes later, so that neither keeps the other from its end. ``failed``
-        hears of a ``DeviceError`` that the work ends with, of no other.
+        hears of a ``DeviceError`` that the work ends with, of no other. One such work at a time.
         """
-        self._take()
-        try:
-            yield self._give_way
-        except DeviceError as error:
-            self._failed(error)
-            raise
-        finally:
-            self._give()
+        over = threading.Event()
+        with self._long:
+            self._take()
+            try:
+                yield lambda: None if over.is_set() else self._give_way()
+            except DeviceError as error:
+                self._failed(error)
+                raise
+            finally:
+                over.set()
+                self._give()
 
     def _give_way(self) -> None:
         with self._changed:

@@ -143,9 +143,8 @@ class PhotoHandler:
 
     def __init__(self, predictor: PhotoModel, costs: Costs) -> None:
         self._predictor, self._costs = predictor, costs
-        self.streams: Streams[Any] = Streams(
-            predictor
-        )  # what has more than one call at once sets another
+        # The model sets another where several calls run at once
+        self.streams: Streams[Any] = Streams(predictor)
 
     def warm_up(self) -> None:
         """Load every graph, run it, and time it."""
@@ -169,10 +168,9 @@ class PhotoHandler:
         return size_hw[0] * size_hw[1]
 
     def cost_s(self, asked: DepthRequest) -> float:
-        """A photo's share of a full batch, and of the calls that run at once."""
+        """A photo's share of a full batch."""
         (size_hw,) = asked.sizes_hw
-        at_once = self._predictor.batch * self.streams.count
-        return self._costs[_photo_key(self._predictor.bucket_of(size_hw))] / at_once
+        return self._costs[_photo_key(self._predictor.bucket_of(size_hw))] / self._predictor.batch
 
     def prepare(self, asked: DepthRequest, decode: Decode, media_type: str) -> PhotoTask:
         """The photo's tensor."""
@@ -200,10 +198,8 @@ class PhotoHandler:
         key = _photo_key(task.prepared.bucket)
 
         def run(group: Sequence[PhotoTask]) -> Sequence[Any]:
-            start = time.perf_counter()
-            found = self.streams.infer([one.prepared for one in group])
-            self._costs.learn(key, time.perf_counter() - start)
-            return found
+            with self._costs.timed(key):
+                return self.streams.infer([one.prepared for one in group])
 
         return Lane(key, run, self._predictor.batch)
 
@@ -306,14 +302,11 @@ class SceneHandler:
 
     def _predict(self, task: SceneTask) -> ScenePrediction:
         asked, count = task.asked, len(task.views)
-        start = time.perf_counter()
         try:
-            found = task.scene.predict(list(task.views), asked.query)
+            with self._costs.timed(_scene_key(task.scene, count), _passes(task.scene, count)):
+                return task.scene.predict(list(task.views), asked.query)
         except np.linalg.LinAlgError as error:
             raise InputError(f"cameras that are no cameras ({error})") from None
-        took = time.perf_counter() - start
-        self._costs.learn(_scene_key(task.scene, count), took / _passes(task.scene, count))
-        return found
 
     def encode(
         self,

@@ -14,7 +14,7 @@ ACCEPTED = "text/html"  # what a browser names, and no program that wants JSON
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
     "Cache-Control": "no-store",
-    "Retry-After": "2",
+    "Retry-After": "1",
 }
 
 

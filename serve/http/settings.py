@@ -77,7 +77,7 @@ class Settings:
     streams: str = _setting(
         "DEPTH_STREAMS",
         AUTO,
-        "auto: calls of a small network run two at once, a thread each, if half a second's "
+        "auto: calls of a small network run two at once, a thread each, if a second's "
         "measurement at the start says that this does more; one: never",
     )
     batch_window_ms: float = _setting(

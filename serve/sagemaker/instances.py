@@ -16,7 +16,7 @@ DEADLINE_S = 55
 ASYNC_MB = 100  # of the 1 GB that SageMaker would pass: photos are smaller, and held in memory
 ASYNC_DEADLINE_S = 890  # SageMaker gives up after 900 s, unless a call says otherwise
 ASYNC_QUEUE_S = 600
-NOT_IN_IMAGES = ("tensorrt",)  # serve/Dockerfile.cuda
+NOT_IN_IMAGES = {CPU: ("torch", "tensorrt"), CUDA: ("tensorrt",)}  # packages; serve/Dockerfile.*
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _on(device: str) -> tuple[str, ...]:
     return tuple(
         name
         for name, row in ENGINES.items()
-        if device in row.devices and row.package not in NOT_IN_IMAGES
+        if device in row.devices and row.package not in NOT_IN_IMAGES[device]
     )
 
 
