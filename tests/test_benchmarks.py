@@ -399,5 +399,6 @@ def test_precisions_are_compared_with_the_eager_network():
     exact, plain, marked = numbers["cases"]
     worst = [max(one["max_share"] for one in case["each"]) for case in (exact, plain, marked)]
     assert worst[0] < 1e-4 < worst[2] and worst[0] < worst[1]
-    assert marked["megabytes"] < 0.6 * exact["megabytes"] == 0.6 * plain["megabytes"]
+    sizes = {one["megabytes"] / exact["megabytes"] for one in (plain, marked)}
+    assert max(sizes) < 1.1 and min(sizes) > 0.9, "rounded, and kept as float32: held once"
     assert "| `demo`, bf16 |" in precisions.table(numbers)
