@@ -23,10 +23,9 @@ from runtime.predict.pipeline import Infers
 from runtime.predict.predictor import OfOneModel, Predictor, Prepared, finished
 from runtime.scene.focal import check_focal_px, refuse_useless_focal
 from runtime.scene.known_points import KnownPoints
-from runtime.scene.views import METHODS, make_view
+from runtime.scene.views import METHODS, USUAL_HW, make_view
 
 LOWER = METHODS[2]  # by the shorter side
-USUAL_HW = (378, 504)
 SEEDED = "-seeded"  # at the end of a label: the weights are random
 
 Predict = Callable[[np.ndarray, Optional[float]], Prediction]

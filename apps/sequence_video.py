@@ -4,6 +4,7 @@ A video and a model in; a file below a folder out. Whoever waits is told how far
 """
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Optional
@@ -13,6 +14,7 @@ from apps.scene_models import SceneModel
 from apps.sequence_job import SequenceJob, run_sequence
 from apps.sequence_results import VIDEO, Wanted
 from apps.sequence_source import VideoSource
+from apps.sequence_store import FOLDER
 
 Told = Callable[[str], None]
 
@@ -38,8 +40,15 @@ class ToldProgress(Progress):
 
 
 def make_sequence_video(video: Path, folder: Path, model: SceneModel, told: Told) -> Path:
-    """Depth of all frames in one scale and one range of colours; errors as of ``run_sequence``."""
+    """Depth of all frames in one scale and one range of colours; errors as of ``run_sequence``.
+
+    Args:
+        folder: what is kept of the run on the way goes with its end; the video stays.
+    """
     wanted = Wanted((), poses=False, cloud=False)
     job = SequenceJob(folder, wanted=wanted, preview_s=0)
-    run_sequence(VideoSource(video), model, job, progress=ToldProgress(told))
+    try:
+        run_sequence(VideoSource(video), model, job, progress=ToldProgress(told))
+    finally:
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
     return folder / VIDEO

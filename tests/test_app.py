@@ -2,9 +2,13 @@
 
 import io
 import json
+import os
+import shutil
+import threading
 import time
 import zipfile
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +16,8 @@ from PIL import Image
 from served import ROOT
 
 from apps.da3 import main
-from apps.web.app_engine import FoundScene
+from apps.web import app_sessions
+from apps.web.app_engine import FoundScene, Stopped
 from apps.web.app_measure import mark, measure
 from apps.web.app_sessions import (
     Sessions,
@@ -20,6 +25,7 @@ from apps.web.app_sessions import (
     save_to_gallery,
     take_photos,
 )
+from apps.web.app_words import in_thread
 from apps.web.gallery import groups_in, scenes_in
 from apps.web.gradio_door import check_python
 from exports.scene import ScenePhoto, scene_of
@@ -161,6 +167,46 @@ def test_sessions_are_known_by_a_number_alone_and_go_when_they_are_old(tmp_path,
     assert not session.folder.exists()
     with pytest.raises(InputError, match="upload"):
         sessions.find(key)
+
+
+def test_what_somebody_removes_meanwhile_does_not_stop_the_sweep(tmp_path, monkeypatch):
+    sessions = Sessions(tmp_path / "work", keep_s=3600)
+    kept, gone = (sessions.find(sessions.new()).folder for _ in range(2))
+    for folder in (kept, gone):
+        (folder / "images" / "0.png").write_bytes(b"0123")
+    walk, stat = os.walk, Path.stat
+
+    def walks(folder):
+        for place, folders, names in walk(folder):
+            yield place, folders, [*names, "removed meanwhile"]
+
+    def stats(path, **named):
+        if path.is_relative_to(gone):
+            shutil.rmtree(gone, ignore_errors=True)
+        return stat(path, **named)
+
+    monkeypatch.setattr(app_sessions.os, "walk", walks)
+    assert app_sessions._bytes_in(kept) == 4
+    monkeypatch.setattr(Path, "stat", stats)
+    assert app_sessions._last_used(gone) == 0.0
+    sessions.sweep()
+    assert kept.is_dir() and len(sessions._sessions) == 1
+
+
+def test_work_that_is_cancelled_while_it_waits_in_line_never_begins():
+    stop, begun = threading.Event(), []
+
+    def work(told):
+        begun.append(True)
+        told("begins")
+        return 7
+
+    stop.set()
+    with pytest.raises(Stopped):
+        list(in_thread(stop, work))
+    assert not begun
+    stop.clear()
+    assert list(in_thread(stop, work))[-1] == 7
 
 
 def test_an_old_python_is_told_what_to_do_instead(capsys):

@@ -45,6 +45,8 @@ def root(tmp_path, save_photo):
         for number in range(2):
             save_photo(tmp_path / "scenes" / name / f"{number}.png", 28, 42, seed=number)
     (tmp_path / "scenes/empty").mkdir()
+    (tmp_path / "scenes/torn").mkdir()
+    (tmp_path / "scenes/torn/0.png").write_bytes(b"no photo")
     return tmp_path / "scenes"
 
 
@@ -53,8 +55,9 @@ def test_each_is_found_once_as_its_name_asks_and_one_that_fails_is_left_out(
 ):
     engine = Engine()
     examples = Examples(root, tmp_path / "work", engine)
-    assert [folder.name for folder in examples.folders()] == ["bad", "room", "room_dl3dv"]
-    assert [name for _, name in examples.thumbnails()][1] == "room: 2 photos"
+    assert [folder.name for folder in examples.folders] == ["bad", "room", "room_dl3dv"]
+    assert "torn: left out" in caplog.text
+    assert [name for _, name in examples.thumbnails][1] == "room: 2 photos"
     assert examples.found(root / "room") is None
     examples.find_all("DL3DV")
     asked = [("room", LOW, False), ("room_dl3dv", HIGH, True)]
@@ -68,6 +71,8 @@ def test_each_is_found_once_as_its_name_asks_and_one_that_fails_is_left_out(
     examples.find_all("DL3DV")
     assert engine.asked == [*asked, ("room", LOW, False)]
     assert len(examples.found(root / "room")[0].photos) == 3
+    engine.about = "another model"
+    assert examples.found(root / "room") is None, "it is by another model"
 
 
 def test_a_session_takes_an_example_over_and_makes_views_of_it(root, tmp_path):
@@ -80,6 +85,23 @@ def test_a_session_takes_an_example_over_and_makes_views_of_it(root, tmp_path):
     assert session.view(ViewAsked(show_cameras=False)).stat().st_size > 1000
     assert "splats.ply" in [file.name for file in session.downloads(ViewAsked())]
     assert list((session.folder / "films").rglob("*.mp4"))
+
+
+def test_all_who_look_at_an_example_share_one_scene_that_nobody_changes(root, tmp_path, save_photo):
+    examples = Examples(root, tmp_path / "work", Engine())
+    examples.find_all()
+    one, other = (examples.found(root / "room")[0] for _ in range(2))
+    assert one is other
+    with pytest.raises(ValueError, match="read-only"):
+        one.scene.depth[:] = 0
+    save_photo(root / "room" / "2.png", 28, 42, seed=2)
+    examples.find_all()
+    assert len(examples.found(root / "room")[0].photos) == 3, "found anew, and not the old one"
+    sessions = Sessions(tmp_path / "work", 3600)
+    key = sessions.new()
+    folder = sessions.find(key).folder
+    sessions.forget(key)
+    assert not folder.exists() and not sessions._sessions
 
 
 def test_a_scene_comes_back_from_the_disk_as_it_was(root, tmp_path):

@@ -17,12 +17,18 @@ from known_scene import SIZE_HW
 from served import ROOT
 from tiny_scene import make_scene_artifact
 
+from apps.web.app_engine import LOW
+from runtime.errors import InputError
+
 pytestmark = pytest.mark.skipif(
     find_spec("gradio") is None, reason="Gradio is not installed (extra app): no app is started"
 )
 
 SCENE_HW = (280, 420)
 START_S = 60
+# Whether a picture of a file is seen
+SHOWN = """name => [...document.images].some(
+  one => one.src.endsWith(name) && one.naturalWidth && one.checkVisibility())"""
 
 
 @contextmanager
@@ -52,6 +58,43 @@ def app(here, *words, program=("-m", "apps.da3"), **environment):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+class Asked:
+    """An engine that notes what it is asked, and finds nothing."""
+
+    about, no_splats, scene_model, asked = "a stand-in", "", "", 0
+
+    def check(self, photos, asked):
+        return ""
+
+    def scene(self, photos, asked, told):
+        self.asked += 1
+        raise InputError("found nothing")
+
+    def video(self, video, folder, model, told):
+        self.asked += 1
+        raise InputError("found nothing")
+
+
+def test_a_cancel_while_the_work_waits_in_line_is_not_lost(tmp_path):
+    from apps.web.app_actions import App
+    from apps.web.app_sessions import Sessions
+
+    engine, sessions = Asked(), Sessions(tmp_path, 3600)
+    app, key = App(engine, sessions, tmp_path / "gallery", 9), sessions.new()
+    app.begin(key)
+    app.stop(key)
+    assert [shown[0] for shown in app.reconstruct(key, LOW, "first", False, None)] == ["Cancelled."]
+    video, said = app.begin_video("a.mp4")
+    assert "Waits" in said
+    app.stop(video)
+    assert [shown[1] for shown in app.video("a.mp4", "m", video)] == ["Cancelled."]
+    assert not engine.asked
+    app.begin(key)
+    with pytest.raises(Exception, match="found nothing"):
+        list(app.reconstruct(key, LOW, "first", False, None))
+    assert engine.asked == 1, "a new start is not cancelled"
 
 
 def test_a_person_finds_a_scene_looks_at_it_measures_and_keeps_it(tmp_path, save_photo):
@@ -187,8 +230,7 @@ def test_an_example_that_was_found_before_the_start_is_there_at_a_click(tmp_path
         page.frame_locator("#splats iframe").locator("#count:has-text('splats')").wait_for()
         assert runs.read_text() == "xx", "once for each, before the start"
         page.set_viewport_size({"width": 390, "height": 844})
-        page.wait_for_timeout(500)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.wait_for_function("document.documentElement.scrollWidth <= 390")
         page.click("button[role=tab]:has-text('One photo')")
-        assert page.locator("text=one.png").count() or page.locator("button img").count()
+        page.wait_for_function(f"({SHOWN})('one.png')")
         assert not outside(page, address) and not page.wrong

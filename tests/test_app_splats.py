@@ -11,6 +11,7 @@ from served import ROOT
 from stand_in_scene import wall
 
 from apps.scene_models import find_scene_model
+from apps.web.app_cloud import lay_out_viewer
 from apps.web.app_engine import FoundScene, SceneAsked, Stopped, why_no_splats
 from apps.web.app_remote import RemoteEngine
 from apps.web.app_sessions import Sessions, ViewAsked, save_to_gallery
@@ -156,9 +157,13 @@ def test_splats_follow_a_length_that_was_set(session, tmp_path):
 
 
 def test_the_frame_loads_nothing_before_it_is_seen(session):
+    viewer = session.folder.parents[1] / "viewer/splats.js"
+    viewer.parent.mkdir()
+    viewer.write_text("of an earlier version")
+    lay_out_viewer(session.folder.parents[1])
+    assert viewer.read_bytes() == (ROOT / "serve/http/viewers/splats.js").read_bytes()
     page = splats_frame(session.folder.parents[1], session.folder, session.scene())
     assert "IntersectionObserver" in page and "<script src" not in page.replace("&lt;", "<")
-    assert (session.folder.parents[1] / "viewer/splats.js").is_file()
     assert (session.folder / "splats_shown" / FILE).is_file()
 
 

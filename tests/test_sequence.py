@@ -401,6 +401,7 @@ def test_the_apps_tab_for_videos_takes_a_model_that_finds_cameras(clip, artifact
     made = engine.video(clip, tmp_path, name, said.append)
     with av.open(str(made)) as video:
         assert sum(1 for _ in video.decode(video=0)) == 23
+    assert not (tmp_path / "sequence/_sequence").exists(), "nothing more is kept of it"
     assert "windows: frame 23 of about 23" in said and "results: frame 23 of about 23" in said
 
 

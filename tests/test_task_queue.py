@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from prometheus_client import REGISTRY
 
 from apps.web import task_queue
 from apps.web.places import Places
@@ -130,6 +131,7 @@ def test_after_a_restart_who_ran_has_failed_and_who_waited_goes_on(tmp_path, mon
     before.spool.save(ended.now(COMPLETED, "done"))
     (tmp_path / "spool/tasks/bad.json").write_text("{")
     after = Line(tmp_path, monkeypatch)
+    assert REGISTRY.get_sample_value("depth_task_queue_seconds") == 1.0, "of the one that waits"
     found = after.queue.find(ran.task_id)
     assert (found.status, after.on_disk(ran)) == (FAILED, FAILED) and "ended" in found.message
     after.let_go.release()
@@ -153,8 +155,6 @@ def test_what_is_old_is_forgotten_with_its_files(line):
 
 
 def counted():
-    from prometheus_client import REGISTRY
-
     events = ("submitted", "completed", "failed", "cancelled")
     found = {e: REGISTRY.get_sample_value("depth_tasks_total", {"event": e}) or 0 for e in events}
     for status in (PENDING, RUNNING):

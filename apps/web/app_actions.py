@@ -3,7 +3,6 @@
 Values of controls in; values of controls out. An error becomes a sentence on the page.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -33,6 +32,7 @@ from runtime.photo.frame_times import spread
 from runtime.predict.found import Prediction
 
 EXAMPLES = "examples"
+WAITS = "Waits for its turn …"
 SHOWN_VIEWS = 60  # in the preview
 
 
@@ -136,6 +136,12 @@ class App:
         return key, shown, f"{len(taken)} photos{cost}.{more} Press Reconstruct."
 
     @said
+    def begin(self, key: Optional[str]) -> str:
+        """Before a scene is found, and before it waits in line: from now on it can be stopped."""
+        self.sessions.find(key).stop.clear()
+        return WAITS
+
+    @said
     def reconstruct(
         self,
         key: Optional[str],
@@ -210,7 +216,7 @@ class App:
             with_session = self.sessions.find(key)
             with_session.stop.set()
             with_session.stop_film.set()
-            shutil.rmtree(with_session.folder, ignore_errors=True)
+            self.sessions.forget(key)
         views = gr.Dropdown(choices=[], value=None)
         return (
             None,
@@ -289,7 +295,7 @@ class App:
     @said
     def take_example(self, key: Optional[str], at: gr.SelectData, *looks: Any) -> tuple[Any, ...]:
         """An example's photos, and what was found of them: session, preview, and a scene."""
-        folder = self.examples.folders()[int(at.index)]
+        folder = self.examples.folders[int(at.index)]
         key = self.sessions.new()
         session = self.sessions.find(key)
         taken = take_photos(session, photos_in(folder))
@@ -304,13 +310,19 @@ class App:
     # --- a video
 
     @said
-    def video(
-        self, video: Optional[str], model: str, key: Optional[str]
-    ) -> Iterator[tuple[Any, str, Any]]:
-        """A video's depth: the video, log, session."""
+    def begin_video(self, video: Optional[str]) -> tuple[str, str]:
+        """Before a video waits in line: session, by which it can be stopped from now on; log."""
         if not video:
             raise InputError("upload a video first")
-        key = self.sessions.new()
+        return self.sessions.new(), WAITS
+
+    @said
+    def video(
+        self, video: Optional[str], model: str, key: Optional[str]
+    ) -> Iterator[tuple[Any, str]]:
+        """A video's depth: the video, log."""
+        if not video:
+            raise InputError("upload a video first")
         session = self.sessions.find(key)
 
         def work(told: Callable[[str], None]) -> Path:
@@ -319,8 +331,8 @@ class App:
         try:
             for one in in_thread(session.stop, work):
                 if isinstance(one, Path):
-                    yield str(one), "Done.", key
+                    yield str(one), "Done."
                 else:
-                    yield gr.skip(), f"{one} …", key
+                    yield gr.skip(), f"{one} …"
         except Stopped:
-            yield gr.skip(), "Cancelled.", key
+            yield gr.skip(), "Cancelled."

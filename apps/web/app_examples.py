@@ -6,6 +6,8 @@ same photos and by the same model, is not found again.
 
 import json
 import logging
+import threading
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Optional
@@ -21,6 +23,7 @@ from runtime.errors import DepthError
 from runtime.files import write_whole
 
 KEPT, OF = "examples_found", "of.json"
+Thumbnail = tuple[np.ndarray, str]  # a picture, and what stands below it
 
 log = logging.getLogger("da3")
 
@@ -29,34 +32,42 @@ class Examples:
     """Folders of photos, each of one scene.
 
     Args:
-        root: of the folders; it need not be there.
+        root: of the folders; it need not be there. It is read once.
         workspace: where what is found of them is kept.
         engine: who finds it.
+
+    Attributes:
+        folders: those with photos, by name.
+        thumbnails: the first photo of each, its name, and how many.
     """
 
     def __init__(self, root: Path, workspace: Path, engine: Engine) -> None:
-        self._root, self._kept, self._engine = root, workspace / KEPT, engine
-
-    def folders(self) -> list[Path]:
-        """Those with photos, by name."""
-        found = self._root.iterdir() if self._root.is_dir() else ()
-        return [one for one in sorted(found) if one.is_dir() and photos_in(one)]
-
-    def thumbnails(self) -> list[tuple[np.ndarray, str]]:
-        """The first photo of each, its name, and how many."""
-        named = [(folder, photos_in(folder)) for folder in self.folders()]
-        return [
-            (thumbnail(photos[0]), f"{folder.name}: {len(photos)} photos")
-            for folder, photos in named
-        ]
+        self._kept, self._engine = workspace / KEPT, engine
+        self._scenes: dict[str, tuple[dict[str, Any], FoundScene]] = {}  # with what each is of
+        self._lock = threading.Lock()
+        named = list(_with_photos(root))
+        self.folders = [folder for folder, _ in named]
+        self.thumbnails = [shown for _, shown in named]
 
     def found(self, folder: Path) -> Optional[tuple[FoundScene, list[Path]]]:
-        """What was found of an example, and its videos; None if nothing was, or of other photos."""
+        """What was found of an example, and its videos.
+
+        The scene is the same object each time: it is in memory once, and nobody may change it.
+        None: nothing was found, or of other photos, or by another model.
+        """
         kept = self._kept / folder.name
-        if _read(kept / OF).get("photos") != _photos(folder):
-            return None
-        scene = read_found(kept)
-        return None if scene is None else (scene, films_in(kept))
+        with self._lock:
+            of = _read(kept / OF)
+            if (of.get("by"), of.get("photos")) != (self._engine.about, _photos(folder)):
+                self._scenes.pop(folder.name, None)
+                return None
+            known, scene = self._scenes.get(folder.name, ({}, None))
+            if scene is None or known != of:
+                scene = read_found(kept)
+            if scene is None:
+                return None
+            self._scenes[folder.name] = of, scene
+        return scene, films_in(kept)
 
     def find_all(self, splats_tag: str = "") -> None:
         """Find each that was not found yet; one that fails is named, and left out.
@@ -65,7 +76,7 @@ class Examples:
             splats_tag: examples with it in their names are found in full size, and with splats and
                 a video of them.
         """
-        for folder in self.folders():
+        for folder in self.folders:
             tagged = bool(splats_tag) and splats_tag.lower() in folder.name.lower()
             try:
                 self._find(folder, SceneAsked(HIGH if tagged else LOW, tagged and self._splats))
@@ -92,6 +103,17 @@ class Examples:
             make_film(scene_of(found.scene, found.photos), kept, FilmAsked(small=False), _quietly)
         write_whole(kept / OF, json.dumps(of, indent=2).encode())
         log.info("%s: done", folder.name)
+
+
+def _with_photos(root: Path) -> Iterator[tuple[Path, Thumbnail]]:
+    """Folders with photos, and what is shown of each; a first photo must be readable."""
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        try:
+            photos = photos_in(folder) if folder.is_dir() else []
+            if photos:
+                yield folder, (thumbnail(photos[0]), f"{folder.name}: {len(photos)} photos")
+        except (DepthError, OSError) as error:
+            log.warning("%s: left out (%s)", folder.name, error)
 
 
 def _quietly(what: str) -> None:

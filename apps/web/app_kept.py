@@ -42,11 +42,11 @@ def write_found(found: FoundScene, folder: Path) -> FoundScene:
 
 
 def read_found(folder: Path) -> Optional[FoundScene]:
-    """The scene that ``write_found`` wrote; None if there is none, or not a whole one."""
+    """The scene that ``write_found`` wrote, read-only; None if there is none, or no whole one."""
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
-            parts = {name: arrays[name] for name in NAMES if name in arrays}
+            parts = {name: _read_only(arrays[name]) for name in NAMES if name in arrays}
         scene = ScenePrediction(
             **parts,
             kind=facts["kind"],
@@ -59,6 +59,11 @@ def read_found(folder: Path) -> Optional[FoundScene]:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return FoundScene(scene, photos)
+
+
+def _read_only(array: Any) -> Any:
+    array.flags.writeable = False
+    return array
 
 
 def _provenance(facts: Optional[dict[str, Any]]) -> Optional[Provenance]:

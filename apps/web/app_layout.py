@@ -124,7 +124,7 @@ def _scene_tab(app: App) -> None:
             concurrency_id="input",
             trigger_mode="always_last",
         )
-    done = start.click(
+    done = start.click(app.begin, [session], [log], queue=False).success(
         app.reconstruct,
         [session, *controls, *looks],
         [log, model, view, rgb, depth, measured, splats, film],
@@ -149,10 +149,10 @@ def _scene_tab(app: App) -> None:
 
 def _scene_examples(app: App, given: list[Any], shown: list[Any]) -> None:
     """Scenes to try, if there are some; at a click they are there, if they were found before."""
-    if not app.examples.folders():
+    if not app.examples.folders:
         return
     thumbnails = gr.Gallery(
-        app.examples.thumbnails(),
+        app.examples.thumbnails,
         label="Example Scenes",
         columns=4,
         height=240,
@@ -202,7 +202,9 @@ def _splats_part(app: App, session: Any) -> tuple[Any, Any]:
         label="Novel views", interactive=False, elem_id="film", height=520, visible=False
     )
     asked = [session, trajectory, quality, small, depth]
-    make.click(app.splats.film, asked, [film, log], concurrency_id="film")
+    make.click(app.splats.begin_film, [session], [log], queue=False).success(
+        app.splats.film, asked, [film, log], concurrency_id="film"
+    )
     stop.click(app.splats.stop_film, [session], [log], queue=False)
     return splats, film
 
@@ -260,5 +262,7 @@ def _video_tab(app: App) -> None:
         start = gr.Button("Compute Depth", variant="primary")
         stop = gr.Button("Cancel")
     log, session = gr.Markdown(elem_id="video-log"), gr.State(None)
-    start.click(app.video, [video, model, session], [result, log, session], concurrency_id="device")
+    start.click(app.begin_video, [video], [session, log], queue=False).success(
+        app.video, [video, model, session], [result, log], concurrency_id="device"
+    )
     stop.click(app.stop, [session], [log], queue=False)

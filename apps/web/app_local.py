@@ -99,8 +99,6 @@ class LocalEngine:
 
                 return make_sequence_video(video, folder / "sequence", self._model(), told)
             estimator = self._estimator(model, video_size(video))
-            if not hasattr(estimator.predict, "finish"):
-                raise InputError(f"{model}: takes no videos; choose one of Depth Anything V2")
             stages = cast(Stages, estimator.predict)
             return make_depth_video(video, folder, stages, estimator.label, told)
 

@@ -3,6 +3,7 @@
 Files in; predictions, as the server says them, out. Needs neither torch nor weights.
 """
 
+import contextlib
 import io
 import json
 import tempfile
@@ -106,13 +107,14 @@ class RemoteEngine:
         task_id = sent["task_id"]
         try:
             task = self._ended(task_id, told)
+            if task["status"] != "completed":
+                raise InputError(f"the task is {task['status']}: {task['message']}")
+            with tempfile.TemporaryDirectory() as folder:
+                scene = self._fetched(task_id, Path(folder), asked.splats)
         except BaseException:
-            self.client.delete(f"/task/{task_id}")
+            with contextlib.suppress(ServerError):  # what went wrong is said, not this
+                self.client.delete(f"/task/{task_id}")
             raise
-        if task["status"] != "completed":
-            raise InputError(f"the task is {task['status']}: {task['message']}")
-        with tempfile.TemporaryDirectory() as folder:
-            scene = self._fetched(task_id, Path(folder), asked.splats)
         self.client.delete(f"/task/{task_id}")
         size_hw = (scene.depth.shape[1], scene.depth.shape[2])
         shown = tuple(

@@ -4,7 +4,9 @@ A workspace's folder in; sessions by a number that only the server knows, out. A
 once and kept as arrays; every view of it is made from them. What is old goes.
 """
 
+import contextlib
 import json
+import os
 import shutil
 import threading
 import time
@@ -77,18 +79,17 @@ class Session:
     photos: list[Path] = field(default_factory=list)
     found: Optional[FoundScene] = None
     scale: Optional[float] = None
-    places: list[tuple[int, int]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     stop_film: threading.Event = field(default_factory=threading.Event)
 
     def keep(self, found: FoundScene) -> None:
         """Take a scene, and write its arrays down; splats are read from the disk from now on."""
         self.stop_film.set()
-        self.found, self.scale, self.places = write_found(found, self.folder), None, []
+        self.found, self.scale = write_found(found, self.folder), None
 
     def take_over(self, found: FoundScene, films: Sequence[Path]) -> None:
-        """Take a scene that is kept elsewhere, with its videos."""
-        self.found, self.scale, self.places = found, None, []
+        """Take a scene that is kept elsewhere, and may be others' too, with its videos."""
+        self.found, self.scale = found, None
         for film in films:
             link_file(film, self.folder / FILMS / VIDEOS / film.name)
 
@@ -196,6 +197,13 @@ class Sessions:
         (session.folder / IMAGES).touch()
         return session
 
+    def forget(self, key: str) -> None:
+        """Remove a session, with its files."""
+        with self._lock:
+            session = self._sessions.pop(key, None)
+        if session is not None:
+            shutil.rmtree(session.folder, ignore_errors=True)
+
     def sweep(self) -> None:
         """Remove what has not been used for long, and the oldest of too much."""
         folders = [one for one in (self.workspace / INPUTS).glob("session_*") if one.is_dir()]
@@ -203,7 +211,7 @@ class Sessions:
         newest_first = sorted(folders, key=lambda one: used[one], reverse=True)
         total, then = 0.0, time.time() - self._keep_s
         for place, one in enumerate(newest_first):
-            total += sum(file.stat().st_size for file in one.rglob("*") if file.is_file()) / 1e9
+            total += _bytes_in(one) / 1e9
             if used[one] < then or (place and total > MOST_GB):
                 shutil.rmtree(one, ignore_errors=True)
         with self._lock:
@@ -273,6 +281,19 @@ def _zipped(folder: Path, name: str, files: Sequence[Path]) -> Path:
     return folder / name
 
 
+def _bytes_in(folder: Path) -> int:
+    """Of all files; somebody may remove some meanwhile."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(place, name).lstat().st_size
+    return total
+
+
 def _last_used(folder: Path) -> float:
-    inner = folder / IMAGES
-    return (inner if inner.is_dir() else folder).stat().st_mtime
+    """0 for one that somebody has removed meanwhile."""
+    for place in (folder / IMAGES, folder):
+        with contextlib.suppress(FileNotFoundError):
+            return place.stat().st_mtime
+    return 0.0

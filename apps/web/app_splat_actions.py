@@ -52,6 +52,12 @@ class SplatActions:
         return splats_frame(self._sessions.workspace, session.folder, scene)
 
     @said
+    def begin_film(self, key: Optional[str]) -> str:
+        """Before a video waits in line: from now on it can be stopped."""
+        self._sessions.find(key).stop_film.clear()
+        return "Waits for its turn …"
+
+    @said
     def film(
         self, key: Optional[str], trajectory: str, quality: str, small: bool, depth: bool
     ) -> Iterator[tuple[Any, str]]:

@@ -5,19 +5,17 @@ found them once; all else is made from what is kept. Needs neither torch nor Gra
 """
 
 import contextlib
-import html
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 
-from apps.web.app_cloud import address_of
+from apps.web.app_cloud import FOLDER, address_of, frame
 from apps.web.app_engine import FoundScene, Told
 from exports.scene import Scene, Stage, as_array
 from exports.scene_files import asked_formats
@@ -27,13 +25,10 @@ from exports.scene_splats import FILE
 from exports.trajectories import MODES
 from exports.write import write_scene
 from runtime.errors import InputError
-from runtime.files import write_whole
 from runtime.scene.gaussians import PARTS, Gaussians
 
 KEPT, SHOWN, FILMS = "splats", "splats_shown", "films"  # folders of a session
-VIEWER = "splats.js"
 IN_BROWSER = {"gs_views_interval": None}  # of many views about twelve
-HEIGHT = 560  # pixels
 # Upstream calls the first two so; all others are ours
 TRAJECTORIES = [("smooth", "interpolate_smooth"), ("extend", "extend")]
 TRAJECTORIES += [
@@ -102,18 +97,11 @@ def splats_frame(workspace: Path, folder: Path, scene: Scene) -> str:
         folder: a session's; the file that is shown is written there.
     """
     write_scene(scene, folder / SHOWN, asked_formats("gs_ply", {"gs_ply": IN_BROWSER}))
-    viewer = workspace / "viewer" / VIEWER
-    if not viewer.is_file():
-        data = resources.files("serve.http").joinpath("viewers").joinpath(VIEWER).read_bytes()
-        write_whole(viewer, data)
-    page = resources.files("apps.web").joinpath("splats.html").read_text(encoding="utf-8")
-    for name, value in (
-        ("viewer", address_of(viewer)),
-        ("file", f"{address_of(folder / SHOWN / FILE)}?{time.time_ns()}"),
-    ):
-        page = page.replace(f"%{name}%", html.escape(value))
-    frame = f"width: 100%; height: {HEIGHT}px; border: 0; border-radius: 8px"
-    return f'<iframe title="Splats" style="{frame}" srcdoc="{html.escape(page)}"></iframe>'
+    values = {
+        "viewer": address_of(workspace / FOLDER / "splats.js"),
+        "file": f"{address_of(folder / SHOWN / FILE)}?{time.time_ns()}",
+    }
+    return frame("Splats", "splats.html", values)
 
 
 def make_film(scene: Scene, folder: Path, asked: FilmAsked, told: Told) -> Path:

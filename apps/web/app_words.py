@@ -28,11 +28,13 @@ def in_thread(stop: threading.Event, work: Callable[[Callable[[str], None]], Any
     """Do some work beside this, and give what it says on the way, and its result at last.
 
     Args:
-        stop: set by somebody who does not want to wait any more.
+        stop: set by somebody who does not want to wait any more; whoever asks for the work clears
+            it first.
     Raises:
-        Stopped: somebody has stopped it; or what the work raises.
+        Stopped: somebody has stopped it, before it began or after; or what the work raises.
     """
-    stop.clear()
+    if stop.is_set():
+        raise Stopped
     words: queue.Queue[str] = queue.Queue()
     ended: list[Any] = []
 

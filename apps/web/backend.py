@@ -8,13 +8,14 @@ import argparse
 import contextlib
 import dataclasses
 import fcntl
+import gc
 import logging
 import logging.config
 import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 from apps.scene_artifacts import ArtifactScene
 from apps.scene_models import SceneModel, find_scene_model
@@ -22,6 +23,7 @@ from runtime.artifact.folder import find_artifacts
 from runtime.command_line import UsageError
 from runtime.errors import InputError
 from runtime.predict.choose import BOTH, Choice, check_licence, choose, needs_consent, takes_scenes
+from runtime.scene.views import USUAL_HW
 from serve.http.scratch import scratch_folder
 from serve.http.settings import Settings, from_environment
 
@@ -30,9 +32,10 @@ if TYPE_CHECKING:
     from serve.http.extension import Extension, Served
     from serve.http.service import Service
 
+    Found = tuple[Served, Optional[SceneModel]]  # for photos and for tasks: the same weights
+
 BODY_MB = 256.0  # of a request with photos, if nobody says otherwise
 LOCK, LOCK_WAIT_S = "lock", 30.0
-USUAL_HW = ((378, 504),)
 
 log = logging.getLogger("da3")
 
@@ -47,12 +50,7 @@ def run_backend(args: argparse.Namespace) -> int:
     if not args.root.is_dir():
         raise UsageError(f"--root {args.root}: no such folder")
     settings = settings_of(args)
-    artifacts = has_artifacts(args.model_dir)
-    choice = Choice(())
-    if artifacts:
-        choice = choose([Path(args.model_dir)], settings.model, BOTH, device=settings.device)
-    if settings.commercial_only:
-        _check_licence(args, choice)
+    choice = choice_of(args, settings)
     with scratch_folder() as scratch, locked(args.workspace_dir):
         # Imported here: metrics find their folder when they are imported
         from serve.http.logs import logging_config
@@ -62,7 +60,7 @@ def run_backend(args: argparse.Namespace) -> int:
         log.info("da3 backend on http://%s:%d, dashboard at /dashboard", args.host, args.port)
         if not args.gallery_dir.is_dir():
             log.warning("%s: no such folder, so there is no gallery", args.gallery_dir)
-        return run_service(settings, choice, scratch, BackendDoor(args, choice))
+        return run_service(settings, choice, scratch, BackendDoor(args))
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
@@ -91,6 +89,21 @@ def has_artifacts(source: str) -> bool:
     """Whether a model is a folder of artifacts."""
     folder = Path(source)
     return folder.is_dir() and bool(find_artifacts(folder))
+
+
+def choice_of(args: argparse.Namespace, settings: Settings) -> Choice:
+    """The artifacts of a backend's model as they are now; none for an eager model.
+
+    Raises:
+        ArtifactError: they cannot be used.
+        InputError: a licence that the operator has ruled out.
+    """
+    choice = Choice(())
+    if has_artifacts(args.model_dir):
+        choice = choose([Path(args.model_dir)], settings.model, BOTH, device=settings.device)
+    if settings.commercial_only:
+        _check_licence(args, choice)
+    return choice
 
 
 def _check_licence(args: argparse.Namespace, choice: Choice) -> None:
@@ -128,14 +141,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 class BackendDoor:
-    """What a backend adds to the service: its model and its routes.
+    """What a backend adds to the service: its model and its routes."""
 
-    Args:
-        choice: of artifacts; none for an eager model.
-    """
-
-    def __init__(self, args: argparse.Namespace, choice: Choice) -> None:
-        self._args, self._choice = args, choice
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
         self._backend: Optional[Backend] = None
 
     def extend(self, service: "Service") -> "Sequence[Extension]":
@@ -158,31 +167,38 @@ class BackendDoor:
 
     def load(self, settings: Settings, threads: Optional[int]) -> "Served":
         """As ``Door.load``."""
-        from apps.web.eager import EagerModel, time_of_a_view
+        from apps.web.eager import time_of_a_view
         from apps.web.task_queue import COST
-        from serve.http.model import Model
 
         backend = self._backend
         assert backend is not None
-        served: Served
-        if not self._choice.artifacts:
-            served = EagerModel(backend.loaded(self._eager))
-        else:
-            served = model = Model(self._choice.artifacts, settings.device, threads)
-            if any(map(takes_scenes, self._choice.artifacts)):
-                backend.loaded(lambda: self._compiled(settings.device, model.graphs.load))
-        if backend.scenes is not None:
-            backend.queue.costs.start(COST, time_of_a_view(backend.scenes))
+        backend.scenes = None  # at a reload, the old one goes before the new one is there
+        gc.collect()  # networks and their hooks refer to each other
+        begun = time.monotonic()
+        backend.service.choice = choice = choice_of(self._args, settings)
+        served, scenes = (
+            self._compiled(choice, settings, threads) if choice.artifacts else self._eager()
+        )
+        if scenes is not None:
+            backend.queue.costs.start(COST, time_of_a_view(scenes))
+        backend.loaded(scenes, time.monotonic() - begun)
         backend.queue.start()
         return served
 
-    def _eager(self) -> SceneModel:
-        args = self._args
-        model = find_scene_model(args.model_dir, args.device, seeded=args.seeded_weights)
-        model.load(USUAL_HW)
-        return model
+    def _eager(self) -> "Found":
+        from apps.web.eager import EagerModel
 
-    def _compiled(self, device: str, load: Any) -> SceneModel:
-        model = ArtifactScene(Path(self._args.model_dir), device, load)
-        model.load(USUAL_HW)
-        return model
+        args = self._args
+        scenes = find_scene_model(args.model_dir, args.device, seeded=args.seeded_weights)
+        scenes.load([USUAL_HW])
+        return EagerModel(scenes), scenes
+
+    def _compiled(self, choice: Choice, settings: Settings, threads: Optional[int]) -> "Found":
+        from serve.http.model import Model
+
+        model = Model(choice.artifacts, settings.device, threads)
+        if not any(map(takes_scenes, choice.artifacts)):
+            return model, None
+        scenes = ArtifactScene(Path(self._args.model_dir), settings.device, model.graphs.load)
+        scenes.load([USUAL_HW])
+        return model, scenes

@@ -192,11 +192,8 @@ def _add_status(routes: Blueprint, backend: Backend) -> None:
 
     @routes.post("/reload")
     def reload() -> Response:
-        name = backend.model.name
-        if any(one.status == RUNNING for one in backend.queue.all()):
-            raise Problem("overloaded", "a task runs; try again when it is done", retry_after_s=5)
         backend.reload()
-        return json_response({"message": f"{name} is loaded again"})
+        return json_response({"message": f"{backend.service.model.name} is loaded again"})
 
 
 def _seconds(text: Optional[str]) -> float:

@@ -3,9 +3,10 @@
 Made in each worker; the model comes when it is loaded.
 """
 
+import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import TimeoutError as WaitTimeout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +22,12 @@ from serve.http.batching import Lane
 from serve.http.batching import Task as Job
 from serve.http.problems import Problem
 from serve.http.service import Service
+from serve.http.worker_states import FAILED
 
 NAME = "depth-anything-inferentia"  # in /status, by which our clients know our backend
 HEALTHY, WARNING = 80.0, 95.0  # per cent of a GPU's memory: upstream's marks
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -32,7 +36,7 @@ class Backend:
 
     Args:
         model_dir: as it was named. limit_s, keep_s: see ``TaskQueue``.
-        scenes: the model; None until it is loaded, or if it takes each photo for itself.
+        scenes: the model; None while none is loaded, or if it takes each photo for itself.
     """
 
     service: Service
@@ -44,7 +48,6 @@ class Backend:
     scenes: Optional[SceneModel] = None
     load_s: Optional[float] = None
     loaded_at: Optional[float] = None
-    load: Callable[[], SceneModel] = field(init=False)
     queue: TaskQueue = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,33 +89,38 @@ class Backend:
         return self.scenes, check_work(self.scenes, task.asked, self.photos_of(task))
 
     def reload(self) -> None:
-        """Load the model again, on the device's thread, between two tasks.
+        """Load the model anew, for tasks and for photos, on the device's thread, between two tasks.
 
         Raises:
-            Problem: it was not done in time.
+            Problem: a task runs, or it was not done in time.
         """
-        seconds = self.service.settings.deadline_s
+        seconds, name = self.service.settings.deadline_s, self.service.model.name
 
         def run(group: Sequence[None]) -> Sequence[None]:
-            self.loaded(self.load)
+            log.info("%s: is loaded again", name)
+            self.service.reload()
             return group
 
+        def done(_: Any) -> None:
+            if self.service.states.mine != FAILED:  # else tasks wait for the next worker
+                self.queue.go_on()
+
+        self.queue.pause()
         job = Job(Lane("reload", run, watched=False), None, time.monotonic() + seconds, _never)
+        job.future.add_done_callback(done)
         try:
             self.service.batcher.submit(job).result(seconds)
         except WaitTimeout:
+            job.future.cancel()  # if it has not begun
             raise Problem("deadline_passed", "the device is busy; try again later") from None
 
-    def loaded(self, load: Callable[[], SceneModel]) -> SceneModel:
-        """Load the model for scenes, and note how long it took."""
-        self.load, begun = load, time.monotonic()
-        self.scenes = load()
-        self.load_s, self.loaded_at = time.monotonic() - begun, time.time()
-        return self.scenes
+    def loaded(self, scenes: Optional[SceneModel], seconds: float) -> None:
+        """Note a model that has been loaded, and how long that took."""
+        self.scenes, self.load_s, self.loaded_at = scenes, seconds, time.time()
 
     def status(self) -> dict[str, Any]:
         """Upstream's fields, and who answers."""
-        loaded = self.loaded_at is not None
+        loaded, scenes = self.loaded_at is not None, self.scenes
         return {
             "model_loaded": loaded,
             "model_dir": self.model_dir,
@@ -122,10 +130,10 @@ class Backend:
             "uptime": time.time() - self.loaded_at if self.loaded_at is not None else 0.0,
             "gpu_memory": gpu_memory(),
             "server": NAME,
-            "model": self.scenes.name if self.scenes is not None else None,
-            "finds_splats": self.scenes.finds_splats if self.scenes is not None else None,
-            "finds_cameras": self.scenes.finds_cameras if self.scenes is not None else None,
-            "licence": self.scenes.licence if self.scenes is not None else None,
+            "model": scenes.name if scenes is not None else None,
+            "finds_splats": scenes.finds_splats if scenes is not None else None,
+            "finds_cameras": scenes.finds_cameras if scenes is not None else None,
+            "licence": scenes.licence if scenes is not None else None,
             "draining": self.service.states.stopping,
         }
 

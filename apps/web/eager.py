@@ -17,7 +17,7 @@ from runtime.errors import InputError
 from runtime.predict.found import ScenePrediction
 from runtime.scene.focal import refuse_useless_focal
 from runtime.scene.query import SceneQuery
-from runtime.scene.views import View, check_camera_counts, same_size
+from runtime.scene.views import USUAL_HW, View, check_camera_counts, same_size
 from serve.http.batching import Lane
 from serve.http.costs import Costs
 from serve.http.extension import EAGER
@@ -27,7 +27,6 @@ from serve.http.request_body import DepthRequest
 from serve.http.responses import CLOUDS, FOR_SCENES, DepthResponse, encode_scene
 
 VIEW = "view"  # what is timed: one of the usual size
-GREY_HW = (378, 504)
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class EagerModel:
 
 def time_of_a_view(scenes: SceneModel) -> float:
     """Seconds for one view of the usual size; the model is warm afterwards."""
-    view = scenes.view(np.full((*GREY_HW, 3), 127, np.uint8))
+    view = scenes.view(np.full((*USUAL_HW, 3), 127, np.uint8))
     begun = time.perf_counter()
     scenes.infer([view], [], SceneQuery(), None, None, None, lambda: None)
     return time.perf_counter() - begun
@@ -119,7 +118,7 @@ class EagerHandler:
             return CloudOptions().num_max_points
         if asked.options.size == "input":
             return sum(height * width for height, width in asked.sizes_hw)
-        return len(asked.photos) * GREY_HW[0] * GREY_HW[1]
+        return len(asked.photos) * USUAL_HW[0] * USUAL_HW[1]
 
     def cost_s(self, asked: DepthRequest) -> float:
         """Of all views."""

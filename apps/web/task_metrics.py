@@ -10,7 +10,7 @@ from serve.http import metrics
 
 SUBMITTED = "submitted"
 EVENTS = (SUBMITTED, COMPLETED, FAILED, CANCELLED)
-MINUTES = (1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800)  # in seconds
+BUCKETS_S = (1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800)
 
 assert metrics.MEDIA_TYPE  # imported first: it says where processes count
 
@@ -19,7 +19,7 @@ TASK_SECONDS = Histogram(
     "depth_task_seconds",
     "Time of one task from its begin to its end, by how it ended",
     ["event"],
-    buckets=MINUTES,
+    buckets=BUCKETS_S,
 )
 TASKS_ACTIVE = Gauge(
     "depth_tasks_active",

@@ -74,7 +74,8 @@ class TaskQueue:
         self.last_used: Optional[float] = None
         self._keep_s, self._batcher, self._prepare = keep_s, batcher, prepare
         self._admission = Admission(limit_s, MOST_WAITING)
-        self._changed = threading.Condition()
+        self._changed, self._turn = threading.Condition(), threading.Lock()
+        self._started = False
         self._tasks: dict[str, Task] = {}
         self._line: list[str] = []  # those that wait, in turn
         self._held: dict[str, contextlib.ExitStack] = {}
@@ -90,8 +91,27 @@ class TaskQueue:
         self._count()
 
     def start(self) -> None:
-        """Begin to work."""
-        threading.Thread(target=self._loop, name="tasks", daemon=True).start()
+        """Begin to work, if it has not begun."""
+        if not self._started:
+            self._started = True
+            threading.Thread(target=self._loop, name="tasks", daemon=True).start()
+
+    def pause(self) -> None:
+        """Begin no task before ``go_on``, which any thread may call.
+
+        Raises:
+            Problem: ``overloaded``: one runs, or somebody else has paused.
+        """
+        if not self._turn.acquire(blocking=False):
+            raise Problem(
+                "overloaded",
+                "a task runs, or the model is being loaded; try again later",
+                retry_after_s=5,
+            )
+
+    def go_on(self) -> None:
+        """End a pause."""
+        self._turn.release()
 
     def estimate_s(self, work: Work) -> float:
         """Seconds that some work will take."""
@@ -187,10 +207,10 @@ class TaskQueue:
         return task
 
     def _hold(self, task: Task, bound: bool = True) -> None:
-        """Count what a task will take; ``bound`` False: whatever there is."""
+        """Count what a task will take; ``bound`` False: whatever there is already."""
         stack = contextlib.ExitStack()
-        cost = task.estimated_s if bound else 0.0
-        stack.enter_context(self._admission.accepted(cost, math.inf))
+        held = self._admission.accepted(task.estimated_s, math.inf, bound)
+        stack.enter_context(held)
         self._held[task.task_id] = stack
 
     def _count(self) -> None:
@@ -227,7 +247,8 @@ class TaskQueue:
                 self._count()
             try:
                 self.spool.save(task)
-                ended = self._run(task)
+                with self._turn:
+                    ended = self._run(task)
             except Exception as error:
                 log.error("task %s failed", task.task_id, exc_info=True)
                 ended = self._latest(task).now(FAILED, sentence(error))

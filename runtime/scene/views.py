@@ -24,6 +24,7 @@ from runtime.photo.preprocess import (
 )
 
 PROCESS_RES = 504  # pixels of a view's longer side, as upstream has it
+USUAL_HW = (378, 504)  # of a view of a photo 4:3
 METHODS = ("upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop")
 
 

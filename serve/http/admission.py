@@ -35,19 +35,20 @@ class Admission:
         return self._count
 
     @contextmanager
-    def accepted(self, cost_s: float, deadline_s: float) -> Iterator[None]:
+    def accepted(self, cost_s: float, deadline_s: float, bound: bool = True) -> Iterator[None]:
         """Hold a place while a request is worked on.
 
         Args:
             cost_s: estimated device time of it.
             deadline_s: seconds that it may take in all.
+            bound: False for what was accepted before, as by a process that has ended: it counts.
         Raises:
             Problem: ``overloaded``, with the seconds after which there should be room.
         """
         with self._lock:
             waiting = self._cost_s
             full = self._count >= self.requests or waiting + cost_s > self.limit_s
-            if self._count and (full or waiting + cost_s > deadline_s):
+            if bound and self._count and (full or waiting + cost_s > deadline_s):
                 raise Problem(
                     "overloaded",
                     f"{waiting:.1f} s of work are waiting in {self._count} requests; try again "

@@ -73,4 +73,4 @@ class Door(Protocol):
         """Its routes, before the model is loaded."""
 
     def load(self, settings: Settings, threads: Optional[int]) -> Served:
-        """The model; called once in a worker."""
+        """The model; called at a worker's start, and by ``Service.reload``."""

@@ -54,7 +54,7 @@ class Service:
 
     Args:
         choice: the artifacts that the model is made of, and those that it is not.
-        load: makes the model; called once, in the background or by ``load``.
+        load: makes the model; called by ``load`` and ``reload``.
         states: where the workers see each other.
         stop: called when the device has failed, to end this process once its requests are answered.
         behind: True if a front hands requests on, and logs them.
@@ -88,6 +88,25 @@ class Service:
         metrics.READY.set(1)
         log.info("ready")
 
+    def reload(self) -> None:
+        """Load the model anew, on the thread that has the device; the old one goes first.
+
+        Meanwhile there is none: requests are told to wait. If it cannot be loaded, this worker ends
+        and is replaced.
+
+        Raises:
+            Whatever loading does.
+        """
+        self._model = None
+        try:
+            model = self._load()
+            model.warm_up()
+        except BaseException:
+            log.critical("the model cannot be loaded again: this worker ends and is replaced")
+            self._fail()
+            raise
+        self._model = model
+
     @property
     def model(self) -> Served:
         """The model, once it is ready.
@@ -99,9 +118,12 @@ class Service:
             raise Problem("draining", "send it to another instance", retry_after_s=1)
         if self.states.mine == FAILED:
             raise Problem("device_failed", "try again", retry_after_s=1)
-        if self._model is None:
-            raise Problem("not_ready", "wait until /ping answers 200", retry_after_s=1)
-        return self._model
+        model = self._model
+        if model is None:
+            again = self.states.mine == READY
+            what = "the model is being loaded anew" if again else "wait until /ping answers 200"
+            raise Problem("not_ready", what, retry_after_s=1)
+        return model
 
     def depth(self) -> Response:
         """Answer the current request with depth."""
@@ -223,9 +245,12 @@ class Service:
         metrics.DEVICE_ERRORS.inc()
         if isinstance(error, DeviceError) or not isinstance(error, DepthError):
             log.error("the device failed: this worker ends and is replaced")
-            self.states.set(FAILED)
-            metrics.READY.set(0)
-            self._stop()
+            self._fail()
+
+    def _fail(self) -> None:
+        self.states.set(FAILED)
+        metrics.READY.set(0)
+        self._stop()
 
 
 def forget_arrays(photos: Iterable[SentPhoto]) -> None:
