@@ -202,6 +202,7 @@ def told(output: Path, facts: dict[str, Any]) -> int:
 
 
 def _status(output: Path) -> int:
+    from apps.sequence_fill import is_complete
     from apps.sequence_solve import link_numbers
     from apps.sequence_store import read_store
 
@@ -211,7 +212,7 @@ def _status(output: Path) -> int:
         frames += sum(number > last for number in line["frames"])
         last, segments = line["frames"][-1], line["segment"] + 1
     facts = {
-        "complete": store.ended is not None,
+        "complete": is_complete(store),
         "windows": len(store.lines),
         "frames": frames,
         "segments": segments,

@@ -4,7 +4,10 @@ A first pass over key frames that is done, and the frames once more, in; a store
 the first one out, each linked to the window of its key frames. It goes on as that pass does.
 """
 
+import contextlib
+import hashlib
 import itertools
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,10 +59,51 @@ def fill_store(store: SequenceStore) -> SequenceStore:
 
 
 def read_fills(store: SequenceStore) -> Sequence[Mapping[str, Any]]:
-    """The lines of windows that fill a store's gaps; none if it has no such."""
+    """The lines of windows that fill a store's gaps; none if it has no such, or other key frames.
+
+    Raises:
+        InputError: their journal is damaged.
+    """
+    fills = _own_fills(store)
+    return () if fills is None else fills.lines
+
+
+def is_complete(store: SequenceStore) -> bool:
+    """Whether all windows are done, those that fill gaps too if they were asked for.
+
+    Raises:
+        InputError: the journal of those is damaged.
+    """
+    if store.ended is None or not _asks_fills(store):
+        return store.ended is not None
+    fills = _own_fills(store)
+    return fills is not None and fills.ended is not None
+
+
+def forget_fills(store: SequenceStore) -> None:
+    """Remove what fills a store's gaps, damaged or not."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(store.folder / FOLDER)
+
+
+def _asks_fills(store: SequenceStore) -> bool:
+    return bool(store.header["settings"].get("keyframes") == KEYFRAMES[0])
+
+
+def _own_fills(store: SequenceStore) -> Optional[SequenceStore]:
+    """What fills a store's gaps, read; None if that was not asked for, or is not of its windows."""
     fills = fill_store(store)
-    asked = store.header["settings"].get("keyframes") == KEYFRAMES[0]
-    return fills.lines if asked and fills.read() else ()
+    if not _asks_fills(store) or not fills.read() or fills.header.get("keys") != _key(store):
+        return None
+    return fills
+
+
+def _key(store: SequenceStore) -> str:
+    """Which windows of key frames there are."""
+    digest = hashlib.sha256()
+    for line in store.lines:
+        digest.update(line["sha256"].encode())
+    return digest.hexdigest()
 
 
 def run_fills(
@@ -78,8 +122,7 @@ def run_fills(
     """
     fills = fill_store(store)
     fills.folder.mkdir(parents=True, exist_ok=True)
-    last = store.lines[-1]
-    fills.begin({"keys": [len(store.lines), last["sha256"]]}, _other_keys(fills, store))
+    fills.begin({"keys": _key(store)}, fills.read() and _own_fills(store) is None)
     try:
         if fills.ended is None:
             done = len(fills.lines)
@@ -89,13 +132,6 @@ def run_fills(
             fills.end({})
     finally:
         fills.close()
-
-
-def _other_keys(fills: SequenceStore, store: SequenceStore) -> bool:
-    """Whether what is there is of other key frames, as after some were done again."""
-    if not fills.read():
-        return False
-    return bool(fills.header["keys"] != [len(store.lines), store.lines[-1]["sha256"]])
 
 
 def _ready(plan: Iterator[_Fill], fitted: Views) -> Iterator[Ready]:

@@ -18,8 +18,8 @@ from apps.da3_progress import Progress
 from apps.scene_checks import refuse_large_windows, refuse_licence
 from apps.scene_models import SceneModel
 from apps.scene_options import ALIGNS, KEYFRAMES
-from apps.sequence_fill import run_fills
-from apps.sequence_loops import find_loops, read_loops
+from apps.sequence_fill import forget_fills, run_fills
+from apps.sequence_loops import find_loops, forget_loops, read_loops
 from apps.sequence_model import WindowModel, Windows
 from apps.sequence_poses import CAMERAS, COLMAP, INTRINSICS, KITTI, POSES, TRANSFORMS, TUM
 from apps.sequence_preview import DONE, RESULTS, Preview, Told
@@ -158,6 +158,9 @@ def run_sequence(
     progress = progress or Progress()
     with sequence_store(job.output) as store:
         store.begin(header, job.from_start)
+        if job.from_start:
+            forget_fills(store)
+            forget_loops(store)
         if store.lines:
             log.info("%s: goes on after %d windows", job.output, len(store.lines))
         with progress.stage("windows", "frame", source.expected) as step:

@@ -20,7 +20,7 @@ from apps.sequence_model import WindowModel
 from apps.sequence_source import Source
 from apps.sequence_store import SequenceStore, WindowMaps, decode_window, encode_window
 from apps.sequence_windows import link_facts, shared_frames
-from runtime.errors import InputError
+from runtime.errors import InputError, first_line
 from runtime.files import read_whole, write_whole
 from runtime.scene.agreement import Agreement, agreement
 from runtime.scene.links import Link, SharedFrames, link_windows
@@ -32,7 +32,7 @@ from runtime.scene.views import View, fit_view
 FILE, FILE_BYTES = "loops.json", 64 << 20
 INLIERS, TURN_DEG = 0.7, 5.0  # that both links of a loop need
 SEEN, AGREE = 0.1, 0.8  # of what both windows see, and of its depths
-RULES = 2  # raised with what is asked of a loop
+RULES = 3  # raised with what is asked of a loop
 TOGETHER = 8  # candidates whose frames are held at once
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,11 @@ def read_loops(store: SequenceStore) -> Optional[dict[str, Any]]:
         return {"key": str(facts["key"]), "loops": list(facts["loops"])}
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{file}: damaged; remove it") from None
+
+
+def forget_loops(store: SequenceStore) -> None:
+    """Remove what an earlier run has found, damaged or not."""
+    (store.folder / FILE).unlink(missing_ok=True)
 
 
 def _key(store: SequenceStore, alike: float) -> str:
@@ -179,9 +184,19 @@ def _checked(
     store: SequenceStore,
     query: SceneQuery,
 ) -> dict[str, Any]:
-    """What the network says of both ends together."""
+    """What the network says of both ends together, or why it says nothing."""
     frames = (*one.earlier_frames, *one.later_frames)
-    found = model.infer([views[number] for number in frames], query)
+    facts = {
+        "later": one.later,
+        "earlier": one.earlier,
+        "frames": [list(one.earlier_frames), list(one.later_frames)],
+        "cosine": one.cosine,
+    }
+    try:
+        found = model.infer([_there(views, number) for number in frames], query)
+    except InputError as error:  # as a nested model says of nothing but sky
+        log.warning("loop of windows %d and %d: %s", one.earlier, one.later, error)
+        return {**facts, "accepted": False, "problem": first_line(error)}
     assert found.extrinsics is not None and found.intrinsics is not None
     conf = np.full(found.depth.shape, 2.0) if found.conf is None else found.conf
     maps = decode_window(
@@ -199,15 +214,18 @@ def _checked(
     )
     both = _both_see(store, one, to)
     return {
+        **facts,
         **link_facts(Link(**{**vars(worst), "to": to})),
-        "later": one.later,
-        "earlier": one.earlier,
-        "frames": [list(one.earlier_frames), list(one.later_frames)],
-        "cosine": one.cosine,
         "seen": both.seen,
         "agree": both.agree,
         "accepted": agrees and both.seen > SEEN and both.agree > AGREE,
     }
+
+
+def _there(views: Mapping[int, View], number: int) -> View:
+    if number not in views:
+        raise InputError(f"frame {number} cannot be read any more")
+    return views[number]
 
 
 def _both_see(store: SequenceStore, one: Candidate, to: Similarity) -> Agreement:

@@ -24,14 +24,15 @@ from apps.sequence_solve import similarity_of
 from apps.sequence_store import WindowMaps
 from exports.pages import render
 from exports.voxels import VoxelCloud
-from runtime.errors import MissingDependency
-from runtime.files import write_whole
+from runtime.errors import InputError, MissingDependency
+from runtime.files import read_whole, write_whole
 from runtime.scene.links import SKY_CONFIDENCE
 from runtime.scene.similarity import IDENTITY
 from runtime.scene.stream import StreamFrame
 from runtime.scene.views import View
 
-FOLDER, PAGE, STATE = "preview", "index.html", "state.json"
+FOLDER, PAGE, STATE, PATH = "preview", "index.html", "state.json", "path.svg"
+FILE_BYTES = 16 << 20
 PLACES = 2000  # of the path, at most: then every second one goes
 SIZE, MARGIN = 400, 20
 QUALITY = 85
@@ -100,6 +101,17 @@ class Preview:
             self._done += sum(number > self._end for number in line["frames"])
             self._end = line["frames"][-1]
         self._before = self._done
+        if lines and self._every:
+            with contextlib.suppress(InputError, ValueError, KeyError, TypeError):
+                self._take_state()
+
+    def _take_state(self) -> None:
+        """What an earlier run has shown, for the page if no window is left to do."""
+        state = json.loads(read_whole(self._folder / STATE, FILE_BYTES))
+        for at, (name, number, segment) in enumerate(state["shown"]):
+            data = base64.b64encode(read_whole(self._folder / f"last_{at}.jpg", FILE_BYTES))
+            self._shown.append(_Shown(name, number, segment, data.decode()))
+        self._state = state
 
     def __call__(self, line: dict[str, Any], maps: WindowMaps, views: Sequence[View]) -> None:
         self._place(line)
@@ -168,7 +180,7 @@ class Preview:
         self._shown.appendleft(_Shown(line["names"][-1], number, line["segment"], text))
         for at, shown in enumerate(self._shown):
             write_whole(self._folder / f"last_{at}.jpg", base64.b64decode(shown.data))
-        write_whole(self._folder / "path.svg", path_svg(self._places).encode())
+        write_whole(self._folder / PATH, self._path())
         if self._cloud is not None:
             facts = {"provisional": PROVISIONAL, "segment": line["segment"], "axes": "OpenCV"}
             write_whole(self._folder / "cloud.ply", cloud_ply(*self._cloud.finish(), facts))
@@ -186,10 +198,18 @@ class Preview:
             "flags": self._flags,
             "resident_mib": _resident_mib(),
             "provisional": PROVISIONAL,
+            "shown": [[one.name, one.number, one.segment] for one in self._shown],
         }
         text = json.dumps(self._state, indent=2) + "\n"
         write_whole(self._folder / STATE, text.encode())
         self._page(WINDOWS, ())
+
+    def _path(self) -> bytes:
+        """The path's picture; that of an earlier run if this one has no place yet."""
+        if not self._places:
+            with contextlib.suppress(InputError):
+                return read_whole(self._folder / PATH, FILE_BYTES)
+        return path_svg(self._places).encode()
 
     def _page(self, stage: str, files: Sequence[str]) -> None:
         """The page; without Jinja2 the pictures are all that there is."""
@@ -217,7 +237,7 @@ class Preview:
                     (state["segment"] + 1, "segments", state["segment"] > 0, ""),
                 ],
                 pictures=list(self._shown),
-                path=base64.b64encode(path_svg(self._places).encode()).decode(),
+                path=base64.b64encode(self._path()).decode(),
                 provisional=f"Provisional: {PROVISIONAL}.",
                 facts={
                     "window": state["window"],

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from apps.sequence_fill import read_fills
+from apps.sequence_fill import is_complete, read_fills
 from apps.sequence_lines import Line
 from apps.sequence_results import Results, Seen
 from apps.sequence_solve import SolvedSequence, link_numbers
@@ -47,7 +47,7 @@ def report_of(
         **provenance.facts(),
         "kind": kind,
         "unit": OutputSpec(kind).unit,
-        "complete": store.ended is not None,
+        "complete": is_complete(store),
         "input": store.header["input"],
         "settings": store.header["settings"],
         "frames": results.frames,
@@ -166,7 +166,8 @@ def report_text(facts: Mapping[str, Any]) -> str:
         lines.append(f"and {len(facts['bad_frames']) - SHOWN} more frames without depth")
     for row in facts["loops"]:
         said = "closed" if row["accepted"] else "REJECTED"
-        lines.append(f"loop of windows {row['earlier']} and {row['later']}: {said}")
+        why = f" ({row['problem']})" if row.get("problem") else ""
+        lines.append(f"loop of windows {row['earlier']} and {row['later']}: {said}{why}")
     times = facts["scale"]["drift_by_loops_times"]
     if times > 1:
         lines.append(f"loops say that links drift {times:.3g} times as much as was taken for")

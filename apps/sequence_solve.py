@@ -90,7 +90,8 @@ def solve(
         known: cameras were given: windows share axes and scale already.
         scale: what all is multiplied by.
         loops: edges between windows: ``later``, ``earlier``, ``accepted``, and ``scale``,
-            ``rotation`` and ``translation`` from the later into the earlier one.
+            ``rotation`` and ``translation`` from the later into the earlier one; one that is not
+            accepted may have a ``problem`` in place of these.
     """
     segments = array("q", (line["segment"] for line in lines))
     windows: list[Similarity] = []
@@ -109,22 +110,28 @@ def solve(
         solved, weights, more = _segment(own, inside, first)
         windows += solved
         times = max(times, more)
-        told += [
-            {"later": one["later"], "earlier": one["earlier"], "weight": weight}
-            for one, weight in zip(inside, weights)
-        ]
+        told += [{**_ends(one), "weight": weight} for one, weight in zip(inside, weights)]
         if len(own) > longest:
             longest, drift = len(own), _drift(own)
     wide = Similarity(np.eye(3), np.zeros(3), scale)
     for one in told:
         one["accepted"] = one["weight"] >= REJECTED
     told += [
-        {"later": one["later"], "earlier": one["earlier"], "weight": 0.0, "accepted": False}
+        {**_ends(one), "weight": 0.0, "accepted": False, **_problem(one)}
         for one in loops
         if not one["accepted"]
     ]
     windows = [wide.after(one) for one in windows]
     return SolvedSequence(windows, segments, known, told, drift, times)
+
+
+def _ends(loop: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: loop[name] for name in ("later", "earlier")}
+
+
+def _problem(loop: Mapping[str, Any]) -> dict[str, Any]:
+    """Why the network could not look at it, if so."""
+    return {"problem": loop["problem"]} if loop.get("problem") else {}
 
 
 def similarity_of(facts: Mapping[str, Any]) -> Similarity:

@@ -17,6 +17,8 @@ import signal
 import subprocess
 import tempfile
 import time
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,7 @@ PAGE = "batch.md"
 SIZES_HW = ((720, 1280), (960, 1280), (1080, 1920), (1280, 960))
 POLL_S = 0.1
 ACTOR = b"ray::MapWorker"
+MARK = "DEPTH_KILLS"  # variable by which processes of one run are known
 UNDISTURBED, KILLED, RAY = "left alone", "job killed", "Ray, actors killed"
 
 
@@ -166,20 +169,22 @@ def _run(
     good = job.photos - job.bad
     # at random moments, but each after some more results than the one before
     at = sorted(chance.randint(good // 20, good * 9 // 10) for _ in range(kills))
-    process = _start(job, root, engine)
+    environment = marked()
+    process = _start(job, root, engine, environment)
     for results in at:
         while _count(output) < results:
             if process.poll() is not None:
                 raise Failed(f"it ended with {process.returncode} before it could be killed")
             time.sleep(POLL_S)
         if engine == "ray":
-            while not (actors := ray_actors()):  # one that was killed is replaced after a moment
+            # one that was killed is replaced after a moment
+            while not (actors := ray_actors(environment)):
                 time.sleep(POLL_S)
             os.kill(chance.choice(actors), signal.SIGKILL)
             continue
         process.send_signal(signal.SIGKILL)
         process.wait()
-        process = _start(job, root, engine)
+        process = _start(job, root, engine, environment)
     text, _ = process.communicate()
     if process.returncode != 3:  # done, with errors under the rate
         raise Failed(f"it ended with {process.returncode}: {text}")
@@ -203,9 +208,13 @@ def _run(
     }
 
 
-def _start(job: KillsJob, root: Path, engine: str) -> "subprocess.Popen[str]":
+def _start(
+    job: KillsJob, root: Path, engine: str, environment: Mapping[str, str]
+) -> "subprocess.Popen[str]":
     command = job_command(root / "photos", root / "depth", job.artifact, engine)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
 
 
 def _count(output: Path) -> int:
@@ -222,12 +231,22 @@ def _digests(output: Path) -> dict[str, str]:
     }
 
 
-def ray_actors(kind: bytes = ACTOR) -> list[int]:
-    """Processes of Ray on this machine that hold an engine, by their title."""
-    found = []
+def marked() -> dict[str, str]:
+    """This process's environment, with a mark that no other process has."""
+    return {**os.environ, MARK: uuid.uuid4().hex}
+
+
+def ray_actors(environment: Mapping[str, str], kind: bytes = ACTOR) -> list[int]:
+    """Processes of Ray that hold an engine, by their title, of a run that was begun as ``marked``.
+
+    Args:
+        environment: of that run. Those of other runs on this machine are left out.
+    """
+    found, mark = [], f"{MARK}={environment[MARK]}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if kind in (folder / "cmdline").read_bytes():
+            own = (folder / "environ").read_bytes().split(b"\0")
+            if kind in (folder / "cmdline").read_bytes() and mark in own:
                 found.append(int(folder.name))
         except OSError:  # it ended just now
             continue

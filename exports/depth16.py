@@ -53,9 +53,9 @@ def to_uint16(
         values = kept[: len(rows)]
         if metric:
             np.rint(np.multiply(rows, MILLIMETRES, out=values), out=values)
-            if values.min() < 0 or values.max() > MAX_UINT16:
+            if not (values.min() >= 0 and values.max() <= MAX_UINT16):  # as of a NaN, too
                 beyond += int((values > MAX_UINT16).sum())
-                values[(values > MAX_UINT16) | (values < 0)] = 0
+                values[~((values >= 0) & (values <= MAX_UINT16))] = 0
             stored[start : start + BAND_ROWS] = values
         elif high > low:
             np.divide(np.subtract(rows, low, out=values), high - low, out=values)

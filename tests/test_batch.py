@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from benchmarks.faulty_s3 import FAULTS, faulty_s3
-from benchmarks.kills import ray_actors
+from benchmarks.kills import marked, ray_actors
 from benchmarks.stand_in_aws import CREDENTIALS, empty_aws
 from runtime.errors import InputError
 from runtime.files import PARTIAL, partial_name
@@ -239,11 +239,11 @@ def test_verify_finds_what_is_missing_cut_or_unfinished(photos, tiny_artifact, t
     assert [line.partition(":")[0] for line in lines] == ["b/00.png", "b/02.png"]
 
 
-def start(photos, output, artifact, *more: object) -> "subprocess.Popen[str]":
+def start(photos, output, artifact, *more: object, env=None) -> "subprocess.Popen[str]":
     """The real command, in a process of its own."""
     command = [sys.executable, "-m", "serve.batch", "run", *words(photos, output, artifact, *more)]
     return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
     )
 
 
@@ -349,9 +349,10 @@ def test_ray_gives_what_one_machine_gives_even_if_an_actor_is_killed(
     (photos / "bad.jpg").write_bytes(b"no photo")
     artifact = make_artifact(work=12)
     main(["run", *words(photos, alone, artifact)])
-    process = start(photos, fleet, artifact, "--engine", "ray")
+    environment = marked()
+    process = start(photos, fleet, artifact, "--engine", "ray", env=environment)
     some_results(fleet, 5, process)
-    victims = ray_actors()
+    victims = ray_actors(environment)
     assert victims and process.poll() is None
     os.kill(victims[0], signal.SIGKILL)
     assert process.wait(240) == SOME_FAILED

@@ -152,6 +152,12 @@ def test_metres_that_do_not_fit_are_stored_as_no_depth_and_counted():
     assert how.out_of_range == 3
 
 
+def test_a_pixel_without_a_number_hides_none_beside_it_that_does_not_fit():
+    metres = np.array([[np.nan, 100.0, 2.0, -1.0, np.inf]], np.float32)
+    stored, how = to_uint16(metres, METRIC)
+    assert stored.tolist() == [[0, 0, 2000, 0, 0]] and how.out_of_range == 2
+
+
 def test_metres_below_zero_are_stored_as_no_depth():
     stored, how = to_uint16(np.array([[-0.001, -1e9, 0.0, 1.0]], np.float32), METRIC)
     assert stored.tolist() == [[0, 0, 0, 1000]] and how.invalid == 0

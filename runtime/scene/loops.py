@@ -63,13 +63,6 @@ class Whitener:
         return lambda rows: _unit((np.asarray(rows, np.float64) - mean) @ turn).astype(np.float32)
 
 
-def whitened(descriptors: np.ndarray, channels: int = CHANNELS) -> np.ndarray:
-    """All frames' descriptors without what they share: (N, C) -> float32 (N, up to 64)."""
-    whitener = Whitener()
-    whitener.add(descriptors)
-    return whitener.fitted(channels)(descriptors)
-
-
 def similar_pairs(
     descriptors: np.ndarray,
     alike: float = ALIKE,
