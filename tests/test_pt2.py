@@ -346,9 +346,7 @@ def test_engines_of_one_program_share_its_weights(tiny, monkeypatch):
     monkeypatch.setattr(pt2, "read_archive", lambda *given: read.append(1) or real(*given))
     first, second = (pt2.graph_on(torch, tiny.parent, None, SPEC, "cpu")[0] for _ in "12")
     assert first.weights is second.weights and len(read) == 1
-    assert set(first.weights) == set(
-        dict(read_module(torch, tiny, SPEC).named_buffers())
-    )
+    assert set(first.weights) == set(dict(read_module(torch, tiny, SPEC).named_buffers()))
 
 
 @exports
