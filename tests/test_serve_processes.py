@@ -108,7 +108,7 @@ def test_people_see_a_page_while_the_model_loads_and_programs_the_problem(
         assert problem(plain)["code"] == "not_ready" and problem(get(served.base, "/"))
         assert (status, headers["Content-Type"]) == (503, "text/html; charset=utf-8")
         assert "default-src 'none'" in headers["Content-Security-Policy"]
-        assert headers["X-Depth-Problem"] == "not_ready" and headers["Retry-After"] == "2"
+        assert headers["X-Depth-Problem"] == "not_ready" and headers["Retry-After"] == "1"
         assert b"The model is loading" in page and b'http-equiv="refresh"' in page
         until(lambda: asked() == 200, 90)
         assert get(served.base, "/", people)[0] == 200
