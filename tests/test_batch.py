@@ -415,7 +415,7 @@ def test_names_never_climb_out_of_the_output(tmp_path):
         (["--shard", "4/4"], "give i/n with i from 0 to n - 1"),
         (["--formats", "gif"], "give some of png"),
         (["--workers", "0"], "give a whole number of at least 1"),
-        (["--threads", "-1"], "give 1 or more"),
+        (["--threads", "-1"], "give 0 or more"),
         (["--limit", "0"], "give a whole number of at least 1"),
         (["--max-error-rate", "2"], "give a share, 0 to 1"),
         (["--max-pixels", "0"], "give a whole number of at least 1"),
