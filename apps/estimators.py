@@ -20,7 +20,7 @@ from runtime.photo.preprocess import network_size, patched_size, photo_to_tensor
 from runtime.predict.choose import PHOTOS, choose
 from runtime.predict.found import Prediction, Provenance
 from runtime.predict.pipeline import Infers
-from runtime.predict.predictor import OfOneModel, Predictor, Prepared, finished
+from runtime.predict.predictor import PhotoModel, Predictor, Prepared, finished
 from runtime.scene.focal import check_focal_px, refuse_useless_focal
 from runtime.scene.known_points import KnownPoints
 from runtime.scene.views import METHODS, USUAL_HW, make_view
@@ -180,7 +180,7 @@ class EagerV2:
         return prediction, {"inference": infer_seconds}
 
 
-class EagerV3(OfOneModel):
+class EagerV3(PhotoModel):
     """A model of Depth Anything 3 in eager float32, each photo for itself: as a ``Predictor``.
 
     Args:
@@ -201,17 +201,6 @@ class EagerV3(OfOneModel):
         self.model, self.output = spec.name, spec.output
         self._network, self._res, self._method = network, res, method
         self._provenance = Provenance(spec.name, weights)
-
-    def __call__(
-        self,
-        rgb: np.ndarray,
-        focal_px: Optional[float] = None,
-        points: Optional[KnownPoints] = None,
-    ) -> Prediction:
-        """As ``Predictor`` does."""
-        prepared = self.prepare(rgb, focal_px, points=points)
-        (result,) = self.infer([prepared])
-        return self.finish(prepared, *result)[0]
 
     def bucket_of(self, photo_hw: tuple[int, int]) -> int:
         """There is one."""

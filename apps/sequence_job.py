@@ -39,10 +39,9 @@ from apps.sequence_source import Source
 from apps.sequence_store import SequenceStore, sequence_store
 from apps.sequence_windows import KnownCameras, WindowJob, run_windows
 from apps.sequence_workers import Workers
-from runtime.artifact.manifest import WeightsSpec
 from runtime.errors import InputError
 from runtime.files import check_output_folder, sweep, write_whole
-from runtime.predict.found import ArtifactName, Provenance
+from runtime.predict.found import Provenance
 from runtime.scene.groups import overlap_of
 from runtime.scene.loops import ALIKE
 from runtime.scene.query import SceneQuery
@@ -257,7 +256,7 @@ def export_sequence(
     solved = solve(store.lines, known, job.scale, loops["loops"] if loops else ())
     with progress.stage("ranges", "frame") as step:
         seen = sweep_all(store, solved, step)
-    provenance = _provenance(store.header["provenance"])
+    provenance = Provenance.of_dict(store.header["provenance"])
     with progress.stage("results", "frame", source.expected) as step:
         writer = Writer(job.output, source, store, solved, seen, provenance, job.wanted, step)
         results = writer.run()
@@ -295,13 +294,3 @@ def _provenance_facts(provenance: Optional[Provenance], name: str) -> dict[str, 
     if provenance is None:
         raise InputError(f"{name}: nobody knows whose weights these are; name a model or a file")
     return dataclasses.asdict(provenance)
-
-
-def _provenance(facts: dict[str, Any]) -> Provenance:
-    artifact = facts["artifact"]
-    return Provenance(
-        facts["model"],
-        WeightsSpec(**facts["weights"]),
-        None if artifact is None else ArtifactName(**artifact),
-        facts["simulated"],
-    )

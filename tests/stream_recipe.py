@@ -31,6 +31,22 @@ BOXES = (
 )
 
 
+def similarity(arrays, name, row=None):
+    """A stored similarity, or a row of stored ones."""
+    parts = [np.asarray(arrays[f"{name}_{part}"], float) for part in "Rts"]
+    turn, shift, scale = parts if row is None else (part[row] for part in parts)
+    return Similarity(turn, shift, float(scale))
+
+
+def gap(one, other):
+    """How far two similarities are apart, in their largest part."""
+    return max(
+        abs(one.scale - other.scale),
+        np.abs(one.rotation - other.rotation).max(),
+        np.abs(one.translation - other.translation).max(),
+    )
+
+
 def rotation(v):
     """A turn by its vector."""
     return cv2.Rodrigues(np.asarray(v, float))[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stream_recipe import K, cameras, exact_depth, gauge
+from stream_recipe import K, cameras, exact_depth, gap, gauge, similarity
 
 from runtime.errors import InputError
 from runtime.scene.blend import blended_camera, blended_depth
@@ -40,7 +40,7 @@ from runtime.scene.pose_graph import (
     log_similarity,
     residual,
 )
-from runtime.scene.similarity import IDENTITY, Similarity
+from runtime.scene.similarity import IDENTITY
 from runtime.scene.stream import Blender, StreamFrame, WindowPlan
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -59,20 +59,6 @@ def scene():
 def upstream():
     with np.load(GOLDEN / "stream_upstream.npz") as arrays:
         return dict(arrays)
-
-
-def similarity(arrays, name, row=None):
-    parts = [np.asarray(arrays[f"{name}_{part}"], float) for part in "Rts"]
-    rotation, shift, scale = parts if row is None else (part[row] for part in parts)
-    return Similarity(rotation, shift, float(scale))
-
-
-def gap(one, other):
-    return max(
-        abs(one.scale - other.scale),
-        np.abs(one.rotation - other.rotation).max(),
-        np.abs(one.translation - other.translation).max(),
-    )
 
 
 def seen(scene, window, rows, kind="smooth"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stream_recipe import K, cameras, gauge, rotation, windows
+from stream_recipe import K, cameras, gap, gauge, rotation, similarity, windows
 
 from apps.sequence_lines import Spans
 from exports.poses import intrinsics_line, kitti_line, matrix_line, transforms_row, tum_line
@@ -24,7 +24,7 @@ from runtime.scene.point_fit import (
     fit_windows_by_points,
 )
 from runtime.scene.pose_graph import chain, log_similarity
-from runtime.scene.similarity import IDENTITY, Similarity
+from runtime.scene.similarity import IDENTITY
 from runtime.scene.stream import Blender, StreamFrame, WindowPlan
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -39,19 +39,6 @@ def upstream():
 @pytest.fixture(scope="module")
 def facts():
     return json.loads((GOLDEN / "stream_upstream.json").read_text())
-
-
-def similarity(arrays, name):
-    rotation, shift, scale = (np.asarray(arrays[f"{name}_{part}"], float) for part in "Rts")
-    return Similarity(rotation, shift, float(scale))
-
-
-def gap(one, other):
-    return max(
-        abs(one.scale - other.scale),
-        np.abs(one.rotation - other.rotation).max(),
-        np.abs(one.translation - other.translation).max(),
-    )
 
 
 # scales and fits

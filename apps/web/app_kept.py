@@ -13,9 +13,8 @@ import numpy as np
 from apps.web.app_engine import FoundScene
 from apps.web.app_splats import keep_splats, kept_splats
 from exports.scene import ScenePhoto
-from runtime.artifact.manifest import WeightsSpec
 from runtime.files import write_whole
-from runtime.predict.found import ArtifactName, Provenance, ScenePrediction
+from runtime.predict.found import Provenance, ScenePrediction
 
 ARRAYS, FACTS = "scene.npz", "found.json"
 NAMES = ("depth", "conf", "sky", "extrinsics", "intrinsics", "processed_images")
@@ -47,12 +46,13 @@ def read_found(folder: Path) -> Optional[FoundScene]:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
             parts = {name: _read_only(arrays[name]) for name in NAMES if name in arrays}
+        known = facts["provenance"]
         scene = ScenePrediction(
             **parts,
             kind=facts["kind"],
             scale_factor=facts["scale_factor"],
             groups=tuple(map(tuple, facts["groups"])),
-            provenance=_provenance(facts["provenance"]),
+            provenance=None if known is None else Provenance.of_dict(known),
             gaussians=kept_splats(folder),
         )
         photos = tuple(_photo(one) for one in facts["photos"])
@@ -64,18 +64,6 @@ def read_found(folder: Path) -> Optional[FoundScene]:
 def _read_only(array: Any) -> Any:
     array.flags.writeable = False
     return array
-
-
-def _provenance(facts: Optional[dict[str, Any]]) -> Optional[Provenance]:
-    if facts is None:
-        return None
-    artifact = facts["artifact"]
-    return Provenance(
-        facts["model"],
-        WeightsSpec(**facts["weights"]),
-        None if artifact is None else ArtifactName(**artifact),
-        facts["simulated"],
-    )
 
 
 def _photo(facts: dict[str, Any]) -> ScenePhoto:

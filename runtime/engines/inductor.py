@@ -57,13 +57,7 @@ def program_of(
     Why it cannot is logged in one sentence, and the graph is then run as it is.
     """
     file = folder / stage.graph
-    facts = {
-        "by": "inductor",
-        "graph": sha256_of(file),
-        "precision": manifest.precision,
-        "stage": stage.name,
-        **machine_facts(torch, device),
-    }
+    facts = program_facts(torch, "inductor", folder, manifest, stage, device)
 
     def make(program: Path) -> None:
         log.info("%s: inductor compiles %s for this machine, once", manifest.name, stage.name)
@@ -81,8 +75,22 @@ def program_of(
         return None
 
 
-def machine_facts(torch: ModuleType, device: str) -> dict[str, str]:
-    """What a program for a device depends on, beside its graph."""
+def program_facts(
+    torch: ModuleType, by: str, folder: Path, manifest: Manifest, stage: StageSpec, device: str
+) -> dict[str, str]:
+    """All that a program of a stage depends on, for ``made_here``; ``by``: what makes it."""
+    known = {spec.name: spec.sha256 for spec in manifest.files}  # of files that were verified
+    return {
+        "by": by,
+        "graph": known.get(stage.graph) or sha256_of(folder / stage.graph),
+        "weights": manifest.weights.sha256,  # large ones may lie beside the graph
+        "precision": manifest.precision,
+        "stage": stage.name,
+        **_machine_facts(torch, device),
+    }
+
+
+def _machine_facts(torch: ModuleType, device: str) -> dict[str, str]:
     facts = {"torch": torch.__version__, "device": device}
     if device == "cuda":
         major, minor = torch.cuda.get_device_capability()

@@ -15,12 +15,11 @@ import numpy as np
 
 from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import Engine
-from runtime.engines.inductor import machine_facts, off_by
+from runtime.engines.inductor import off_by, program_facts
 from runtime.engines.made_here import made_here
 from runtime.engines.torchscript import engine_of, failures_named, shared_graph
 from runtime.engines.where import torch_device
 from runtime.errors import ArtifactError, CompileError, InputError
-from runtime.files import sha256_of
 from runtime.optional import require
 
 log = logging.getLogger(__name__)
@@ -64,14 +63,8 @@ def graph_on(
 ) -> "Context":
     """A graph from tensors on the device to a tuple of them; raises as ``load``."""
     file = folder / stage.graph
-    facts = {
-        "by": f"tensorrt {trt.__version__}",
-        "graph": sha256_of(file),
-        "weights": manifest.weights.sha256,  # large ones lie beside the graph
-        "precision": manifest.precision,
-        "stage": stage.name,
-        **machine_facts(torch, "cuda"),
-    }
+    by = f"tensorrt {trt.__version__}"
+    facts = program_facts(torch, by, folder, manifest, stage, "cuda")
 
     def make(program: Path) -> None:
         log.info("%s: TensorRT builds %s for this GPU, once", manifest.name, stage.name)

@@ -62,6 +62,21 @@ class Provenance:
             return SIMULATED
         return SEEDED if self.weights.seeded else None
 
+    @classmethod
+    def of_dict(cls, fields: dict[str, Any]) -> "Provenance":
+        """What ``dataclasses.asdict`` made of one, as files keep it.
+
+        Raises:
+            KeyError, TypeError: it is none.
+        """
+        artifact = fields["artifact"]
+        return cls(
+            fields["model"],
+            WeightsSpec(**fields["weights"]),
+            None if artifact is None else ArtifactName(**artifact),
+            fields["simulated"],
+        )
+
     def facts(self) -> dict[str, Any]:
         """The same as JSON values; ``warning`` is there only if there is one."""
         facts: dict[str, Any] = {

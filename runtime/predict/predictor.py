@@ -5,6 +5,7 @@ so that a job can overlap them: ``prepare`` and ``finish`` are pure and may run 
 ``infer`` belongs to one thread at a time.
 """
 
+import abc
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -63,15 +64,38 @@ def load_artifact(artifact: Artifact, device: str, threads: Optional[int]) -> En
     return load_engine(artifact.path, artifact.manifest, device, threads)
 
 
-class OfOneModel:
-    """What is asked of a model's photos before they are prepared: its focal length.
+class PhotoModel(abc.ABC):
+    """What answers photos each by itself, in three stages: a ``Predictor``, or an eager model.
 
     Attributes:
-        model: its name. output: what its numbers mean.
+        model: its name. output: what its numbers mean. batch: photos that it takes at once.
     """
 
     model: str
     output: OutputSpec
+    batch: int
+
+    def __call__(
+        self,
+        rgb: np.ndarray,
+        focal_px: Optional[float] = None,
+        points: Optional[KnownPoints] = None,
+    ) -> Prediction:
+        """Estimate the depth of one photo.
+
+        Args:
+            rgb: pixels, as ``as_rgb`` takes them; RGB order.
+            focal_px: focal length of its camera in pixels of the photo, if it is known: a model
+                whose metres depend on it (``needs_focal``) then answers in metres.
+            points: of the photo, whose distance is known: any model then answers in metres.
+        Raises:
+            InputError: rgb is no picture, focal_px is not above 0, or the model's depth does not
+                depend on it; or as for ``Prediction.in_metres``.
+            ArtifactError: the graph returned something that cannot be depth.
+        """
+        prepared = self.prepare(rgb, focal_px, points=points)
+        (result,) = self.infer([prepared])
+        return self.finish(prepared, *result)[0]
 
     @property
     def needs_focal(self) -> bool:
@@ -106,8 +130,40 @@ class OfOneModel:
             return None
         return focal_of(given, intrinsics, lambda: None if photo is None else focal_px_of(photo))
 
+    @abc.abstractmethod
+    def bucket_of(self, photo_hw: tuple[int, int]) -> int:
+        """Which of its graphs a photo of this size goes to."""
 
-class Predictor(OfOneModel):
+    @abc.abstractmethod
+    def input_hw(self, photo_hw: tuple[int, int]) -> tuple[int, int]:
+        """What a photo of this size is resized to."""
+
+    @abc.abstractmethod
+    def prepare(
+        self,
+        rgb: np.ndarray,
+        focal_px: Optional[float] = None,
+        photo_hw: Optional[tuple[int, int]] = None,
+        points: Optional[KnownPoints] = None,
+    ) -> Prepared:
+        """A photo as the network takes it; see ``Predictor.prepare``."""
+
+    @abc.abstractmethod
+    def infer(self, group: Sequence[Prepared]) -> list[tuple[np.ndarray, float]]:
+        """A float32 map (h, w) and its seconds for each of at most ``batch`` photos."""
+
+    @abc.abstractmethod
+    def finish(
+        self, prepared: Prepared, depth: np.ndarray, infer_seconds: float, grid: str = "photo"
+    ) -> tuple[Prediction, dict[str, float]]:
+        """A map as what it is, and the seconds of each stage; see ``Predictor.finish``."""
+
+    @abc.abstractmethod
+    def warm_up(self, runs: int = 1) -> list[float]:
+        """Load what it needs and run it; the seconds of each graph's last run."""
+
+
+class Predictor(PhotoModel):
     """Artifacts of one model in one or more shapes, used as one.
 
     Args:
@@ -147,28 +203,6 @@ class Predictor(OfOneModel):
         self._device, self._threads, self._load = device, threads, load
         self.simulated = simulated
         self._lock = threading.Lock()
-
-    def __call__(
-        self,
-        rgb: np.ndarray,
-        focal_px: Optional[float] = None,
-        points: Optional[KnownPoints] = None,
-    ) -> Prediction:
-        """Estimate the depth of one photo.
-
-        Args:
-            rgb: pixels, as ``as_rgb`` takes them; RGB order.
-            focal_px: focal length of its camera in pixels of the photo, if it is known: a model
-                whose metres depend on it (``needs_focal``) then answers in metres.
-            points: of the photo, whose distance is known: any model then answers in metres.
-        Raises:
-            InputError: rgb is no picture, focal_px is not above 0, or the model's depth does not
-                depend on it; or as for ``Prediction.in_metres``.
-            ArtifactError: the graph returned something that cannot be depth.
-        """
-        prepared = self.prepare(rgb, focal_px, points=points)
-        (result,) = self.infer([prepared])
-        return self.finish(prepared, *result)[0]
 
     def bucket_of(self, photo_hw: tuple[int, int]) -> int:
         """Which of the artifacts a photo of this size goes to."""

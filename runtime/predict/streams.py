@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Generic, Optional, TypeVar
 
@@ -88,7 +89,7 @@ def choose_streams(
     """Measure and choose.
 
     Args:
-        wide: warmed up, if it is measured.
+        wide: as ``make`` makes them, of ``threads``.
         make: a predictor of the same artifacts with so many threads.
         threads: that ``wide`` has; None: all.
         asked: of ``STREAMS``; ``one`` measures nothing.
@@ -96,8 +97,7 @@ def choose_streams(
     reason = "asked for one" if asked == ONE else _why_not(wide.artifacts, device, threads)
     if reason:
         return Streams(wide, why=reason)
-    wide.warm_up()
-    if _rate([wide], 0.0) < 1 / SLOWEST_S:
+    if max(wide.warm_up(runs=2)) > SLOWEST_S:
         return Streams(wide, why=f"a call takes over {SLOWEST_S} s")
     narrow = tuple(make(1) for _ in range(COUNT))
     for one in narrow:
@@ -126,18 +126,16 @@ def _why_not(artifacts: Sequence[Artifact], device: str, threads: Optional[int])
 
 
 def _rate(engines: Sequence[Predictor], seconds: float) -> float:
-    """Calls a second of engines side by side, each at least twice."""
-    counts, start = [0] * len(engines), time.perf_counter()
+    """Calls a second of warm engines side by side, each graph run at least twice."""
+    start = time.perf_counter()
 
-    def run(place: int) -> None:
-        while counts[place] < 2 or time.perf_counter() - start < seconds:
-            engines[place].warm_up()
-            counts[place] += len(engines[place].artifacts)
+    def passes(engine: Predictor) -> int:
+        done = 0
+        while done < 2 or time.perf_counter() - start < seconds:
+            engine.warm_up()
+            done += 1
+        return done
 
-    others = [threading.Thread(target=run, args=(place,)) for place in range(1, len(engines))]
-    for one in others:
-        one.start()
-    run(0)
-    for one in others:
-        one.join()
-    return sum(counts) / (time.perf_counter() - start)
+    with ThreadPoolExecutor(len(engines)) as pool:
+        done = sum(pool.map(passes, engines))
+    return done * len(engines[0].artifacts) / (time.perf_counter() - start)

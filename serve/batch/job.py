@@ -130,8 +130,7 @@ class BatchJob:
     def options(self, artifacts: Sequence[Artifact]) -> str:
         """A digest of all that decides what a result holds, beside the photo and its focal length.
 
-        The engine's device, workers and threads are not in it: they change floats by
-        rounding only.
+        The engine's device, workers and threads are not in it: they change floats by rounding only.
         """
         facts: dict[str, Any] = {
             "artifacts": sorted(artifact.digest for artifact in artifacts),

@@ -8,19 +8,17 @@ only a lane's ``run`` touches the device.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Optional, Protocol, Union
+from typing import Any, Optional, Protocol
 
 import numpy as np
 
 from exports.photo_points import refuse_relative
 from exports.selection import CloudOptions
-from runtime.artifact.manifest import OutputSpec
 from runtime.errors import InputError
 from runtime.photo.decode import focal_px_of
 from runtime.predict.buckets import scene_bucket
-from runtime.predict.found import Prediction, ScenePrediction
-from runtime.predict.predictor import Prepared
+from runtime.predict.found import ScenePrediction
+from runtime.predict.predictor import PhotoModel, Prepared
 from runtime.predict.scenes import ScenePredictor
 from runtime.predict.streams import Streams
 from runtime.scene.focal import (
@@ -30,7 +28,6 @@ from runtime.scene.focal import (
     refuse_useless_focal,
 )
 from runtime.scene.groups import group_views
-from runtime.scene.known_points import KnownPoints
 from runtime.scene.views import View
 from serve.http.batching import Lane
 from serve.http.costs import Costs
@@ -81,46 +78,6 @@ class Handler(Protocol):
         self, asked: DepthRequest, task: Any, result: Any, media_type: str, more: dict[str, Any]
     ) -> DepthResponse:
         """What the lane gave for the task, as a response; ``more`` are facts to add."""
-
-
-class PhotoModel(Protocol):
-    """What a handler of photos asks of a model: a ``Predictor``, or what answers like one."""
-
-    model: str
-    output: OutputSpec
-    batch: int
-
-    @property
-    def needs_focal(self) -> bool: ...
-
-    def refuse_useless_focal(self, given: bool, name: str = ...) -> None: ...
-
-    def focal_px(
-        self,
-        given: Optional[float],
-        photo: Union[Path, bytes, None],
-        intrinsics: Optional[np.ndarray] = ...,
-    ) -> Optional[float]: ...
-
-    def bucket_of(self, photo_hw: tuple[int, int]) -> int: ...
-
-    def input_hw(self, photo_hw: tuple[int, int]) -> tuple[int, int]: ...
-
-    def prepare(
-        self,
-        rgb: np.ndarray,
-        focal_px: Optional[float] = ...,
-        photo_hw: Optional[tuple[int, int]] = ...,
-        points: Optional[KnownPoints] = ...,
-    ) -> Prepared: ...
-
-    def infer(self, group: Sequence[Prepared]) -> list[tuple[np.ndarray, float]]: ...
-
-    def finish(
-        self, prepared: Prepared, depth: np.ndarray, infer_seconds: float, grid: str = ...
-    ) -> tuple[Prediction, dict[str, float]]: ...
-
-    def warm_up(self, runs: int = ...) -> list[float]: ...
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Artifacts in; who handles a request out. Each graph is loaded once, whoever needs it.
 """
 
+import functools
 import logging
 import threading
 from collections.abc import Sequence
@@ -52,40 +53,39 @@ class Model:
         self.costs = Costs()
         on_device = usual_streams(self.target, device) if streams == AUTO else 1
         self.graphs = graphs = Graphs(on_device)
-        self._photos: Optional[Handler] = None
+        self._photos: Optional[PhotoHandler] = None
         self._scenes: Optional[Handler] = None
         single = [one for one in artifacts if one.manifest.views == 1]
         if single:
-            self._predictor = Predictor(single, device, threads, graphs.load_artifact)
-            self._photos = PhotoHandler(self._predictor, self.costs)
+            predictor = Predictor(single, device, threads, graphs.load_artifact)
+            self._photos = PhotoHandler(predictor, self.costs)
+            make = functools.partial(Predictor, single, device)
+            asked = ONE if any(map(takes_scenes, artifacts)) else streams
+            self._measured = functools.partial(
+                choose_streams, predictor, make, device, threads, asked
+            )
         sizes: dict[tuple[int, int], list[Artifact]] = {}
         for one in filter(takes_scenes, artifacts):
             sizes.setdefault(one.manifest.input.size_hw, []).append(one)
         scenes = [ScenePredictor(group, device, threads, graphs.load) for group in sizes.values()]
         if scenes:
             self._scenes = SceneHandler(scenes, self.costs)
-        self._streams = ONE if scenes else streams
-        self._make = lambda count: Predictor(single, device, count)
-        self._device, self._threads = device, threads
 
     def warm_up(self) -> None:
         """Load every graph, run it, and time it."""
         for handler in (self._photos, self._scenes):
             if handler is not None:
                 handler.warm_up()
-        if isinstance(self._photos, PhotoHandler):
-            found = choose_streams(
-                self._predictor, self._make, self._device, self._threads, self._streams
-            )
+        if self._photos is not None:
+            found = self._photos.streams = self._measured()
             log.info("%d calls at once: %s", found.count, found.why)
-            self._photos.streams = found
 
     @property
     def streams(self) -> dict[str, Any]:
         """How many calls run at once, and why."""
         if self.graphs.streams > 1:
             return {"at_once": self.graphs.streams, "why": "a GPU copies beside what it computes"}
-        if isinstance(self._photos, PhotoHandler):
+        if self._photos is not None:
             return self._photos.streams.facts()
         return {"at_once": 1, "why": "scenes run one after the other"}
 
