@@ -148,3 +148,14 @@ def test_what_fails_to_be_made_leaves_nothing(artifact):
     with pytest.raises(RuntimeError, match="no compiler"):
         made_here(artifact, FACTS, ".so", fail)
     assert [one.name for one in (artifact / BESIDE).iterdir() if one.suffix != ".lock"] == []
+
+
+def test_a_program_that_nobody_loads_for_long_goes_when_another_is_made(artifact, make):
+    unused, used = (made_here(artifact, {**FACTS, "torch": v}, ".so", make) for v in ("1", "2"))
+    theirs = put(artifact, "notes.txt")
+    for file in (unused, used, theirs):
+        os.utime(file, (0, 0))
+    made_here(artifact, {**FACTS, "torch": "2"}, ".so", make)  # a start: it is in use
+    assert unused.exists()
+    made_here(artifact, {**FACTS, "torch": "3"}, ".so", make)
+    assert not unused.exists() and used.exists() and theirs.exists()

@@ -74,7 +74,7 @@ class RemoteEngine:
 
     def _depth(self, data: bytes, photo_hw: tuple[int, int]) -> Prediction:
         sent = {"Content-Type": "application/x-image", "Accept": "application/x-npz"}
-        _, body = self.client.ask("POST", "/v1/depth?size=input", data, sent)
+        _, body = self.client.ask("POST", "/v1/depth?size=input", content=data, headers=sent)
         arrays, facts = _unpacked(body)
         depth = next((arrays[name] for name in (facts["kind"], "depth_0") if name in arrays), None)
         if depth is None:

@@ -1,28 +1,30 @@
-"""A client of a backend, ours or upstream's, and of the service: standard library only.
+"""A client of a backend, ours or upstream's, and of the service.
 
-An address in; parsed answers and files out. It knows no model.
+An address in; parsed answers and files out. It knows no model. httpx speaks HTTP, and sends photos
+as it reads them.
 """
 
-import http.client
+import contextlib
 import ipaddress
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional
 from urllib.parse import quote, urlsplit
 
 from runtime.errors import DepthError, InputError
 from runtime.files import write_whole
+from runtime.optional import require
+
+if TYPE_CHECKING:
+    import httpx
 
 TOKEN_VARIABLE = "DEPTH_TOKEN"
 ANSWER_S, STEP = 120.0, 1 << 20
 LONGEST_ANSWER = 256 << 20
 LOCAL_NAMES = ("localhost",)
-
-Body = Union[None, bytes, Iterator[bytes]]
+BYTES = "application/octet-stream"  # the server finds out by itself what a photo is
 
 
 class ServerError(DepthError):
@@ -81,69 +83,79 @@ class Client:
 
     def post(self, path: str, facts: Any) -> Any:
         """POST some JSON; else as ``get``."""
-        body = json.dumps(facts, allow_nan=False).encode()
-        return _parsed(self.ask("POST", path, body, {"Content-Type": "application/json"})[1], path)
+        return _parsed(self.ask("POST", path, **_json(facts))[1], path)
 
     def post_form(
         self, path: str, fields: Mapping[str, Any], photos: Sequence[tuple[str, Path]]
     ) -> Any:
         """POST a form with photos, each as its name and its file; else as ``get``."""
-        body, headers = _form(fields, photos)
-        return _parsed(self.ask("POST", path, body, headers)[1], path)
+        texts = {name: v if isinstance(v, str) else _text(v) for name, v in fields.items()}
+        files = [("images", (name, _Unopened(photo), BYTES)) for name, photo in photos]
+        return _parsed(self.ask("POST", path, data=texts, files=files)[1], path)
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        body: Body = None,
-        headers: Optional[Mapping[str, str]] = None,
-    ) -> tuple[Mapping[str, str], bytes]:
-        """One request: the answer's headers and body; errors as for ``get``."""
-        with self._asking(method, path, body, headers) as answer:
-            data = answer.read(LONGEST_ANSWER + 1)
-            if len(data) > LONGEST_ANSWER:
-                raise ServerError(f"{self.address}{path}: an answer of over {LONGEST_ANSWER} bytes")
-            return dict(answer.headers), data
+    def ask(self, method: str, path: str, **sent: Any) -> tuple[Mapping[str, str], bytes]:
+        """One request: the answer's headers and body; errors as for ``get``.
+
+        Args:
+            sent: httpx's names: ``content``, ``headers``, ``data``, ``files``.
+        """
+        with self._asking(method, path, **sent) as answer:
+            data = bytearray()
+            for block in answer.iter_bytes(STEP):
+                data += block
+                if len(data) > LONGEST_ANSWER:
+                    raise ServerError(
+                        f"{self.address}{path}: an answer of over {LONGEST_ANSWER} bytes"
+                    )
+            return answer.headers, bytes(data)
 
     def save(self, path: str, file: Path) -> None:
         """The answer to GET as a file, written whole; errors as for ``get``, and OSError."""
         with self._asking("GET", path) as answer:
-            write_whole(file, iter(lambda: answer.read(STEP), b""))
+            write_whole(file, answer.iter_bytes(STEP))
 
-    @contextmanager
-    def _asking(
-        self,
-        method: str,
-        path: str,
-        body: Body = None,
-        headers: Optional[Mapping[str, str]] = None,
-    ) -> Iterator[http.client.HTTPResponse]:
-        parts = self._parts
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
-        connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_S)
-        sent = dict(headers or {})
+    @contextlib.contextmanager
+    def _asking(self, method: str, path: str, **sent: Any) -> Iterator["httpx.Response"]:
+        httpx = require("httpx", "da3")
+        headers = dict(sent.pop("headers", {}))
         if self._token:
-            sent["Authorization"] = f"Bearer {self._token}"
+            headers["Authorization"] = f"Bearer {self._token}"
         try:
-            with suppress(BrokenPipeError, ConnectionResetError):
-                # it may have answered before it has read all
-                connection.request(method, parts.path.rstrip("/") + path, body, sent)
-            answer = connection.getresponse()
-            if answer.status >= 400:
-                raise ServerError(_said(answer, f"{self.address}{path}"), answer.status)
-            yield answer
-        except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, DepthError):
-                raise
+            # No proxy of the environment's: the address is what was asked for
+            with (
+                httpx.Client(timeout=ANSWER_S, trust_env=False) as client,
+                client.stream(method, self.address + path, headers=headers, **sent) as answer,
+            ):
+                if answer.status_code >= 400:
+                    raise ServerError(_said(answer), answer.status_code)
+                yield answer
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             what = str(error) or type(error).__name__
             raise ServerError(
                 f"{self.address}: no answer ({what}); start it with `da3 backend`, or name another "
                 "address"
             ) from None
-        finally:
-            connection.close()
+
+
+class _Unopened:
+    """A file for httpx that is open while a block is read: thousands cannot be open at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._place = path, 0
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._place = offset + (self._path.stat().st_size if whence == os.SEEK_END else 0)
+        return self._place
+
+    def read(self, size: int) -> bytes:
+        with self._path.open("rb") as file:
+            file.seek(self._place)
+            block = file.read(size)
+        self._place += len(block)
+        return block
 
 
 def path_of_file(task_id: str, name: str) -> str:
@@ -151,13 +163,14 @@ def path_of_file(task_id: str, name: str) -> str:
     return f"/task/{quote(task_id)}/files/{quote(name)}"
 
 
-def _said(answer: http.client.HTTPResponse, where: str) -> str:
+def _said(answer: "httpx.Response") -> str:
     """What a refusal says: ``detail`` of ours and of upstream's."""
+    where = f"{answer.url}"
+    data = next(answer.iter_bytes(STEP), b"")
     try:
-        facts = json.loads(answer.read(STEP))
-        detail = facts["detail"]
-    except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException):
-        return f"{where}: {answer.status} {answer.reason}"
+        detail = json.loads(data)["detail"]
+    except (ValueError, KeyError, TypeError):
+        return f"{where}: {answer.status_code} {answer.reason_phrase}"
     return detail if isinstance(detail, str) else f"{where}: {json.dumps(detail)[:500]}"
 
 
@@ -168,37 +181,9 @@ def _parsed(data: bytes, path: str) -> Any:
         raise ServerError(f"{path}: an answer that is no JSON: {data[:80]!r}") from None
 
 
-def _form(
-    fields: Mapping[str, Any], photos: Sequence[tuple[str, Path]]
-) -> tuple[Iterator[bytes], dict[str, str]]:
-    """A multipart body, whose files are read as they are sent, and its headers."""
-    border = uuid.uuid4().hex
-    parts: list[tuple[bytes, Optional[Path]]] = []
-    for name, value in fields.items():
-        text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
-        head = f'--{border}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
-        parts.append((head.encode(), None))
-    for name, photo in photos:
-        quoted = name.replace("\\", "_").replace('"', "%22").replace("\r", "_").replace("\n", "_")
-        head = (
-            f'--{border}\r\nContent-Disposition: form-data; name="images"; filename="{quoted}"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
-        )
-        parts.append((head.encode("utf-8", "replace"), photo))
-    end = f"--{border}--\r\n".encode()
-    length = sum(len(head) + (file.stat().st_size + 2 if file else 0) for head, file in parts)
+def _text(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
 
-    def blocks() -> Iterator[bytes]:
-        for head, file in parts:
-            yield head
-            if file is not None:
-                with file.open("rb") as data:
-                    while block := data.read(STEP):
-                        yield block
-                yield b"\r\n"
-        yield end
 
-    return blocks(), {
-        "Content-Type": f"multipart/form-data; boundary={border}",
-        "Content-Length": str(length + len(end)),
-    }
+def _json(facts: Any) -> dict[str, Any]:
+    return {"content": _text(facts).encode(), "headers": {"Content-Type": "application/json"}}

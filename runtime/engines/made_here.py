@@ -18,6 +18,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Optional
@@ -31,6 +32,7 @@ BESIDE = ".compiled"  # in the artifact's folder
 OURS = "depth-anything-inferentia"  # in the user's cache folder
 SECRET, SECRET_BYTES = "secret", 32
 KEPT, PRIVATE = 0o022, 0o077  # bits that a file, and a folder, must not have
+UNUSED_S = 90 * 24 * 3600.0  # after which a program goes: of an older torch, or another GPU
 
 Make = Callable[[Path], None]  # writes the program to this file
 
@@ -117,6 +119,8 @@ def _find(place: Path, key: str, suffix: str, secret: bytes) -> Optional[Path]:
     for file in sorted(place.glob(f"{key}-*{suffix}")):
         code = file.name[len(key) + 1 : -len(suffix)]
         if _is_ours(file) and hmac.compare_digest(code.encode(), _code(file, key, secret).encode()):
+            with contextlib.suppress(OSError):
+                os.utime(file)  # in use: see _sweep
             return file
         log.warning("%s: not made here, or changed since; it is not used", file)
     return None
@@ -129,7 +133,17 @@ def _make(place: Path, key: str, suffix: str, secret: bytes, make: Make) -> Path
         fresh.chmod(0o600)
         file = place / f"{key}-{_code(fresh, key, secret)}{suffix}"
         fresh.replace(file)
+    _sweep(place)
     return file
+
+
+def _sweep(place: Path) -> None:
+    """Remove programs that nobody has loaded for long; who holds one has read all of it."""
+    oldest = time.time() - UNUSED_S
+    for file in place.glob("*-*.*"):
+        with contextlib.suppress(OSError):
+            if not file.name.startswith(".") and _is_ours(file) and file.stat().st_mtime < oldest:
+                file.unlink()
 
 
 def _code(file: Path, key: str, secret: bytes) -> str:
