@@ -234,3 +234,22 @@ def test_an_example_that_was_found_before_the_start_is_there_at_a_click(tmp_path
         page.click("button[role=tab]:has-text('One photo')")
         page.wait_for_function(f"({SHOWN})('one.png')")
         assert not outside(page, address) and not page.wrong
+
+
+def test_on_a_phone_every_tab_can_be_opened(tmp_path):
+    models = make_scene_artifact(tmp_path / "artifacts", 3, SCENE_HW).path
+    with (
+        backend(models, tmp_path, DEPTH_FRONT="none") as running,
+        app(tmp_path, "--server", running.base) as address,
+        browsing(viewport={"width": 390, "height": 844}) as page,
+    ):
+        page.goto(address)
+        menu = page.locator("button[aria-label='More tabs']:visible")
+        folded = page.locator(".overflow-dropdown:visible button")
+        for tab in ("Metric Depth", "3DGS Rendered Novel Views"):
+            menu.click()
+            folded.filter(has_text=tab).click()
+            page.wait_for_selector(f"button[role=tab][aria-selected=true]:has-text('{tab}')")
+        page.wait_for_selector("text=da3-small finds no splats")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert not outside(page, address) and not page.wrong

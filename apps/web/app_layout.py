@@ -33,6 +33,7 @@ PHOTOS = ["image", ".heic", ".heif", ".avif", ".tif", ".tiff"]
 HOW_TO_MEASURE = "Click two points on the picture: the text below says how far apart they are."
 FONT = ["system-ui", "sans-serif"]  # of the machine: none is fetched
 CACHE_LOOK_S = 600  # how often Gradio's cache is swept
+WORDS_PX = 200  # of a list whose words must not be cut: two are one above the other on a phone
 
 
 def make_blocks(app: App, tab: str, keep_s: float) -> gr.Blocks:
@@ -213,9 +214,14 @@ def _scene_controls(app: App) -> list[Any]:
     """What is asked of the network; the order is that of ``App.reconstruct``."""
     engine = app.engine
     with gr.Row():
-        method = gr.Dropdown([HIGH, LOW], value=LOW, label="Image Processing Method")
+        method = gr.Dropdown(
+            [HIGH, LOW], value=LOW, label="Image Processing Method", min_width=WORDS_PX
+        )
         strategy = gr.Dropdown(
-            list(STRATEGIES), value=DEFAULT_STRATEGY, label="Reference View Strategy"
+            list(STRATEGIES),
+            value=DEFAULT_STRATEGY,
+            label="Reference View Strategy",
+            min_width=WORDS_PX,
         )
     with gr.Row():
         splats = gr.Checkbox(
