@@ -1,8 +1,7 @@
 """Pictures of splats through cameras: by gsplat where CUDA and the package are, else by ours.
 
 Splats and cameras in, a picture a camera out, in order, a few at a time.
-gsplat (Ye et al., 2024) compiles itself for CUDA when it is first used. It was never run here:
-tests give its call a stand-in.
+gsplat (Ye et al., 2024) compiles itself for CUDA when it is first used.
 """
 
 import importlib.util
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from exports.rasteriser import Picture, cores, rasterise
-from exports.splat_projection import Splats, project
+from exports.splat_projection import Splats, finite, project
 from runtime.errors import InputError
 from runtime.optional import require
 
@@ -46,8 +45,10 @@ def pictures(
     """
     check_renderer(renderer)
     drawn = 0
-    if renderer == GSPLAT or (renderer == AUTO and has_gsplat()):
-        drawing = _by_gsplat(splats, extrinsics, intrinsics, size_hw, background, chunk_size)
+    kept = splats.drawable()
+    # gsplat draws what is no number as a wall, and divides by the number of splats
+    if kept.any() and (renderer == GSPLAT or (renderer == AUTO and has_gsplat())):
+        drawing = _by_gsplat(splats, kept, extrinsics, intrinsics, size_hw, background, chunk_size)
         while drawn < len(extrinsics):
             try:
                 picture = next(drawing)
@@ -86,6 +87,7 @@ def has_gsplat() -> bool:
 
 def _by_gsplat(
     splats: Splats,
+    kept: np.ndarray,
     extrinsics: np.ndarray,
     intrinsics: np.ndarray,
     size_hw: tuple[int, int],
@@ -93,16 +95,18 @@ def _by_gsplat(
     chunk_size: int,
 ) -> Iterator[Picture]:
     torch, gsplat = require("torch", "gs"), require("gsplat", "gs")
+    if importlib.import_module("gsplat.cuda._backend")._C is None:
+        raise InputError("gsplat finds no CUDA compiler (nvcc): install CUDA's toolkit, or use cpu")
 
     def on_gpu(values: np.ndarray) -> Any:
         return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(DEVICE)
 
     given = {
-        "means": on_gpu(splats.means),
-        "quats": on_gpu(splats.quaternions),
-        "scales": on_gpu(splats.scales),
-        "opacities": on_gpu(splats.opacities),
-        "colors": on_gpu(splats.harmonics.transpose(0, 2, 1)),
+        "means": on_gpu(splats.means[kept]),
+        "quats": on_gpu(splats.quaternions[kept]),
+        "scales": on_gpu(splats.scales[kept]),
+        "opacities": on_gpu(splats.opacities[kept]),
+        "colors": on_gpu(finite(splats.harmonics[kept]).transpose(0, 2, 1)),
     }
     for start in range(0, len(extrinsics), chunk_size):
         own = slice(start, start + chunk_size)

@@ -53,6 +53,13 @@ class Splats:
     def __len__(self) -> int:
         return len(self.means)
 
+    def drawable(self, own: slice = slice(None)) -> np.ndarray:
+        """Which of some splats a camera may see: those that are finite, turned and not too thin."""
+        seen = self.opacities[own] >= np.float32(LEAST_ALPHA)  # not a number: false
+        for part in (self.means, self.scales, self.quaternions):
+            seen &= np.isfinite(part[own]).all(axis=1)
+        return np.asarray(seen & self.quaternions[own].any(axis=1))  # no length: turned nowhere
+
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
@@ -120,10 +127,7 @@ def _project_block(
     opacities = splats.opacities[own]
     with np.errstate(invalid="ignore"):
         depth = means @ rotation[2] + shift[2]
-        seen = (depth >= NEAR) & (depth <= FAR) & (opacities >= np.float32(LEAST_ALPHA))
-        for part in (means, splats.scales[own], splats.quaternions[own]):
-            seen &= np.isfinite(part).all(axis=1)
-        seen &= splats.quaternions[own].any(axis=1)  # no length: turned nowhere
+        seen = (depth >= NEAR) & (depth <= FAR) & splats.drawable(own)
     at = np.flatnonzero(seen)
     x, y, z = rotation @ means[at].T + shift[:, None]
     focal, centre = lens[[0, 1], [0, 1]], lens[:2, 2]
@@ -155,6 +159,11 @@ def _project_block(
         colours,
         opacities[at].astype(np.float32),
     )
+
+
+def finite(harmonics: np.ndarray) -> np.ndarray:
+    """Harmonics as they are drawn, float32: what is no number is no colour."""
+    return np.nan_to_num(harmonics.astype(np.float32), copy=False, posinf=0, neginf=0)
 
 
 def _covariances(splats: Splats, at: np.ndarray) -> list[np.ndarray]:
@@ -208,6 +217,5 @@ def _colours(harmonics: np.ndarray, direction: np.ndarray) -> np.ndarray:
     degree = int(np.sqrt(harmonics.shape[-1])) - 1
     length = np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-12)
     basis = harmonic_basis(direction / length, degree).astype(np.float32)
-    harmonics = np.nan_to_num(harmonics.astype(np.float32), copy=False, posinf=0, neginf=0)
-    colours = np.einsum("kcm,km->kc", harmonics, basis) + np.float32(0.5)
+    colours = np.einsum("kcm,km->kc", finite(harmonics), basis) + np.float32(0.5)
     return np.maximum(colours, 0)

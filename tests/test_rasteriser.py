@@ -268,6 +268,8 @@ def gsplat(monkeypatch):
     module.rasterization = rasterization
     module.__spec__ = types.SimpleNamespace(name="gsplat")
     monkeypatch.setitem(sys.modules, "gsplat", module)
+    module.kernels = types.SimpleNamespace(_C=object())
+    monkeypatch.setitem(sys.modules, "gsplat.cuda._backend", module.kernels)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(splat_pictures, "DEVICE", "cpu")
     return module, called
@@ -300,6 +302,37 @@ def test_the_processor_draws_where_gsplat_does_not_work(flight, gsplat, caplog):
     assert "gsplat does not work here (no nvcc): drawing on the processor" in caplog.text
     with pytest.raises(RuntimeError, match="no nvcc"):
         next(pictures(splats, *given, renderer="gsplat"))
+
+
+def test_without_a_compiler_for_its_kernels_gsplat_says_so(flight, gsplat, caplog):
+    gsplat[0].kernels._C = None
+    splats, *given = flight
+    assert len(list(pictures(splats, *given))) == 5
+    assert "no CUDA compiler" in caplog.text and not gsplat[1]
+    with pytest.raises(InputError, match="install CUDA's toolkit, or use cpu"):
+        next(pictures(splats, *given, renderer="gsplat"))
+
+
+def test_gsplat_is_given_nothing_that_is_no_number(flight, gsplat):
+    splats, *given = flight
+    parts = [
+        getattr(splats, name).copy()
+        for name in ("means", "scales", "quaternions", "opacities", "harmonics")
+    ]
+    whole = list(pictures(Splats(*(part[5:] for part in parts)), *given))
+    parts[0][0, 1], parts[1][1, 0], parts[3][2] = np.nan, np.inf, np.nan
+    parts[2][3], parts[3][4] = 0, 1e-3
+    spoilt = list(pictures(Splats(*parts), *given))
+    assert gsplat[1][-1]["colors"].shape[0] == 295
+    for one, other in zip(spoilt, whole):
+        np.testing.assert_array_equal(one.rgb, other.rgb)
+    parts[4][:] = np.nan
+    assert np.isfinite(next(pictures(Splats(*parts), *given)).rgb).all()
+    calls = len(gsplat[1])
+    nothing = Splats(*(part[:3] for part in parts))
+    drawn = list(pictures(nothing, *given, background=(0.5, 0.5, 0.5), renderer="gsplat"))
+    assert len(gsplat[1]) == calls, "gsplat divides by the number of splats"
+    assert len(drawn) == 5 and (drawn[0].rgb == 0.5).all()
 
 
 def test_gsplat_is_asked_for_by_name_only_where_it_is(flight, monkeypatch):
