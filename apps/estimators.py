@@ -14,7 +14,8 @@ import numpy as np
 
 from compile.registry import ModelSpec
 from runtime.artifact.manifest import InputSpec, WeightsSpec
-from runtime.engines.where import torch_device
+from runtime.engines.failures import FEWER_PIXELS, failures_named
+from runtime.engines.where import exact_float32, torch_device
 from runtime.photo.arrays import as_rgb
 from runtime.photo.preprocess import network_size, patched_size, photo_to_tensor, scaled_size
 from runtime.predict.choose import PHOTOS, choose
@@ -128,8 +129,11 @@ def load_eager_on(spec: ModelSpec, checkpoint: Optional[Path], seeded: bool, dev
     if where.type == "cuda":
         import torch
 
-        facts["gpu"] = torch.cuda.get_device_name()
-    return Loaded(model.to(where), weights, label + (SEEDED if weights.seeded else ""), facts)
+        exact_float32(torch)
+        facts["gpu"] = torch.cuda.get_device_name(where)
+    with failures_named(spec.name, FEWER_PIXELS):
+        model = model.to(where)
+    return Loaded(model, weights, label + (SEEDED if weights.seeded else ""), facts)
 
 
 class EagerV2:
@@ -167,9 +171,10 @@ class EagerV2:
         start = time.perf_counter()
         (prepared,) = group
         like = next(self._model.parameters())
-        with torch.no_grad():
+        with torch.no_grad(), failures_named(self._spec.name, FEWER_PIXELS):
             depth = self._model(torch.from_numpy(prepared.tensor).to(like.device, like.dtype))[0]
-        return [(depth.float().cpu().numpy(), time.perf_counter() - start)]
+            found = depth.float().cpu().numpy()
+        return [(found, time.perf_counter() - start)]
 
     def finish(
         self, prepared: Prepared, depth: np.ndarray, infer_seconds: float
@@ -235,9 +240,10 @@ class EagerV3(PhotoModel):
         start = time.perf_counter()
         (prepared,) = group
         where = next(self._network.parameters()).device
-        with torch.no_grad():
+        with torch.no_grad(), failures_named(self.model, FEWER_PIXELS):
             found = self._network(torch.from_numpy(prepared.tensor[None]).to(where))
-        return [(found["depth"][0, 0].cpu().numpy(), time.perf_counter() - start)]
+            depth = found["depth"][0, 0].cpu().numpy()
+        return [(depth, time.perf_counter() - start)]
 
     def finish(
         self, prepared: Prepared, depth: np.ndarray, infer_seconds: float, grid: str = "photo"

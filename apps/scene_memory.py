@@ -55,10 +55,10 @@ def most_that_fit(limit: int, count: int, bytes_of: Callable[[int], int]) -> int
     return low
 
 
-def free_bytes(device: str) -> Optional[int]:
-    """What may be taken on a kind of device, cpu or cuda; None if nobody knows."""
-    if device == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
+def free_bytes(device: torch.device) -> Optional[int]:
+    """What may be taken on a device; None if nobody knows."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
     found = [size for size in (_available(), _of_container()) if size is not None]
     return min(found) if found else None
 

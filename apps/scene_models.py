@@ -21,9 +21,11 @@ from depth_anything_3.config import METRIC, NAMES, NESTED, NETWORKS
 from depth_anything_3.pretrained import OWNER, find_pretrained
 from depth_anything_3.scene_exports import ExportRequest
 from runtime.artifact.folder import MANIFEST, find_artifacts
-from runtime.engines.where import torch_device
+from runtime.engines.failures import FEWER_PIXELS, failures_named
+from runtime.engines.where import exact_float32, torch_device
 from runtime.errors import CheckpointError, InputError
 from runtime.hub import WEIGHTS
+from runtime.optional import require
 from runtime.predict.found import Provenance, ScenePrediction
 from runtime.scene.query import SceneQuery
 from runtime.scene.views import METHODS, PROCESS_RES, View, make_view, same_size
@@ -192,7 +194,7 @@ class EagerScene:
         """As ``SceneModel.free_bytes``."""
         from apps.scene_memory import free_bytes
 
-        return free_bytes(self._where().type)
+        return free_bytes(self._where())
 
     def view(self, photo: np.ndarray) -> View:
         """As ``SceneModel.view``."""
@@ -217,7 +219,9 @@ class EagerScene:
             model = DepthAnything3.from_pretrained(found.file, self.name)
         else:
             model = _seeded(self.name)
-        self._model = model.to(self._where())
+        exact_float32(require("torch", "torch"))
+        with failures_named(self.name, FEWER_PIXELS):
+            self._model = model.to(self._where())
         hear_encoder(self._model, lambda tokens: self.hears and self.hears(tokens))
 
     def provenance(self) -> Optional[Provenance]:
@@ -260,9 +264,10 @@ class EagerScene:
 
         hooks = [part.register_forward_hook(ran) for part in parts]
         try:
-            return self._model.infer_views(  # type: ignore[no-any-return]
-                same_size(views), photos, query, intrinsics, focal_px, request
-            )
+            with failures_named(self.name, FEWER_PIXELS):
+                return self._model.infer_views(  # type: ignore[no-any-return]
+                    same_size(views), photos, query, intrinsics, focal_px, request
+                )
         finally:
             for hook in hooks:
                 hook.remove()

@@ -47,6 +47,7 @@ from compile.registry import MODELS, find_model
 from depth_anything_3.model import DepthAnything3Net
 from runtime.artifact.manifest import InputSpec
 from runtime.command_line import positive
+from runtime.engines.where import exact_float32
 from runtime.errors import DepthError, InputError
 from runtime.predict.scenes import SceneEngine
 
@@ -158,7 +159,7 @@ def time_models(job: CudaJob) -> dict[str, Any]:
             "no CUDA device here: this measures GPUs, best of the class of an H100, with torch 2.6 "
             "or newer; --dry-run shows its steps, end2end and forms measure processors"
         )
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    exact_float32(torch)
     torch.backends.cudnn.benchmark = True
     rate = product_rate(job.device)
     log.info("bfloat16 products: %.1f TFLOP/s", rate / 1e12)

@@ -1,7 +1,6 @@
 """One compile: a model, a target and some sizes in; one artifact a size out."""
 
 import dataclasses
-import importlib.metadata
 import logging
 import platform
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from runtime.engines import load_engine
 from runtime.engines.staged import CAMERA_TOKENS
 from runtime.errors import CheckpointError, CompileError
 from runtime.files import partial_folder
+from runtime.optional import version_of
 from runtime.photo.preprocess import RGB_MEAN, RGB_STD
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def compile_model(job: CompileJob) -> Iterator[Artifact]:
     spec = find_model(job.model)
     check_machine(job)
     versions = {
-        "depth-anything-inferentia": importlib.metadata.version("depth-anything-inferentia"),
+        "depth-anything-inferentia": version_of("depth-anything-inferentia"),
         "python": platform.python_version(),
         **target_module(job.target).versions(),  # a missing compiler fails at once
     }

@@ -25,6 +25,7 @@ from compile.parity import compare
 from compile.stages import stages_of
 from depth_anything_v2.dpt import DepthAnythingV2
 from runtime.artifact.manifest import InputSpec, OutputSpec
+from runtime.engines.where import exact_float32
 from runtime.errors import InputError
 from runtime.photo.decode import read_photo
 from runtime.photo.preprocess import photo_to_tensor
@@ -215,7 +216,7 @@ def measure(
     """
     if not images:
         raise InputError("no images to measure on")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    exact_float32(torch)
     form = form.to(device)
 
     def answers(run: Callable[[torch.Tensor], Any]) -> Iterator[np.ndarray]:

@@ -5,6 +5,7 @@ Without a GPU the order of things is tested on a stand-in; the rest is skipped.
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,15 +13,19 @@ import torch
 from marks import cuda
 from stand_in_cuda import StandInTorch
 
+from apps.scene_models import EagerScene
 from compile.job import CompileJob, compile_model
 from runtime.artifact.manifest import StageSpec, TensorSpec
 from runtime.engines import load_engine
 from runtime.engines.cuda import DeviceCall, attention_by
+from runtime.engines.failures import failures_named
 from runtime.engines.side_by_side import side_by_side
-from runtime.engines.torchscript import failures_named, shared_graph
+from runtime.engines.torchscript import shared_graph
+from runtime.engines.where import torch_device
 from runtime.errors import DeviceError, InputError
 from runtime.predict.predictor import Predictor
 from runtime.predict.streams import AUTO
+from runtime.scene.query import SceneQuery
 from serve.http.model import Model
 
 STAGE = StageSpec("double", "graph.pt", (TensorSpec("x", (2, 3)),), (TensorSpec("y", (2, 3)),))
@@ -132,6 +137,11 @@ def test_a_service_has_two_engines_of_a_graph_on_a_gpu(gpu, streams, tiny_artifa
     "said, advice",
     [
         ("CUDA out of memory. Tried to allocate 2 GiB\nmore", "smaller batch"),
+        (
+            "The following operation failed in the TorchScript interpreter.\nTraceback\n"
+            "RuntimeError: CUDA out of memory. Tried to allocate 2 GiB\n",
+            r"failed \(CUDA out of memory.*smaller batch",
+        ),
         ("CUDA error: an illegal memory access was encountered", "restart the process"),
     ],
 )
@@ -146,6 +156,25 @@ def test_a_failing_gpu_is_a_device_error_that_says_what_to_do(tmp_path, said, ad
 def test_cuda_without_a_device_is_refused(tiny_artifact):
     with pytest.raises(InputError, match="torch sees no CUDA GPU"):
         load_engine(tiny_artifact.path, tiny_artifact.manifest, "cuda")
+
+
+def test_a_device_that_is_not_among_those_here_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match=r"--device cuda:7: torch sees 1 .*cuda:0"):
+        torch_device("cuda:7")
+    assert torch_device("cuda:0").index == 0 and torch_device("cuda").index is None
+
+
+def test_who_finds_a_scene_that_no_gpu_has_room_for_is_told_what_to_do():
+    def full(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+    scene = EagerScene("da3-small", None, "cpu", None, None)
+    scene._model = SimpleNamespace(infer_views=full, named_modules=dict)
+    view = scene.view(np.zeros((28, 42, 3), np.uint8))
+    with pytest.raises(DeviceError, match=r"da3-small: the GPU failed \(CUDA.*fewer photos"):
+        scene.infer([view], [], SceneQuery(), None, None, None, lambda: None)
 
 
 @cuda

@@ -21,6 +21,7 @@ from typing import Any, Optional
 
 from runtime.artifact.manifest import Manifest, StageSpec, TensorSpec, from_json, to_json
 from runtime.engines.made_here import made_here
+from runtime.engines.where import exact_float32
 from runtime.errors import CompileError, InputError
 from runtime.files import sha256_of
 from runtime.optional import require
@@ -165,7 +166,7 @@ def main(argv: Sequence[str]) -> int:
     torch = require("torch", "torch")
     from runtime.engines.pt2 import read_module
 
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    exact_float32(torch)
     module = read_module(torch, Path(file), stage).to(device)
     given = tuple(probe(torch, tensor).to(device) for tensor in stage.inputs)
     with torch.no_grad():

@@ -11,10 +11,11 @@ from typing import Any, Optional
 
 from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import Engine
+from runtime.engines.failures import failures_named
 from runtime.engines.inductor import Program, is_wanted, program_of
 from runtime.engines.pt2_file import read_archive, refusals_named
 from runtime.engines.pt2_graph import as_buffers, build_module
-from runtime.engines.torchscript import engine_of, failures_named, shared_graph
+from runtime.engines.torchscript import engine_of, shared_graph
 from runtime.engines.where import torch_device
 from runtime.errors import first_line
 from runtime.optional import require

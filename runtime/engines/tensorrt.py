@@ -15,9 +15,10 @@ import numpy as np
 
 from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import Engine
+from runtime.engines.failures import failures_named
 from runtime.engines.inductor import off_by, program_facts
 from runtime.engines.made_here import made_here
-from runtime.engines.torchscript import engine_of, failures_named, shared_graph
+from runtime.engines.torchscript import engine_of, shared_graph
 from runtime.engines.where import torch_device
 from runtime.errors import ArtifactError, CompileError, InputError
 from runtime.optional import require

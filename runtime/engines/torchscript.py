@@ -1,9 +1,8 @@
 """TorchScript graphs, on the CPU or a CUDA device."""
 
-import contextlib
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Optional
@@ -13,8 +12,8 @@ import numpy as np
 from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import Engine
 from runtime.engines.cuda import DeviceCall
-from runtime.engines.where import torch_device
-from runtime.errors import DeviceError
+from runtime.engines.failures import failures_named
+from runtime.engines.where import exact_float32, torch_device
 from runtime.optional import require
 
 # Graphs in use, by file and device: engines of one artifact share its weights.
@@ -27,8 +26,7 @@ def load(
 ) -> Engine:
     """Load a graph; ``auto`` is the CUDA device where there is one.
 
-    On CUDA, float32 means float32: TF32, by which cuDNN rounds convolutions unless told otherwise,
-    is switched off for the process.
+    On CUDA, float32 means float32, for the whole process: see ``exact_float32``.
 
     Raises:
         InputError: cuda was asked for and is not there.
@@ -56,7 +54,7 @@ def engine_of(
             return named_outputs(found, stage)
 
         return run
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    exact_float32(torch)
     torch.backends.cudnn.benchmark = True  # shapes are fixed: the fastest kernel is found once
     with failures_named(folder):
         call = DeviceCall(torch, graph, stage, manifest.name)
@@ -91,21 +89,6 @@ def shared_graph(
             graph = read() if read else torch.jit.load(str(file), map_location=device).eval()
             _graphs[key] = graph
         return graph
-
-
-@contextlib.contextmanager
-def failures_named(folder: Path) -> Iterator[None]:
-    """Turn what CUDA raises into a DeviceError that says what to do."""
-    try:
-        yield
-    except RuntimeError as error:
-        said = str(error).strip().split("\n")[0]
-        if not any(word in said for word in ("CUDA", "cuDNN", "CUBLAS")):
-            raise
-        advice = "restart the process, and look into the driver's log if it happens again"
-        if "out of memory" in said:
-            advice = "use a smaller batch, or fewer workers"
-        raise DeviceError(f"{folder}: the GPU failed ({said}); {advice}") from error
 
 
 def named_outputs(found: Any, stage: StageSpec) -> dict[str, np.ndarray]:

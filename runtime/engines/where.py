@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from types import ModuleType
 from typing import Any
 
 from runtime.errors import InputError
@@ -39,4 +40,15 @@ def torch_device(name: str) -> Any:
         raise InputError(f"--device {name}: torch knows no such device") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"--device {name}: torch sees no CUDA GPU here; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        here = torch.cuda.device_count()
+        raise InputError(f"--device {name}: torch sees {here} of them, cuda:0 to cuda:{here - 1}")
     return device
+
+
+def exact_float32(torch: ModuleType) -> None:
+    """Let float32 be float32 on CUDA, for the process: cuDNN's convolutions take TF32 by default.
+
+    TF32 rounds what is multiplied to 10 bits.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

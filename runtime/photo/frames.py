@@ -350,7 +350,8 @@ def turned(rgb: np.ndarray, turn: Sequence[int]) -> np.ndarray:
 
 
 def _display_matrix(picture: Any) -> Optional[tuple[int, ...]]:
-    for data in picture.side_data:
+    side = picture.side_data  # PyAV before 19 gives data where the later give their kinds
+    for data in (side[place] for place in range(len(side))):
         if data.type.name == "DISPLAYMATRIX":
             matrix = np.frombuffer(bytes(data), np.int32)
             turn = tuple(int(matrix[place]) for place in (0, 1, 3, 4))

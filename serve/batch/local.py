@@ -40,6 +40,8 @@ def engines(
         return _measured(job, artifacts, threads)
     if threads is None and count > 1:
         threads = max(1, (os.cpu_count() or 1) // count)
+    if not job.workers:
+        log.info("%d engines: as always on a GPU, where one copies while the other computes", count)
     return [engine(job, artifacts, threads) for _ in range(count)]
 
 
