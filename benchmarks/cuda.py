@@ -7,20 +7,20 @@ same steps at the speed of a processor: for tests and ``--dry-run``, not for num
 """
 
 import argparse
-import copy
 import gc
 import logging
+import math
 import statistics
 import tempfile
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 import torch
-from torch import nn
 
 from benchmarks.cuda_sides import (
     DTYPES,
@@ -32,7 +32,9 @@ from benchmarks.cuda_sides import (
     add_host_sides,
     add_onnxruntime,
     add_ours,
+    add_searched,
     add_transformers,
+    compile_ahead,
     low_precisions,
     wait,
 )
@@ -164,12 +166,18 @@ def time_models(job: CudaJob) -> dict[str, Any]:
     rate = product_rate(job.device)
     log.info("bfloat16 products: %.1f TFLOP/s", rate / 1e12)
     end, cases = time.monotonic() + 60 * PREPARING * job.minutes, []
-    for index, (name, batch) in enumerate(job.cases):
-        now = time.monotonic()
-        until = now + max(0.0, end - now) / (len(job.cases) - index)
-        log.info("%s, batch %d: %.0f s to prepare it", name, batch, until - now)
-        cases.append(_time_case(job, name, batch, until))
-        _forget(job.device)
+    with tempfile.TemporaryDirectory(prefix="cuda-") as scratch, torch.no_grad():
+        folders = [Path(scratch) / str(index) for index in range(len(job.cases))]
+        made = [_photo_case(job, *case, folder) for case, folder in zip(job.cases, folders)]
+        with ThreadPoolExecutor(len(made)) as pool:
+            list(pool.map(lambda one: one and compile_ahead(one, job.precisions[-1]), made))
+        for index, (name, batch) in enumerate(job.cases):
+            now = time.monotonic()
+            until = now + max(0.0, end - now) / (len(job.cases) - index)
+            log.info("%s, batch %d: %.0f s to prepare it", name, batch, until - now)
+            cases.append(_time_case(job, name, batch, made[index], Path(scratch), until))
+            made[index] = None
+            _forget(job.device)
     return {
         "device": torch.cuda.get_device_name() if job.device == "cuda" else "the processor",
         "cuda": torch.version.cuda,
@@ -180,12 +188,27 @@ def time_models(job: CudaJob) -> dict[str, Any]:
     }
 
 
-def _time_case(job: CudaJob, name: str, batch: int, until: float) -> dict[str, Any]:
+def _photo_case(job: CudaJob, name: str, batch: int, scratch: Path) -> Optional[PhotoCase]:
+    """A model of V2 in a batch; None for one of Depth Anything 3."""
+    if find_model(name).family != "v2":
+        return None
+    scratch.mkdir()
     model, _ = load_model(find_model(name), None)
-    with tempfile.TemporaryDirectory(prefix="cuda-") as scratch, torch.no_grad():
-        of_model = _scene_sides if isinstance(model, DepthAnything3Net) else _photo_sides
-        sides, flops = of_model(job, name, model, batch, Path(scratch), until)
-        seconds, _, _ = interleave(sides.runs, job.rounds, job.wait_s)
+    spec = InputSpec(job.size_hw, batch)
+    image = torch.from_numpy(parity_inputs(spec)["photo"])
+    sides = Sides(batch, IMAGES[job.device])
+    return PhotoCase(name, model, spec, image, job.device, sides, scratch, until=math.inf)
+
+
+def _time_case(
+    job: CudaJob, name: str, batch: int, case: Optional[PhotoCase], scratch: Path, until: float
+) -> dict[str, Any]:
+    if case is None:
+        sides, flops = _scene_sides(job, name, scratch, until), 0
+    else:
+        case.until = until
+        sides, flops = _photo_sides(job, case), traced(case.model, job.size_hw).flops
+    seconds, _, _ = interleave(sides.runs, job.rounds, job.wait_s)
     return {
         "model": name,
         "batch": batch,
@@ -211,22 +234,8 @@ def product_rate(device: str) -> float:
     return 2 * size**3 / min(times[1:])
 
 
-def _photo_sides(
-    job: CudaJob, name: str, model: nn.Module, batch: int, scratch: Path, until: float
-) -> tuple[Sides, int]:
+def _photo_sides(job: CudaJob, case: PhotoCase) -> Sides:
     """Sides for V2, the most important first: our 16 bits, then peers, then the rest."""
-    spec = InputSpec(job.size_hw, batch)
-    image = torch.from_numpy(parity_inputs(spec)["photo"])
-    case = PhotoCase(
-        name=name,
-        model=model,
-        spec=spec,
-        image=image,
-        device=job.device,
-        sides=Sides(batch, IMAGES[job.device]),
-        scratch=scratch,
-        until=until,
-    )
     case.prepare()
     *others, last = job.precisions
     add_ours(case, "torchscript", last)
@@ -236,6 +245,7 @@ def _photo_sides(
         add_eager(case, precision, None)
         if job.mode is not None:
             add_eager(case, precision, job.mode)
+    add_searched(case, last)
     add_onnxruntime(case, last)
     add_ours(case, "tensorrt", last)
     for precision in others:
@@ -243,18 +253,17 @@ def _photo_sides(
     add_host_sides(case, last)
     for precision in peers:
         add_transformers(case, precision, job.mode)
-    return case.sides, traced(model, job.size_hw).flops
+    return case.sides
 
 
-def _scene_sides(
-    job: CudaJob, name: str, network: nn.Module, batch: int, scratch: Path, until: float
-) -> tuple[Sides, int]:
+def _scene_sides(job: CudaJob, name: str, scratch: Path, until: float) -> Sides:
     """Sides for Depth Anything 3: one view, arrays in and depth out, host to host."""
+    network, _ = load_model(find_model(name), None)
     assert isinstance(network, DepthAnything3Net)
     spec = InputSpec(job.size_hw, 1, resize="bytes")
     image = parity_inputs(spec)["photo"]
     sides = Sides(1, IMAGES[job.device])
-    network = copy.deepcopy(network).to(job.device)
+    network = network.to(job.device)
 
     def eager(dtype: torch.dtype) -> np.ndarray:
         network.dtype = dtype
@@ -290,7 +299,7 @@ def _scene_sides(
             side = f"eager network, autocast, {precision}, {HOST}"
             sides.pearson[side] = compare(side, eager(dtype), expected).pearson
             sides.add(side, lambda dtype=dtype: eager(dtype))
-    return sides, 0
+    return sides
 
 
 def _forget(device: str) -> None:

@@ -4,11 +4,13 @@ A model and a batch in, runs by name out. Inputs and outputs stay on the device,
 says host to host. ``device="cpu"`` takes the same steps on a processor.
 """
 
+import contextlib
 import copy
 import importlib.util
 import logging
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +36,9 @@ from runtime.engines import available
 from runtime.engines import pt2 as pt2_engine
 from runtime.engines import tensorrt as tensorrt_engine
 from runtime.engines.cuda import DeviceCall
+from runtime.engines.inductor import AUTOTUNE, SWITCH, program_of
 from runtime.engines.onnxruntime import import_onnxruntime
+from runtime.errors import DepthError
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +87,7 @@ class PhotoCase:
     until: float
     expected: np.ndarray = field(default_factory=lambda: np.empty(0))
     traced: dict[str, Any] = field(default_factory=dict)  # by precision
+    built: dict[str, tuple[Manifest, Path]] = field(default_factory=dict)  # by target, precision
 
     def prepare(self) -> None:
         """Find what every side should find: the eager network in float32."""
@@ -121,6 +126,44 @@ class PhotoCase:
         model = copy.deepcopy(self.model)
         (stage,) = stages_of(model, self.spec, find_model(self.name).output)
         return stage
+
+
+def compile_ahead(case: PhotoCase, precision: str) -> None:
+    """Have inductor make its program, in a process of its own: several cases' at once."""
+    if case.device != "cuda" or not available("pt2"):
+        return
+    try:
+        manifest, folder = _built(case, pt2, "pt2", precision)
+        program_of(torch, folder, manifest, manifest.stages[0], case.device)
+    except DepthError as error:
+        log.warning("%s: %s", case.name, error)  # the side itself says it, too
+
+
+def add_searched(case: PhotoCase, precision: str) -> None:
+    """Our pt2 graph by inductor's longer search for kernels."""
+
+    def prepare(side: str) -> None:
+        with _environment(SWITCH, AUTOTUNE):
+            graph, stage, name = _pt2(case, precision, side)
+        host, again = calls(graph, stage, case.device)
+        case.found(name, host(case.image)[0])
+        case.sides.add(name, again)
+
+    if case.device == "cuda":
+        case.attempt(f"{OURS}pt2 {precision}, {AUTOTUNE}", prepare)
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """A variable of the environment while this lasts."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def add_ours(case: PhotoCase, target: str, precision: str) -> None:
@@ -284,9 +327,17 @@ _GRAPHS = {"torchscript": _torchscript, "pt2": _pt2, "tensorrt": _tensorrt}
 
 def _built(case: PhotoCase, module: Any, target: str, precision: str) -> tuple[Manifest, Path]:
     """A graph as an artifact has it, its parity taken from the correlation in the table."""
+    name = f"{target}-{precision}"
+    if name not in case.built:
+        case.built[name] = _build(case, module, target, precision, case.scratch / name)
+    return case.built[name]
+
+
+def _build(
+    case: PhotoCase, module: Any, target: str, precision: str, folder: Path
+) -> tuple[Manifest, Path]:
     source = case.source(precision)
-    folder = case.scratch / f"{target}-{precision}"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     built: Built = module.build(source, folder)
     row = find_model(case.name)
     return Manifest(

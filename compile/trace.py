@@ -91,8 +91,13 @@ class Graph:
 
 
 def trace(form: nn.Module, example: Union[torch.Tensor, tuple[torch.Tensor, ...]]) -> Graph:
-    """Trace a module in eval mode with ``torch.jit.trace`` and list its operators."""
-    with torch.no_grad():
+    """Trace a module in eval mode with ``torch.jit.trace`` and list its operators.
+
+    What cuDNN is told stands in the graph as constants: that float32 is float32, not TF32, and to
+    look for the fastest kernel of a shape.
+    """
+    told = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+    with torch.no_grad(), told:
         # check_trace: parity checks the graph afterwards, on more than one input
         module = torch.jit.trace(form, example, check_trace=False)  # type: ignore[attr-defined]
     return read_graph(module)

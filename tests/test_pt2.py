@@ -431,7 +431,7 @@ def test_the_switch_of_inductor_is_0_or_1(monkeypatch):
         found[value] = [is_wanted(device) for device in ("cpu", "cuda")]
     assert found == {"": [False, True], "0": [False, False], "1": [True, True]}
     monkeypatch.setenv("DEPTH_INDUCTOR", "yes")
-    with pytest.raises(InputError, match="DEPTH_INDUCTOR='yes': use 0 or 1"):
+    with pytest.raises(InputError, match="DEPTH_INDUCTOR='yes': use 0, 1 or max-autotune"):
         is_wanted("cuda")
 
 

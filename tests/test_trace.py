@@ -52,6 +52,17 @@ def test_each_operator_names_its_tensors_settings_and_place():
     assert graph.constant_bytes == 4 * (4 * 3 * 2 * 2 + 4)
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_convolution_is_float32_on_a_gpu_whatever_was_allowed_where_it_was_traced(
+    allowed, monkeypatch
+):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    (conv,) = trace(nn.Conv2d(3, 4, 2).eval(), torch.zeros(1, 3, 6, 8)).operators
+    told = {name: conv.settings[name] for name in ("allow_tf32", "benchmark", "cudnn_enabled")}
+    assert told == {"allow_tf32": False, "benchmark": True, "cudnn_enabled": True}
+    assert torch.backends.cudnn.allow_tf32 is allowed
+
+
 def test_memory_is_freed_after_the_last_reader():
     class Chain(nn.Module):
         def forward(self, x):

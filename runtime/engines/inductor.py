@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, Optional
 
 from runtime.artifact.manifest import Manifest, StageSpec, TensorSpec, from_json, to_json
+from runtime.engines.cuda import attention_by
 from runtime.engines.made_here import made_here
 from runtime.engines.where import exact_float32
 from runtime.errors import CompileError, InputError
@@ -28,7 +29,8 @@ from runtime.optional import require
 
 log = logging.getLogger(__name__)
 
-SWITCH = "DEPTH_INDUCTOR"  # 1: on processors, too; 0: nowhere; unset: on CUDA
+SWITCH = "DEPTH_INDUCTOR"  # 1: on processors, too; 0: nowhere; unset, or the next: on CUDA
+AUTOTUNE = "max-autotune"  # inductor tries many kernels for each product: minutes, once
 LIMIT_S = 1800.0
 SUFFIX = ".pt2"  # which inductor wants
 ROOT = Path(__file__).parents[2]
@@ -45,9 +47,9 @@ def is_wanted(device: str) -> bool:
         InputError: the switch in the environment is neither 0 nor 1.
     """
     given = os.environ.get(SWITCH, "")
-    if given not in ("", "0", "1"):
-        raise InputError(f"{SWITCH}={given!r}: use 0 or 1, or leave it out")
-    return given == "1" or (not given and device == "cuda")
+    if given not in ("", "0", "1", AUTOTUNE):
+        raise InputError(f"{SWITCH}={given!r}: use 0, 1 or {AUTOTUNE}, or leave it out")
+    return given == "1" or (given in ("", AUTOTUNE) and device == "cuda")
 
 
 def program_of(
@@ -58,7 +60,8 @@ def program_of(
     Why it cannot is logged in one sentence, and the graph is then run as it is.
     """
     file = folder / stage.graph
-    facts = program_facts(torch, "inductor", folder, manifest, stage, device)
+    by = f"inductor {_search()}".strip()
+    facts = program_facts(torch, by, folder, manifest, stage, device)
 
     def make(program: Path) -> None:
         log.info("%s: inductor compiles %s for this machine, once", manifest.name, stage.name)
@@ -74,6 +77,11 @@ def program_of(
             error,
         )
         return None
+
+
+def _search() -> str:
+    """How kernels are looked for."""
+    return AUTOTUNE if os.environ.get(SWITCH) == AUTOTUNE else ""
 
 
 def program_facts(
@@ -169,12 +177,15 @@ def main(argv: Sequence[str]) -> int:
     exact_float32(torch)
     module = read_module(torch, Path(file), stage).to(device)
     given = tuple(probe(torch, tensor).to(device) for tensor in stage.inputs)
-    with torch.no_grad():
+    with torch.no_grad(), attention_by(torch):
         exported = torch.export.export(module, given, strict=False)
         torch._inductor.aoti_compile_and_package(
             exported,
             package_path=program,
-            inductor_configs={"aot_inductor.package_constants_in_so": False},
+            inductor_configs={
+                "aot_inductor.package_constants_in_so": False,
+                "max_autotune": bool(_search()),
+            },
         )
         expected = module(*given)
         found = Program(torch, Path(program), dict(module.named_buffers()), device)(*given)
