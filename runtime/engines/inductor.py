@@ -6,10 +6,10 @@ ours; kept by ``made_here``. The program has no weights in it: they are those of
 
 import contextlib
 import hashlib
-import io
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 SWITCH = "DEPTH_INDUCTOR"  # 1: on processors, too; 0: nowhere; unset, or the next: on CUDA
 AUTOTUNE = "max-autotune"  # inductor tries many kernels for each product: minutes, once
 LIMIT_S = 1800.0
+ERROR = re.compile(
+    r"[\w.]*(Error|Exception)\b|it is off by "
+)  # how a line of a traceback's end begins
 SUFFIX = ".pt2"  # which inductor wants
 ROOT = Path(__file__).parents[2]
 CHILD = (
@@ -128,16 +131,22 @@ class Program:
 
     def __init__(self, torch: ModuleType, file: Path, weights: dict[str, Any], device: str) -> None:
         # A CUDA graph cannot record the events by which a program shares itself among threads
-        recorded = device == "cuda"
-        with contextlib.redirect_stderr(io.StringIO()):
-            self._model = torch._inductor.aoti_load_package(str(file), recorded)
+        self._model = _loaded(torch, file, single_threaded=device == "cuda")
         named = {name: weights[name] for name in self._model.get_constant_fqns()}
-        self._model.load_constants(named, check_full_update=True, user_managed=True)
+        self._model.load_constants(named, False, True, True)  # all of them, and they stay ours
         self._weights = weights  # the program knows their addresses only
 
     def __call__(self, *tensors: Any) -> tuple[Any, ...]:
         """Run once."""
-        return tuple(self._model(*tensors))
+        return tuple(self._model.boxed_run(list(tensors)))
+
+
+def _loaded(torch: ModuleType, file: Path, single_threaded: bool) -> Any:
+    """What ``aoti_load_package`` wraps: that imports inductor and tries the compiler, for 10 s."""
+    loader = torch._C._aoti.AOTIModelPackageLoader
+    with contextlib.suppress(TypeError):
+        return loader(str(file), "model", single_threaded, 1, -1)
+    return loader(str(file), "model", single_threaded)  # torch before 2.8
 
 
 def _compile(file: Path, manifest: Manifest, stage: StageSpec, device: str, program: Path) -> None:
@@ -162,8 +171,17 @@ def _compile(file: Path, manifest: Manifest, stage: StageSpec, device: str, prog
         except subprocess.TimeoutExpired:
             raise CompileError(f"it took over {LIMIT_S:.0f} s") from None
     if done.returncode or not program.is_file():
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise CompileError(said[-1][:300] if said else f"it ended with {done.returncode}")
+        said = done.stderr.decode(errors="replace").strip()
+        log.debug("inductor's process said:\n%s", said)
+        raise CompileError(_why(done.returncode, said.splitlines()))
+
+
+def _why(code: int, said: Sequence[str]) -> str:
+    """What a process says of its end: its error, not the warnings around it."""
+    if code < 0:
+        return f"its process was ended by signal {-code}"
+    errors = [line for line in said if ERROR.match(line)]
+    return (errors or said or [f"it ended with {code}"])[-1][:300]
 
 
 def main(argv: Sequence[str]) -> int:
