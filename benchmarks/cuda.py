@@ -10,11 +10,9 @@ import argparse
 import gc
 import logging
 import math
-import statistics
 import tempfile
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -34,11 +32,12 @@ from benchmarks.cuda_sides import (
     add_ours,
     add_searched,
     add_transformers,
+    built,
     compile_ahead,
     low_precisions,
-    wait,
+    wait_for,
 )
-from benchmarks.document import markdown_table
+from benchmarks.cuda_table import table as table
 from benchmarks.limit import traced
 from benchmarks.options import SQUARE_HW, add_number, add_rounds
 from benchmarks.rounds import interleave
@@ -68,30 +67,8 @@ PRODUCT = {"cuda": 8192, "cpu": 256}  # rows of the product that stands for the 
 PRODUCTS = 10  # a measurement of it
 IMAGES = {"cuda": 64, "cpu": 2}  # of each side, a round; two calls at least
 PREPARING = 0.85  # share of the minutes; the rest is for the rounds
-TIMES_PEER = 1.3  # as fast as the best peer of the same run, at least
-HEADER = ["side", "ms a call", "images/s", "times best peer", "of the limit", "1 - correlation"]
+MODES = ("max-autotune", "reduce-overhead", "default")
 PLAN = (("vits", 1), ("vits", 32), ("vitl", 16), ("da3-small", 1))
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a case should reach on an H100-class GPU in 16 bits, on the device."""
-
-    words: str
-    figure: str  # of ``figures``
-    bound: float
-
-    def met(self, figures: Mapping[str, float]) -> bool:
-        """Whether figures reach it."""
-        found = figures[self.figure]
-        return found <= self.bound if self.figure == "ms" else found >= self.bound
-
-
-EXPECTED = {
-    ("vits", 1): Expected("2.0 ms at most", "ms", 2.0),
-    ("vits", 32): Expected("3,000 images/s at least", "rate", 3000),
-    ("vitl", 16): Expected("45 % of the limit at least", "share", 0.45),
-}
 
 
 @dataclass(frozen=True)
@@ -107,8 +84,8 @@ class CudaJob:
     size_hw: tuple[int, int] = SQUARE_HW
     rounds: int = 5
     device: str = "cuda"
-    mode: Optional[str] = "max-autotune"
-    wait_s: float = 10.0  # for a quiet processor, before a round
+    mode: Optional[str] = MODES[0]
+    wait_s: float = 2.0  # for a quiet processor, before a round
     minutes: float = 10.0
 
 
@@ -121,6 +98,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batches", type=positive, nargs="+", metavar="B", help="default: its own")
     add_rounds(parser, CudaJob.rounds)
     add_number(parser, "--minutes", CudaJob.minutes, "to prepare and to measure", float)
+    parser.add_argument("--mode", choices=MODES, default=MODES[0], help="of torch.compile's peers")
     parser.add_argument(
         "--dry-run",
         action="store_true",
@@ -143,11 +121,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         if args.doc:
             raise InputError("--dry-run measures nothing that --doc could write down")
         return time_models(DRY_RUN)
-    cases = PLAN
-    if args.models or args.batches:
-        models = args.models or dict.fromkeys(name for name, _ in PLAN)
-        cases = tuple((name, batch) for name in models for batch in args.batches or (1, 8, 32))
-    return time_models(CudaJob(cases, rounds=args.rounds, minutes=args.minutes))
+    cases = []
+    for name in args.models or dict.fromkeys(name for name, _ in PLAN):
+        of_plan = [batch for known, batch in PLAN if known == name]
+        cases += [(name, batch) for batch in args.batches or of_plan or (1, 8, 32)]
+    asked = {"rounds": args.rounds, "minutes": args.minutes, "mode": args.mode}
+    return time_models(CudaJob(tuple(cases), **asked))
 
 
 def time_models(job: CudaJob) -> dict[str, Any]:
@@ -165,19 +144,8 @@ def time_models(job: CudaJob) -> dict[str, Any]:
     torch.backends.cudnn.benchmark = True
     rate = product_rate(job.device)
     log.info("bfloat16 products: %.1f TFLOP/s", rate / 1e12)
-    end, cases = time.monotonic() + 60 * PREPARING * job.minutes, []
     with tempfile.TemporaryDirectory(prefix="cuda-") as scratch, torch.no_grad():
-        folders = [Path(scratch) / str(index) for index in range(len(job.cases))]
-        made = [_photo_case(job, *case, folder) for case, folder in zip(job.cases, folders)]
-        with ThreadPoolExecutor(len(made)) as pool:
-            list(pool.map(lambda one: one and compile_ahead(one, job.precisions[-1]), made))
-        for index, (name, batch) in enumerate(job.cases):
-            now = time.monotonic()
-            until = now + max(0.0, end - now) / (len(job.cases) - index)
-            log.info("%s, batch %d: %.0f s to prepare it", name, batch, until - now)
-            cases.append(_time_case(job, name, batch, made[index], Path(scratch), until))
-            made[index] = None
-            _forget(job.device)
+        cases = _measured(job, Path(scratch))
     return {
         "device": torch.cuda.get_device_name() if job.device == "cuda" else "the processor",
         "cuda": torch.version.cuda,
@@ -186,6 +154,32 @@ def time_models(job: CudaJob) -> dict[str, Any]:
         "rounds": job.rounds,
         "cases": cases,
     }
+
+
+def _measured(job: CudaJob, scratch: Path) -> list[dict[str, Any]]:
+    """Prepare all cases, while inductor compiles in processes of its own; then time each."""
+    end, last = time.monotonic() + 60 * PREPARING * job.minutes, job.precisions[-1]
+    folders = [scratch / str(index) for index in range(len(job.cases))]
+    photos = [_photo_case(job, *case, folder) for case, folder in zip(job.cases, folders)]
+    with ThreadPoolExecutor(len(photos)) as pool:
+        compiling = [pool.submit(compile_ahead, *built(one, last)) for one in photos if one]
+        sides = []
+        for index, (name, batch) in enumerate(job.cases):
+            now = time.monotonic()
+            until = now + max(0.0, end - now) / (len(job.cases) - index)
+            log.info("%s, batch %d: %.0f s to prepare it", name, batch, until - now)
+            sides.append(_prepared(job, name, photos[index], scratch, until))
+        log.info("inductor has compiled %d of %d", sum(c.done() for c in compiling), len(compiling))
+        wait(compiling)
+    for case in filter(None, photos):
+        case.until = math.inf
+        add_ours(case, "pt2", last)
+        case.until = end
+        add_searched(case, last)
+    _forget(job.device)
+    return [
+        _timed(job, *case, photo, of_case) for case, photo, of_case in zip(job.cases, photos, sides)
+    ]
 
 
 def _photo_case(job: CudaJob, name: str, batch: int, scratch: Path) -> Optional[PhotoCase]:
@@ -200,19 +194,23 @@ def _photo_case(job: CudaJob, name: str, batch: int, scratch: Path) -> Optional[
     return PhotoCase(name, model, spec, image, job.device, sides, scratch, until=math.inf)
 
 
-def _time_case(
-    job: CudaJob, name: str, batch: int, case: Optional[PhotoCase], scratch: Path, until: float
+def _prepared(
+    job: CudaJob, name: str, photo: Optional[PhotoCase], scratch: Path, until: float
+) -> Sides:
+    if photo is None:
+        return _scene_sides(job, name, scratch, until)
+    photo.until = until
+    return _photo_sides(job, photo)
+
+
+def _timed(
+    job: CudaJob, name: str, batch: int, photo: Optional[PhotoCase], sides: Sides
 ) -> dict[str, Any]:
-    if case is None:
-        sides, flops = _scene_sides(job, name, scratch, until), 0
-    else:
-        case.until = until
-        sides, flops = _photo_sides(job, case), traced(case.model, job.size_hw).flops
     seconds, _, _ = interleave(sides.runs, job.rounds, job.wait_s)
     return {
         "model": name,
         "batch": batch,
-        "gflop_an_image": flops / 1e9,
+        "gflop_an_image": traced(photo.model, job.size_hw).flops / 1e9 if photo else 0,
         "seconds_an_image": seconds,
         "pearson": sides.pearson,
         "left_out": sides.left_out,
@@ -225,11 +223,11 @@ def product_rate(device: str) -> float:
     left, right = (torch.randn(size, size, device=device).to(torch.bfloat16) for _ in range(2))
     times = []
     for _ in range(4):  # the first warms up
-        wait(device)
+        wait_for(device)
         start = time.perf_counter()
         for _ in range(PRODUCTS):
             left @ right
-        wait(device)
+        wait_for(device)
         times.append((time.perf_counter() - start) / PRODUCTS)
     return 2 * size**3 / min(times[1:])
 
@@ -239,13 +237,11 @@ def _photo_sides(job: CudaJob, case: PhotoCase) -> Sides:
     case.prepare()
     *others, last = job.precisions
     add_ours(case, "torchscript", last)
-    add_ours(case, "pt2", last)
     peers = low_precisions([last])
     for precision in peers:
         add_eager(case, precision, None)
         if job.mode is not None:
             add_eager(case, precision, job.mode)
-    add_searched(case, last)
     add_onnxruntime(case, last)
     add_ours(case, "tensorrt", last)
     for precision in others:
@@ -309,91 +305,3 @@ def _forget(device: str) -> None:
         torch.compiler.reset()
     if device == "cuda":
         torch.cuda.empty_cache()
-
-
-def figures(case: Mapping[str, Any], product_rate: float) -> dict[str, dict[str, float]]:
-    """What is said of each side: ms a call, images a second, share of the limit, times best peer.
-
-    Like is compared with like: 16 bits with 16 bits, host to host with host to host.
-    """
-    took = {side: statistics.median(s) for side, s in case["seconds_an_image"].items()}
-    least, found = case["gflop_an_image"] * 1e9 / product_rate, {}
-    for side, seconds in took.items():
-        rivals = [
-            s for other, s in took.items()
-            if not other.startswith(OURS) and (HOST in other) == (HOST in side)
-        ]  # fmt: skip
-        found[side] = {
-            "ms": seconds * case["batch"] * 1000,
-            "rate": 1 / seconds,
-            "share": least / seconds,
-        }
-        if side.startswith(OURS) and "f32" not in side and rivals:
-            found[side]["times"] = min(rivals) / seconds
-    return found
-
-
-def best_of_ours(found: Mapping[str, Mapping[str, float]]) -> Optional[str]:
-    """Our fastest side in 16 bits on the device; host to host if there is none."""
-    ours = [side for side in found if side.startswith(OURS) and "f32" not in side]
-    on_device = [side for side in ours if HOST not in side]
-    return min(on_device or ours, key=lambda side: found[side]["ms"], default=None)
-
-
-def table(numbers: dict[str, Any]) -> str:
-    """The numbers of ``measure`` as Markdown: what was expected and found, then every side."""
-    dry = numbers["device"] == "the processor"
-    expected, sides, missing = [], [], []
-    for case in numbers["cases"]:
-        name = f"`{case['model']}` x {case['batch']}"
-        found = figures(case, numbers["product_rate"])
-        verdict = ["", "not measured", "", "", ""]
-        if not dry:
-            verdict = _verdict((case["model"], case["batch"]), found)
-        expected.append([name, *verdict])
-        for side, of_side in found.items():
-            pearson, times = case["pearson"].get(side), of_side.get("times")
-            sides.append(
-                [
-                    f"{name}, {side}",
-                    f"{of_side['ms']:,.2f}",
-                    f"{of_side['rate']:,.0f}",
-                    f"**{times:.2f}**" if times else "",
-                    f"{of_side['share']:.0%}" if of_side["share"] else "",
-                    "" if pearson is None else f"{max(0.0, 1 - pearson):.0e}",
-                ]
-            )
-        missing += [f"- {name}, {side}: {why}" for side, why in case.get("left_out", {}).items()]
-    height, width = numbers["size_hw"]
-    parts = [
-        "**Dry run on the processor: the steps, and no speed of anything.**" if dry else "",
-        markdown_table(["case", "expected", "best of ours", "", "of the best peer", ""], expected),
-        markdown_table(HEADER, sides),
-        "Left out:\n\n" + "\n".join(missing) if missing else "",
-        f"{numbers['device']}, CUDA {numbers['cuda']}; {height}x{width}, seeded weights, medians "
-        "of "
-        f"{numbers['rounds']} interleaved rounds after a warm-up. Expected is of an H100-class "
-        "GPU. The limit is the time of the network's products at the rate of one large bfloat16 "
-        f"product, {numbers['product_rate'] / 1e12:,.1f} TFLOP/s in the same run. Correlation is "
-        "with the eager network in float32 without TF32.",
-    ]
-    return "\n\n".join(filter(None, parts))
-
-
-def _verdict(case: tuple[str, int], found: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """What a case should reach, what it reached, and whether that is enough."""
-    side, wanted = best_of_ours(found), EXPECTED.get(case)
-    words = wanted.words if wanted else ""
-    if side is None:
-        return [words, "none in 16 bits", "", "", ""]
-    best = found[side]
-    times = best.get("times")
-    reached = f"{side[len(OURS) :]}: {best['ms']:,.2f} ms, {best['rate']:,.0f} images/s"
-    reached += f", {best['share']:.0%} of the limit" if best["share"] else ""
-    return [
-        words,
-        reached,
-        ("yes" if wanted.met(best) else "**no**") if wanted else "",
-        f"{times:.2f}, expected {TIMES_PEER}" if times else "no peer ran",
-        ("yes" if times >= TIMES_PEER else "**no**") if times else "",
-    ]

@@ -4,17 +4,17 @@ A model and a batch in, runs by name out. Inputs and outputs stay on the device,
 says host to host. ``device="cpu"`` takes the same steps on a processor.
 """
 
-import contextlib
 import copy
 import importlib.util
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
+from unittest import mock
 
 import numpy as np
 import torch
@@ -38,7 +38,6 @@ from runtime.engines import tensorrt as tensorrt_engine
 from runtime.engines.cuda import DeviceCall
 from runtime.engines.inductor import AUTOTUNE, SWITCH, program_of
 from runtime.engines.onnxruntime import import_onnxruntime
-from runtime.errors import DepthError
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +85,7 @@ class PhotoCase:
     scratch: Path
     until: float
     expected: np.ndarray = field(default_factory=lambda: np.empty(0))
+    compiles: bool = True  # inductor can compile it here
     traced: dict[str, Any] = field(default_factory=dict)  # by precision
     built: dict[str, tuple[Manifest, Path]] = field(default_factory=dict)  # by target, precision
 
@@ -128,22 +128,25 @@ class PhotoCase:
         return stage
 
 
+def built(case: PhotoCase, precision: str) -> tuple[PhotoCase, str]:
+    """A case whose pt2 graph is exported: torch's exporter must not run in two threads at once."""
+    if case.device == "cuda" and available("pt2"):
+        _built(case, pt2, "pt2", precision)
+    return case, precision
+
+
 def compile_ahead(case: PhotoCase, precision: str) -> None:
     """Have inductor make its program, in a process of its own: several cases' at once."""
-    if case.device != "cuda" or not available("pt2"):
-        return
-    try:
+    if case.device == "cuda" and available("pt2"):
         manifest, folder = _built(case, pt2, "pt2", precision)
-        program_of(torch, folder, manifest, manifest.stages[0], case.device)
-    except DepthError as error:
-        log.warning("%s: %s", case.name, error)  # the side itself says it, too
+        case.compiles = bool(program_of(torch, folder, manifest, manifest.stages[0], case.device))
 
 
 def add_searched(case: PhotoCase, precision: str) -> None:
     """Our pt2 graph by inductor's longer search for kernels."""
 
     def prepare(side: str) -> None:
-        with _environment(SWITCH, AUTOTUNE):
+        with mock.patch.dict(os.environ, {SWITCH: AUTOTUNE}):
             graph, stage, name = _pt2(case, precision, side)
         host, again = calls(graph, stage, case.device)
         case.found(name, host(case.image)[0])
@@ -151,19 +154,6 @@ def add_searched(case: PhotoCase, precision: str) -> None:
 
     if case.device == "cuda":
         case.attempt(f"{OURS}pt2 {precision}, {AUTOTUNE}", prepare)
-
-
-@contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    """A variable of the environment while this lasts."""
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.pop(name)
-        if before is not None:
-            os.environ[name] = before
 
 
 def add_ours(case: PhotoCase, target: str, precision: str) -> None:
@@ -231,14 +221,16 @@ def add_network(
     case: PhotoCase, side: str, network: nn.Module, precision: str, mode: Optional[str]
 ) -> torch.Tensor:
     """A network as torch runs it; returns what it finds."""
-    run: Any = network.eval() if mode is None else torch.compile(network.eval(), mode=mode)
+    run: Any = network.eval()
+    if mode is not None:
+        run = torch.compile(run, mode=mode, dynamic=False)
     image = case.on_device.to(DTYPES[precision])
     found = [run(image) for _ in range(3)][-1]
     depth: torch.Tensor = getattr(found, "predicted_depth", found).clone()
 
     def call() -> None:
         run(image)
-        wait(case.device)
+        wait_for(case.device)
 
     case.sides.add(side, call)
     return depth
@@ -306,9 +298,9 @@ def _pt2(case: PhotoCase, precision: str, side: str) -> tuple[Any, StageSpec, st
     pt2.check_precision_here(precision)
     manifest, folder = _built(case, pt2, "pt2", precision)
     (stage,) = manifest.stages
-    wanted = case.device == "cuda"
+    wanted = case.device == "cuda" and case.compiles
     graph, compiled = pt2_engine.graph_on(torch, folder, manifest, stage, case.device, wanted)
-    if wanted and not compiled:
+    if case.device == "cuda" and not compiled:
         case.sides.left_out[f"{side}, by inductor"] = "it could not compile here: see the log"
     return graph, stage, side if compiled else f"{side}, as it is"
 
@@ -385,7 +377,7 @@ def transformers_network(name: str) -> nn.Module:
     return network
 
 
-def wait(device: str) -> None:
+def wait_for(device: str) -> None:
     """Until the device has done all that it was given."""
     if device == "cuda":
         torch.cuda.synchronize()

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.cuda import DRY_RUN, EXPECTED, PLAN, CudaJob, table, time_models
+from benchmarks.cuda import DRY_RUN, PLAN, CudaJob, table, time_models
 from benchmarks.cuda_sides import PhotoCase, Sides
+from benchmarks.cuda_table import EXPECTED
 from benchmarks.limit import traced
 from compile.checkpoint import load_model
 from compile.deploy import HAS_FUSED_ATTENTION
