@@ -16,7 +16,8 @@ from runtime.artifact.folder import find_artifacts
 from runtime.files import PARTIAL
 
 ROOT = Path(__file__).parent.parent
-SEEDED = ["--model", "demo", "--target", "torchscript", "--seeded-weights", "--sizes", "28x28"]
+SEEDED = ["--model", "demo", "--target", "torchscript", "--seeded-weights", "--device", "cpu"]
+SEEDED += ["--sizes", "28x28"]
 
 
 @pytest.fixture()

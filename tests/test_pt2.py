@@ -6,6 +6,7 @@ import json
 import pickle
 import random
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from compile.stages import Stage
 from compile.targets.source import GraphSource
 from runtime.artifact.manifest import InputSpec, StageSpec, TensorSpec
 from runtime.engines import available, load_engine, pt2_file, too_old
-from runtime.engines.inductor import is_wanted
+from runtime.engines.inductor import _linking_as_we_do, _why, is_wanted
 from runtime.engines.pt2 import read_module
 from runtime.errors import ArtifactError, CompileError, InputError
 
@@ -483,3 +484,36 @@ def test_inductor_compiles_a_graph_once_and_is_held_to_it(tmp_path, monkeypatch,
         found = engine({"image": image})["disparity"]
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.ptp(expected), rtol=0)
     assert artifact.verify() is None  # what was made lies beside, and is none of the artifact
+
+
+def test_a_program_is_linked_to_the_libstdcxx_that_is_here(tmp_path):
+    compiler = tmp_path / "bin/g++"
+    compiler.parent.mkdir()
+    compiler.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    compiler.chmod(0o700)
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    wrapped = _linking_as_we_do(folder, str(compiler))
+    assert Path(wrapped).name == "g++", "inductor tells compilers by their names"
+    said = subprocess.run([wrapped, "-shared", "x y.cpp"], capture_output=True, text=True).stdout
+    assert said.splitlines() == [f"-L{folder}", "-shared", "x y.cpp"]
+    linked = (folder / "libstdc++.so").resolve()
+    assert str(linked) in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "why"),
+    [
+        (-11, "a.py:9: FutureWarning: old\n  return it", "its process was ended by signal 11"),
+        (1, "ValueError: bad\na.py:9: FutureWarning: old\n  return it", "ValueError: bad"),
+        (
+            1,
+            "it is off by 1e-1 of the range, tolerance 1e-2\nmore",
+            "it is off by 1e-1 of the range",
+        ),
+        (1, "killed", "killed"),
+        (3, "", "it ended with 3"),
+    ],
+)
+def test_why_inductor_could_not_is_its_error(code, said, why):
+    assert _why(code, said.splitlines()).startswith(why)

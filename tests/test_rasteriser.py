@@ -343,7 +343,19 @@ def test_gsplat_is_asked_for_by_name_only_where_it_is(flight, monkeypatch):
     module = types.ModuleType("gsplat")
     module.__spec__ = types.SimpleNamespace(name="gsplat")
     monkeypatch.setitem(sys.modules, "gsplat", module)
+    monkeypatch.setattr(splat_pictures, "has_gsplat", lambda: False)
     with pytest.raises(InputError, match="torch sees no CUDA GPU here; use auto or cpu"):
         next(pictures(splats, *given, renderer="gsplat"))
     with pytest.raises(InputError, match="use one of auto, gsplat, cpu"):
         next(pictures(splats, *given, renderer="opengl"))
+
+
+@pytest.mark.skipif(not has_gsplat(), reason="no CUDA device here, or no gsplat")
+@pytest.mark.parametrize("light", [(0, 0, 0), (1, 1, 1)])
+def test_gsplat_itself_draws_what_we_draw(flight, light):
+    splats, *given = flight
+    theirs = pictures(splats, *given, background=light, renderer="gsplat")
+    for one, other in zip(theirs, pictures(splats, *given, background=light, renderer="cpu")):
+        for name in ("rgb", "depth", "alpha"):
+            off = np.abs(getattr(one, name) - getattr(other, name)).max()
+            assert off < 1e-4, name

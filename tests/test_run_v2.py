@@ -29,7 +29,7 @@ from runtime.predict.found import Prediction, Provenance
 from runtime.predict.predictor import Prepared
 
 ROOT = Path(__file__).parent.parent
-SMALL = ("--model", DEMO, "--input-size", "70")
+SMALL = ("--model", DEMO, "--input-size", "70", "--device", "cpu")
 
 
 def found(depth, kind="disparity", seeded=False):
@@ -169,7 +169,7 @@ def metric(tmp_path_factory):
 
 def run_metric(metric, *more):
     command = ["--load-from", str(metric.file), "--img-path", "in/a.png", "--outdir", "o", *more]
-    return run_v2.main([*command, "--input-size", "42"], metric=True)
+    return run_v2.main([*command, "--input-size", "42", "--device", "cpu"], metric=True)
 
 
 def test_metres_are_saved_as_upstream_saves_them(photos, metric):

@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -155,10 +156,16 @@ def _compile(file: Path, manifest: Manifest, stage: StageSpec, device: str, prog
     Raises:
         CompileError: it cannot, or the program does not equal the graph.
     """
-    if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+    names = (os.environ.get("CXX", "g++"), "clang++")
+    compiler = next(filter(None, map(shutil.which, names)), None)
+    if compiler is None:
         raise CompileError("there is no C++ compiler, neither CXX nor g++; install one")
     with tempfile.TemporaryDirectory(dir=program.parent, prefix="inductor-") as scratch:
-        places = {"TORCHINDUCTOR_CACHE_DIR": scratch, "TRITON_CACHE_DIR": f"{scratch}/triton"}
+        places = {
+            "TORCHINDUCTOR_CACHE_DIR": scratch,
+            "TRITON_CACHE_DIR": f"{scratch}/triton",
+            "CXX": _linking_as_we_do(Path(scratch), compiler),
+        }
         command = [sys.executable, "-c", CHILD, str(file), stage.name, device, str(program)]
         try:
             done = subprocess.run(
@@ -174,6 +181,26 @@ def _compile(file: Path, manifest: Manifest, stage: StageSpec, device: str, prog
         said = done.stderr.decode(errors="replace").strip()
         log.debug("inductor's process said:\n%s", said)
         raise CompileError(_why(done.returncode, said.splitlines()))
+
+
+def _linking_as_we_do(folder: Path, compiler: str) -> str:
+    """A compiler that links the libstdc++ which this process has; where none is known, itself.
+
+    One that finds its static libstdc++ alone puts a second into the program, and two of them in a
+    process do not live together: on an H200's machine ``std::regex`` ended it as it was loaded.
+    """
+    try:
+        mapped = (line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines())
+        ours = next(file for file in mapped if Path(file).name.startswith("libstdc++.so"))
+        (folder / "libstdc++.so").symlink_to(ours)
+    except (OSError, StopIteration):
+        return compiler
+    wrapped = folder / Path(compiler).name  # inductor tells gcc from clang by the name
+    wrapped.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(compiler)} -L{shlex.quote(str(folder))} "$@"\n'
+    )
+    wrapped.chmod(0o700)
+    return str(wrapped)
 
 
 def _why(code: int, said: Sequence[str]) -> str:
