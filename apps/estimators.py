@@ -129,11 +129,22 @@ def load_eager_on(spec: ModelSpec, checkpoint: Optional[Path], seeded: bool, dev
     if where.type == "cuda":
         import torch
 
-        exact_float32(torch)
         facts["gpu"] = torch.cuda.get_device_name(where)
-    with failures_named(spec.name, FEWER_PIXELS):
-        model = model.to(where)
+    model = on_device(model, where, spec.name)
     return Loaded(model, weights, label + (SEEDED if weights.seeded else ""), facts)
+
+
+def on_device(model: Any, where: Any, name: str) -> Any:
+    """An eager model on a ``torch.device``, in float32 that is float32.
+
+    Raises:
+        DeviceError: the GPU has no room for it.
+    """
+    import torch
+
+    exact_float32(torch)
+    with failures_named(name, FEWER_PIXELS):
+        return model.to(where)
 
 
 class EagerV2:

@@ -14,7 +14,7 @@ from typing import Any, Optional, Protocol, Union
 
 import numpy as np
 
-from apps.estimators import EagerV3
+from apps.estimators import EagerV3, on_device
 from apps.scene_artifacts import ArtifactScene, Hears, Size, Step
 from compile.registry import find_model
 from depth_anything_3.config import METRIC, NAMES, NESTED, NETWORKS
@@ -22,10 +22,9 @@ from depth_anything_3.pretrained import OWNER, find_pretrained
 from depth_anything_3.scene_exports import ExportRequest
 from runtime.artifact.folder import MANIFEST, find_artifacts
 from runtime.engines.failures import FEWER_PIXELS, failures_named
-from runtime.engines.where import exact_float32, torch_device
+from runtime.engines.where import torch_device
 from runtime.errors import CheckpointError, InputError
 from runtime.hub import WEIGHTS
-from runtime.optional import require
 from runtime.predict.found import Provenance, ScenePrediction
 from runtime.scene.query import SceneQuery
 from runtime.scene.views import METHODS, PROCESS_RES, View, make_view, same_size
@@ -219,9 +218,7 @@ class EagerScene:
             model = DepthAnything3.from_pretrained(found.file, self.name)
         else:
             model = _seeded(self.name)
-        exact_float32(require("torch", "torch"))
-        with failures_named(self.name, FEWER_PIXELS):
-            self._model = model.to(self._where())
+        self._model = on_device(model, self._where(), self.name)
         hear_encoder(self._model, lambda tokens: self.hears and self.hears(tokens))
 
     def provenance(self) -> Optional[Provenance]:

@@ -32,8 +32,8 @@ from benchmarks.cuda_sides import (
     add_ours,
     add_searched,
     add_transformers,
-    built,
     compile_ahead,
+    export_ahead,
     low_precisions,
     wait_for,
 )
@@ -162,8 +162,11 @@ def _measured(job: CudaJob, scratch: Path) -> list[dict[str, Any]]:
     folders = [scratch / str(index) for index in range(len(job.cases))]
     photos = [_photo_case(job, *case, folder) for case, folder in zip(job.cases, folders)]
     with ThreadPoolExecutor(len(photos)) as pool:
-        compiling = [pool.submit(compile_ahead, *built(one, last)) for one in photos if one]
-        sides = []
+        compiling, sides = [], []
+        for one in filter(None, photos):
+            exported = export_ahead(one, last)
+            if exported is not None:
+                compiling.append(pool.submit(compile_ahead, one, *exported))
         for index, (name, batch) in enumerate(job.cases):
             now = time.monotonic()
             until = now + max(0.0, end - now) / (len(job.cases) - index)

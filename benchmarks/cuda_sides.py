@@ -128,36 +128,27 @@ class PhotoCase:
         return stage
 
 
-def built(case: PhotoCase, precision: str) -> tuple[PhotoCase, str]:
-    """A case whose pt2 graph is exported: torch's exporter must not run in two threads at once."""
+def export_ahead(case: PhotoCase, precision: str) -> Optional[tuple[Manifest, Path]]:
+    """The pt2 graph for inductor, if it is to compile one; torch exports in one thread alone."""
     if case.device == "cuda" and available("pt2"):
-        _built(case, pt2, "pt2", precision)
-    return case, precision
+        return _built(case, pt2, "pt2", precision)
+    return None
 
 
-def compile_ahead(case: PhotoCase, precision: str) -> None:
+def compile_ahead(case: PhotoCase, manifest: Manifest, folder: Path) -> None:
     """Have inductor make its program, in a process of its own: several cases' at once."""
-    if case.device == "cuda" and available("pt2"):
-        manifest, folder = _built(case, pt2, "pt2", precision)
-        case.compiles = bool(program_of(torch, folder, manifest, manifest.stages[0], case.device))
+    case.compiles = bool(program_of(torch, folder, manifest, manifest.stages[0], case.device))
 
 
 def add_searched(case: PhotoCase, precision: str) -> None:
     """Our pt2 graph by inductor's longer search for kernels."""
-
-    def prepare(side: str) -> None:
-        with mock.patch.dict(os.environ, {SWITCH: AUTOTUNE}):
-            graph, stage, name = _pt2(case, precision, side)
-        host, again = calls(graph, stage, case.device)
-        case.found(name, host(case.image)[0])
-        case.sides.add(name, again)
-
     if case.device == "cuda":
-        case.attempt(f"{OURS}pt2 {precision}, {AUTOTUNE}", prepare)
+        with mock.patch.dict(os.environ, {SWITCH: AUTOTUNE}):
+            add_ours(case, "pt2", precision, f", {AUTOTUNE}")
 
 
-def add_ours(case: PhotoCase, target: str, precision: str) -> None:
-    """Our graph for a target and a precision."""
+def add_ours(case: PhotoCase, target: str, precision: str, how: str = "") -> None:
+    """Our graph for a target and a precision; ``how``: more for its name."""
 
     def prepare(side: str) -> None:
         graph, stage, name = _GRAPHS[target](case, precision, side)
@@ -165,7 +156,7 @@ def add_ours(case: PhotoCase, target: str, precision: str) -> None:
         case.found(name, host(case.image)[0])
         case.sides.add(name, again)
 
-    case.attempt(f"{OURS}{target} {precision}", prepare)
+    case.attempt(f"{OURS}{target} {precision}{how}", prepare)
 
 
 def add_host_sides(case: PhotoCase, precision: str) -> None:

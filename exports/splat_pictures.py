@@ -45,10 +45,9 @@ def pictures(
     """
     check_renderer(renderer)
     drawn = 0
-    kept = splats.drawable()
-    # gsplat draws what is no number as a wall, and divides by the number of splats
-    if kept.any() and (renderer == GSPLAT or (renderer == AUTO and has_gsplat())):
-        drawing = _by_gsplat(splats, kept, extrinsics, intrinsics, size_hw, background, chunk_size)
+    by_gsplat = renderer == GSPLAT or (renderer == AUTO and has_gsplat())
+    if by_gsplat and splats.drawable().any():  # it divides by the number of splats
+        drawing = _by_gsplat(splats, extrinsics, intrinsics, size_hw, background, chunk_size)
         while drawn < len(extrinsics):
             try:
                 picture = next(drawing)
@@ -87,7 +86,6 @@ def has_gsplat() -> bool:
 
 def _by_gsplat(
     splats: Splats,
-    kept: np.ndarray,
     extrinsics: np.ndarray,
     intrinsics: np.ndarray,
     size_hw: tuple[int, int],
@@ -101,6 +99,7 @@ def _by_gsplat(
     def on_gpu(values: np.ndarray) -> Any:
         return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(DEVICE)
 
+    kept = splats.drawable()  # what is no number it draws as a wall
     given = {
         "means": on_gpu(splats.means[kept]),
         "quats": on_gpu(splats.quaternions[kept]),

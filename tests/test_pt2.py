@@ -427,9 +427,10 @@ def test_what_inductor_cannot_do_is_said_and_the_graph_is_run_as_it_is(
 
 def test_the_switch_of_inductor_is_0_or_1(monkeypatch):
     found = {}
-    for value in ("", "0", "1"):
+    for value in ("", "0", "1", "max-autotune"):
         monkeypatch.setenv("DEPTH_INDUCTOR", value)
         found[value] = [is_wanted(device) for device in ("cpu", "cuda")]
+    assert found.pop("max-autotune") == [False, True]
     assert found == {"": [False, True], "0": [False, False], "1": [True, True]}
     monkeypatch.setenv("DEPTH_INDUCTOR", "yes")
     with pytest.raises(InputError, match="DEPTH_INDUCTOR='yes': use 0, 1 or max-autotune"):

@@ -33,9 +33,8 @@ log = logging.getLogger(__name__)
 SWITCH = "DEPTH_INDUCTOR"  # 1: on processors, too; 0: nowhere; unset, or the next: on CUDA
 AUTOTUNE = "max-autotune"  # inductor tries many kernels for each product: minutes, once
 LIMIT_S = 1800.0
-ERROR = re.compile(
-    r"[\w.]*(Error|Exception)\b|it is off by "
-)  # how a line of a traceback's end begins
+# How a line that says why begins: a traceback's last, or our own
+ERROR = re.compile(r"[\w.]*(Error|Exception)\b|it is off by ")
 SUFFIX = ".pt2"  # which inductor wants
 ROOT = Path(__file__).parents[2]
 CHILD = (
@@ -48,7 +47,7 @@ def is_wanted(device: str) -> bool:
     """Whether graphs are compiled for a device, cpu or cuda: on the CPU it gains a twentieth.
 
     Raises:
-        InputError: the switch in the environment is neither 0 nor 1.
+        InputError: the switch in the environment is none of these.
     """
     given = os.environ.get(SWITCH, "")
     if given not in ("", "0", "1", AUTOTUNE):
@@ -64,7 +63,7 @@ def program_of(
     Why it cannot is logged in one sentence, and the graph is then run as it is.
     """
     file = folder / stage.graph
-    by = f"inductor {_search()}".strip()
+    by = f"inductor {AUTOTUNE}" if _autotunes() else "inductor"
     facts = program_facts(torch, by, folder, manifest, stage, device)
 
     def make(program: Path) -> None:
@@ -83,9 +82,9 @@ def program_of(
         return None
 
 
-def _search() -> str:
-    """How kernels are looked for."""
-    return AUTOTUNE if os.environ.get(SWITCH) == AUTOTUNE else ""
+def _autotunes() -> bool:
+    """Whether inductor is to search for kernels at length."""
+    return os.environ.get(SWITCH) == AUTOTUNE
 
 
 def program_facts(
@@ -229,7 +228,7 @@ def main(argv: Sequence[str]) -> int:
             package_path=program,
             inductor_configs={
                 "aot_inductor.package_constants_in_so": False,
-                "max_autotune": bool(_search()),
+                "max_autotune": _autotunes(),
             },
         )
         expected = module(*given)
