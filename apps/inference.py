@@ -108,7 +108,8 @@ def build_parser() -> argparse.ArgumentParser:
         choices=DECODES,
         default=FULL,
         help="reduced: large JPEGs at 1/2, 1/4 or 1/8 of each side, as far as the network needs no "
-        "more; faster, and depth differs a little (docs/performance.md). Not with --side-by-side",
+        "more; faster, and depth differs a little (docs/performance-jobs.md). Not with "
+        "--side-by-side",
     )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads of the engine")

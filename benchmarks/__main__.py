@@ -7,10 +7,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from benchmarks.commands import NAMES, load, menu, page_of, section_of
-from benchmarks.document import DOCS, RESULTS, update_page
+from benchmarks.document import DOCS, RESULTS, read_numbers, update_page
 from benchmarks.machine import machine_line, slug
 from runtime.command_line import run_command
 from runtime.files import write_whole
@@ -51,6 +51,8 @@ def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
         "--input", type=Path, default=Path("input_images"), help="photos; default input_images/"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the numbers go")
+    earlier = "print the table of these numbers, which an earlier run kept; measure nothing"
+    parser.add_argument("--numbers", type=Path, metavar="FILE", help=earlier)
     parser.add_argument("--doc", action="store_true", help="rewrite the table in docs/ too")
     module.add_options(parser)
 
@@ -64,29 +66,42 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def run(args: argparse.Namespace, words: str) -> None:
-    """Measure as the command line says.
+    """Measure as the command line says, or take the numbers that an earlier run kept.
 
     Args:
         words: the command line, for whoever measures it again.
     Raises:
         DepthError: what the benchmark says, or docs/ has no place for its table.
     """
+    if args.numbers is not None:
+        facts = read_numbers(args.numbers, args.command)
+        earlier = build_parser(args.command).parse_args(shlex.split(facts["command"])[3:])
+        return show(earlier, facts, write=args.doc)
     machine = describe_machine()  # before the run: its load average must not be our own
     module = load(args.command)
-    page, section = DOCS / page_of(module), section_of(module, args, slug(machine))
-    if args.doc:
-        update_page(page, section)  # minutes before it is needed: fails now if it must
-    numbers = module.measure(args)
-    text = f"{module.table(numbers)}\n\n{machine_line(machine, words)}\n"
-    print(text)
+    if args.doc:  # minutes before it is needed: fails now if it must
+        update_page(DOCS / page_of(module), section_of(module, args, slug(machine)))
+    facts = {"command": words, "machine": machine, **module.measure(args)}
     file = args.json or RESULTS / f"{args.command}-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    facts = {"command": words, "machine": machine, **numbers}
     write_whole(file, (json.dumps(facts, indent=2) + "\n").encode())
     print(file)
-    if args.doc:
+    return show(args, facts, write=args.doc)
+
+
+def show(args: argparse.Namespace, facts: dict[str, Any], write: bool) -> None:
+    """Print the table of numbers and what they were measured on; into docs/ too if so asked.
+
+    Raises:
+        DepthError: docs/ has no place for it.
+    """
+    module, machine = load(args.command), facts["machine"]
+    text = f"{module.table(facts)}\n\n{machine_line(machine, facts['command'])}\n"
+    print(text)
+    if write:
         if hasattr(module, "draw"):
-            module.draw(numbers)
-        update_page(page, section, text)
+            module.draw(facts)
+        page = DOCS / page_of(module)
+        update_page(page, section_of(module, args, slug(machine)), text)
         print(page)
 
 

@@ -40,6 +40,7 @@ DESCRIPTION = (
     "engine, in turns."
 )
 EXAMPLE = f"--artifact {SERVED}"
+PAGE = "performance-jobs.md"
 
 BARE, LOCAL, RAY, LOOP = "engine alone", "batch job, local", "batch job, Ray", "upstream's loop"
 

@@ -9,11 +9,12 @@ asked for, so that the menu needs none of them. Each module has
     add_options  takes an argparse parser
     measure      from the parsed arguments to the numbers
     table        from the numbers to Markdown
-
-and, where it differs from the rest,
-
     PAGE         of docs/, where ``--doc`` writes
+
+and, if it has them,
+
     section      of that page, from the arguments and the machine's slug
+    headlines    the numbers' lines in the summary
     draw         writes pictures of the numbers, with ``--doc``
 """
 
@@ -42,7 +43,6 @@ GROUPS = {
 }  # fmt: skip
 NAMES = tuple(name for group in GROUPS.values() for name in group)
 FILES = {"compile": "compiling"}  # the others are called as their commands are
-PAGE = "performance.md"
 
 
 def load(name: str) -> ModuleType:
@@ -75,7 +75,7 @@ def menu() -> str:
 
 def page_of(module: ModuleType) -> str:
     """The page of docs/ that holds a benchmark's tables."""
-    return str(getattr(module, "PAGE", PAGE))
+    return str(module.PAGE)
 
 
 def section_of(module: ModuleType, args: argparse.Namespace, slug: str) -> str:

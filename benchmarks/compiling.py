@@ -28,6 +28,7 @@ DESCRIPTION = (
     "once; every one of them in a process of its own."
 )
 EXAMPLE = "--models demo vits --targets openvino onnx --doc"
+PAGE = "performance-memory.md"
 
 TARGETS = ("openvino", "onnx", "torchscript")
 STARTS = 3  # of each artifact; medians count

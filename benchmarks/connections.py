@@ -36,6 +36,7 @@ DESCRIPTION = (
     "look at the service's memory. Without nginx (DEPTH_FRONT=none) it shows what then happens."
 )
 EXAMPLE = "--seconds 30 --doc"
+PAGE = "performance-service.md"
 
 HEAD = "POST /v1/depth HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n"
 SMALL = 1 << 16  # bytes that a slow reader takes at once, and its system ahead

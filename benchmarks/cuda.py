@@ -62,6 +62,7 @@ DESCRIPTION = (
     "products and what is expected of an H100-class GPU. Needs a CUDA device; about ten minutes."
 )
 EXAMPLE = "--models vits --batches 1 32 --doc"
+PAGE = "performance-gpu.md"
 
 PRODUCT = {"cuda": 8192, "cpu": 256}  # rows of the product that stands for the limit
 PRODUCTS = 10  # a measurement of it

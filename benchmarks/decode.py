@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 ABOUT = "what decoding JPEG files smaller does to the depth"
 DESCRIPTION = "Depth of the demo network from JPEG files decoded in full and smaller."
 EXAMPLE = "--doc"
+PAGE = "performance-jobs.md"
 
 SMALL_HW = ((126, 126), (126, 168), (168, 126))
 ENLARGED = {"enlarged to 1080p": FULL_HD_HW, "enlarged to 12 MP": TWELVE_MP_HW}

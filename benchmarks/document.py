@@ -1,12 +1,13 @@
-"""Generated tables inside hand-written pages.
+"""Generated tables inside hand-written pages, and the numbers behind them.
 
 A page, a section's name and its text in; the page with that section replaced out. What stands
 outside the markers is never touched.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from runtime.errors import InputError
 from runtime.files import write_whole
@@ -45,6 +46,26 @@ def update_page(file: Path, name: str, body: Optional[str] = None) -> None:
         raise InputError(f"{file}: {error}") from None
     if body is not None:
         write_whole(file, page.encode())
+
+
+def read_numbers(file: Path, command: Optional[str] = None) -> dict[str, Any]:
+    """What a run kept: its command, its machine, and what it measured.
+
+    Args:
+        command: that the numbers must be of.
+    Raises:
+        InputError: no such file, or it holds no such numbers.
+    """
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        found = facts["command"].split("benchmarks ")[1].split()[0]
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}") from None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise InputError(f"{file}: holds no numbers of a benchmark") from None
+    if command not in (None, found):
+        raise InputError(f"{file}: numbers of '{found}', expected those of '{command}'")
+    return {"name": found, **facts}
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -50,6 +50,7 @@ DESCRIPTION = (
     "against upstream's loop around the eager network, in interleaved rounds."
 )
 EXAMPLE = "--photos 4 --rounds 3"
+PAGE = "performance-jobs.md"
 
 MODEL = "vits"
 MODEL_CALLS = 4  # of the network alone, a round

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.document import markdown_table
+from benchmarks.options import add_size
 from benchmarks.peak import peak_mib
 from exports.glb import POINTS, Geometry, encode_glb
 from exports.ply import POINT, encode_ply
@@ -38,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--points", type=int, default=1_000_000, metavar="N")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     parser.add_argument("--views", type=int, nargs="*", default=[1, 20, 200], metavar="N")
-    parser.add_argument("--size", type=int, nargs=2, default=[378, 504], metavar=("H", "W"))
+    add_size(parser, (378, 504))
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -46,13 +47,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="exports-") as scratch:
         writers = _writers(args.points, args.rounds, Path(scratch))
         scenes = [
-            {"views": views, **_scene(views, tuple(args.size), name, Path(scratch))}
+            {"views": views, **_scene(views, args.size, name, Path(scratch))}
             for name in FORMATS
             for views in args.views
         ]
     return {
         "points": args.points,
-        "size_hw": args.size,
+        "size_hw": list(args.size),
         "trimesh": version_of("trimesh"),
         "writers": writers,
         "scenes": scenes,

@@ -29,6 +29,7 @@ DESCRIPTION = (
     "four graphs in interleaved rounds."
 )
 EXAMPLE = "--rounds 5 --doc"
+PAGE = "performance-network.md"
 
 MODEL = "vits"
 TARGETS = ("torchscript", "openvino")

@@ -30,6 +30,7 @@ DESCRIPTION = (
     "Small runs, each in a process of its own. With --doc, draws docs/pictures/growth-*.png."
 )
 EXAMPLE = "--doc"
+PAGE = "performance-memory.md"
 
 PICTURES = DOCS / "pictures"
 SIZE_HW = (252, 252)

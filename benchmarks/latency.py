@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import json
 import logging
-import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.document import markdown_table
-from benchmarks.latency_sides import ALSO, COMPARED, CPP, EAGER, Way, cpp, ours, peers
+from benchmarks.latency_sides import ALSO, CALLS, COMPARED, CPP, Way, cpp, ours, peers
+from benchmarks.latency_table import headlines as headlines
+from benchmarks.latency_table import table as table
 from benchmarks.limit import (
     REPEATS,
     SQUARE,
@@ -30,10 +30,17 @@ from benchmarks.limit import (
     largest_products,
     least_seconds,
     products_peer,
-    sentence,
     traced,
 )
-from benchmarks.options import SQUARE_HW, add_model, add_number, add_precisions, add_rounds
+from benchmarks.options import (
+    SQUARE_HW,
+    add_model,
+    add_number,
+    add_precisions,
+    add_rounds,
+    add_size,
+    size_words,
+)
 from benchmarks.peers.process import Peer
 from benchmarks.rounds import interleave
 from compile.checkpoint import load_model
@@ -50,21 +57,16 @@ log = logging.getLogger(__name__)
 
 ABOUT = "one image, beside upstream, transformers, ONNX Runtime, OpenVINO"
 DESCRIPTION = (
-    "One image at 518x518 through our graphs and through other people's packages, each in an "
+    "One image through our graphs and through other people's packages, each in an "
     "environment of its own that is installed once, in interleaved rounds, and the processor's own "
     "limit beside them."
 )
 EXAMPLE = "--model vits --rounds 5 --doc"
+PAGE = "performance-network.md"
 
 MODELS = ("vits", "demo", "vitb")  # of upstream's classes, and not larger than all sides at once
-CALLS = 3  # of each side, a round
 SAME = 1e-3  # of the range: float32 sides that differ by more do not run the same network
 INEXACT = {CPP: 3e-2}
-WHY_INEXACT = (
-    f"{CPP} is off by more than rounding in float32: it interpolates the position embedding at the "
-    "network's own size (518x518), too, where upstream takes it as it is; with that imitated in "
-    "upstream's network, the two differ by 1.5e-05 of the range."
-)
 LIMIT = "matrix products"
 
 
@@ -115,6 +117,7 @@ class Side:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What ``measure`` reads."""
     add_model(parser, "vits", ["vits", "demo", "vitb"])
+    add_size(parser, SQUARE_HW)
     add_rounds(parser)
     add_number(parser, "--threads", 2, "of every side")
     quiet = "for others to be quiet, before a round, seconds"
@@ -130,8 +133,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def section(args: argparse.Namespace, slug: str) -> str:
-    """One a model, too."""
-    return f"latency {args.model} {slug}"
+    """One a model and size, too."""
+    return f"latency {args.model} {size_words(args.size)}{slug}"
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -139,6 +142,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return time_sides(
         LatencyJob(
             model=args.model,
+            size_hw=args.size,
             rounds=args.rounds,
             threads=args.threads,
             wait_s=args.wait,
@@ -276,87 +280,3 @@ def _agreement(side: Side, expected: np.ndarray) -> dict[str, float]:
             f"{same:.0e}; it does not run the same network"
         )
     return {"off": case.max_rel_range, "pearson": case.pearson}
-
-
-def table(numbers: dict[str, Any]) -> str:
-    """The numbers of ``measure`` as Markdown."""
-    rows, sides = [], numbers["sides"]
-    base = next((side for side in sides if side["side"] == EAGER), sides[0])["seconds_an_image"]
-    for side in sides:
-        took = side["seconds_an_image"]
-        ratios = [other / own for other, own in zip(base, took)]
-        median = statistics.median(took)
-        least = numbers["least_s"].get(side["precision"])
-        version = ", ".join(f"{name} {number}" for name, number in side["versions"].items())
-        rows.append(
-            [
-                f"{side['side']} ({version})",
-                side["precision"],
-                f"{median * 1e3:,.0f}",
-                f"**{statistics.median(base) / median:.2f}**",
-                f"{min(ratios):.2f} to {max(ratios):.2f}",
-                f"{least / median:.0%}" if least else "",
-                f"{side['peak_mib']:,.0f}",
-                f"{side['off']:.0e}",
-                f"{side['pearson']:.6f}",
-            ]
-        )
-    header = ["side", "precision", "ms an image", "times the first", "single rounds"]
-    header += ["of the limit", "peak MiB", "off by", "correlation"]
-    height, width = numbers["size_hw"]
-    parts = [
-        markdown_table(header, rows),
-        f"`{numbers['model']}`, one image at {height}x{width}, seeded weights, "
-        f"{numbers['threads']} threads each, medians of {numbers['rounds']} interleaved rounds of "
-        f"{CALLS} calls after a warm-up{_in_launches(numbers)}. {numbers['rounds_run']} rounds "
-        "were run; in those that "
-        f"count, other processes took at most {max(numbers['others_share']):.0%} of the processor. "
-        "*Off by* is the largest difference from our eager float32 depth, over its range. *Peak* "
-        "is the most that the side's whole process held.",
-    ]
-    if numbers["rates"]:
-        parts.append(sentence(numbers["gflop"], numbers["rates"], numbers["least_s"]))
-    parts += [best_against_best(numbers, precision) for precision in COMPARED]
-    if any(side["side"] == CPP for side in sides):
-        parts.append(WHY_INEXACT)
-    parts += [f"Left out: {name}, since {why}." for name, why in numbers["left_out"].items()]
-    return "\n\n".join(filter(None, parts))
-
-
-def _in_launches(numbers: dict[str, Any]) -> str:
-    count = numbers.get("launches", 1)
-    return f", in each of {count} launches of every side" if count > 1 else ""
-
-
-def best_against_best(numbers: dict[str, Any], precision: str) -> str:
-    """Our fastest side in a precision against the fastest peer in it; empty where there is none.
-
-    Where no peer has that precision, against the fastest peer of all.
-    """
-    ours = _fastest(numbers, True, precision)
-    peer = _fastest(numbers, False, precision) or _fastest(numbers, False, None)
-    if ours is None or peer is None:
-        return ""
-    theirs, own = peer["seconds_an_image"], ours["seconds_an_image"]
-    ratios = [other / mine for other, mine in zip(theirs, own)]
-    launches = ""
-    if numbers.get("launches", 1) > 1:
-        rounds = numbers["rounds"]
-        starts = range(0, len(ratios), rounds)
-        medians = [statistics.median(ratios[start : start + rounds]) for start in starts]
-        launches = f"; launches {', '.join(f'{one:.2f}' for one in medians)}"
-    return (
-        f"In {precision}, {ours['side']} is "
-        f"**{statistics.median(theirs) / statistics.median(own):.2f}** times as fast as the best "
-        f"peer ({peer['side']}, {peer['precision']}); single rounds {min(ratios):.2f} to "
-        f"{max(ratios):.2f}{launches}."
-    )
-
-
-def _fastest(numbers: dict[str, Any], ours: bool, precision: Optional[str]) -> Any:
-    of = [
-        side
-        for side in numbers["sides"]
-        if side["ours"] == ours and precision in (None, side["precision"])
-    ]
-    return min(of, key=lambda side: statistics.median(side["seconds_an_image"]), default=None)

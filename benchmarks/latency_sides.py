@@ -30,6 +30,7 @@ ONNXRUNTIME = ("onnxruntime==1.31.1", "numpy==2.4.6")
 OPENVINO = ("openvino==2026.4.1", "numpy==2.4.6")
 TORCHAO = "torchao==0.18.0"
 COMPARED = ("f32", "bf16", "int8")
+CALLS = 3  # of each side, a round
 OURS = (("torchscript", ("f32",)), ("onnx", ("f32",)), ("openvino", COMPARED))
 EAGER = "jkp-depth-anything-v2, eager"
 TORCH_COMPILE, AO = "torch.compile", "torchao"

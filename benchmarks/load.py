@@ -8,6 +8,7 @@ this machine, clients too, so they share the processor with what they measure.
 import argparse
 import contextlib
 import io
+import json
 import logging
 import os
 import signal
@@ -26,6 +27,7 @@ import numpy as np
 
 from benchmarks.clients import Load, Request, closed_loop, fixed_rate, percentile
 from benchmarks.document import markdown_table
+from benchmarks.headline import Headline
 from benchmarks.options import add_artifact, add_number, add_rounds
 from benchmarks.peers import install
 from runtime.artifact.folder import read_artifact
@@ -44,11 +46,13 @@ DESCRIPTION = (
     "application under gunicorn with the same artifact. LitServe is installed beside, once."
 )
 EXAMPLE = "--artifact artifacts/vits-518x518-b1-openvino"
+PAGE = "performance-service.md"
 
 PEER = "litserve==0.2.16"
 BOUNDARY = "photo-boundary"
 START_S = 120.0
 OURS, LITSERVE, FLASK, BARE = "this service", "LitServe", "Flask, gunicorn", "bare loop"
+ONE_AT_A_TIME = "this service, one call at a time"
 CLIENTS = (1, 4, 16, 64)  # in closed loops
 OFFERED = (0.5, 1, 2, 4)  # times the capacity
 GOOD_S = 5.0  # an answer that took longer is of no use
@@ -82,6 +86,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         ours, _ = stack.enter_context(our_service(artifact))
         sides[OURS] = request_for(ours, "/v1/depth", body)
+        streams = _info(ours)["streams"]
+        if streams["at_once"] > 1:
+            port, _ = stack.enter_context(our_service(artifact, DEPTH_STREAMS="one"))
+            sides[ONE_AT_A_TIME] = request_for(port, "/v1/depth", body)
         if not args.alone:
             port = stack.enter_context(litserve(artifact))
             sides[LITSERVE] = request_for(port, "/predict", body)
@@ -111,6 +119,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "artifact": artifact.name,
         "photo": photo.name,
+        "streams": streams,
         "seconds": seconds,
         "rounds": rounds,
         "capacity": capacity,
@@ -155,6 +164,11 @@ def request_for(port: int, path: str, photo: bytes) -> Request:
     body = head.encode() + photo + f"\r\n--{BOUNDARY}--\r\n".encode()
     kind = f"multipart/form-data; boundary={BOUNDARY}"
     return Request(port, path, body, {"Content-Type": kind, "Accept": "application/x-npy"})
+
+
+def _info(port: int) -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/info", timeout=10) as answer:
+        return dict(json.load(answer))
 
 
 def _bare_rate(predictor: Predictor, body: bytes, seconds: float) -> float:
@@ -284,9 +298,25 @@ def table(numbers: dict[str, Any]) -> str:
         f"`{numbers['artifact']}`, a JPEG in, float32 in NumPy's format out. Closed loops, each "
         "client sending when it is answered: medians of "
         f"{numbers['rounds']} interleaved rounds of {numbers['seconds']:.0f} s after a warm-up; "
-        "the bare loop decodes, predicts and encodes one photo after the other."
+        "the bare loop decodes, predicts and encodes one photo after the other. This service ran "
+        f"{numbers['streams']['at_once']} calls at once ({numbers['streams']['why']})."
         f"{_how_offered(numbers) if rows else ''} Clients and service share the machine."
     )
+
+
+def headlines(numbers: dict[str, Any]) -> Iterator[Headline]:
+    """This service beside each other one, with as many clients."""
+    for clients, sides in numbers["closed"].items():
+        for name in (name for name in (LITSERVE, FLASK) if name in sides):
+            own, other = ([load["rate"] for load in sides[side]] for side in (OURS, name))
+            ratios = [mine / max(1e-9, theirs) for mine, theirs in zip(own, other)]
+            yield Headline(
+                "Photos over HTTP",
+                f"`{numbers['artifact']}`, clients: {clients}",
+                f"{statistics.median(own):.1f} a second",
+                name,
+                statistics.median(ratios),
+            )
 
 
 def _how_offered(numbers: dict[str, Any]) -> str:

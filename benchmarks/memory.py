@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 ABOUT = "peak memory of Depth Anything 3 against the number of views"
 DESCRIPTION = "One eager pass over some views at 280x504, each in a process of its own."
 EXAMPLE = "--model da3-base --views 1 8 --doc"
+PAGE = "performance-memory.md"
 
 VIEWS = [1, 4, 16, 32]
 IN_MEMORY = (1, 8)  # max_views_in_memory

@@ -7,7 +7,7 @@ from typing import Any
 
 from compile.registry import MODELS
 from runtime.artifact.manifest import PRECISIONS
-from runtime.command_line import positive
+from runtime.command_line import positive, size_hw
 
 SQUARE_HW, VIEW_HW = (518, 518), (280, 504)  # of V2's tables, and of Depth Anything 3's
 SERVED = Path("artifacts/demo-252x336-b1-openvino")
@@ -36,6 +36,19 @@ def add_model(parser: argparse.ArgumentParser, default: str, choices: Sequence[s
     parser.add_argument(
         "--model", default=default, choices=list(choices), help=f"default {default}"
     )
+
+
+def add_size(parser: argparse.ArgumentParser, default_hw: tuple[int, int]) -> None:
+    """Height and width of what is measured."""
+    words = "{}x{}".format(*default_hw)
+    parser.add_argument(
+        "--size", type=size_hw, default=default_hw, metavar="HxW", help=f"default {words}"
+    )
+
+
+def size_words(size: tuple[int, int]) -> str:
+    """In the name of a table's place: nothing for the usual size."""
+    return "" if size == SQUARE_HW else "{}x{} ".format(*size)
 
 
 def add_models(parser: argparse.ArgumentParser, *default: str) -> None:

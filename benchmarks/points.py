@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 ABOUT = "seconds and peak memory of the points of a photo of 12 megapixels"
 DESCRIPTION = "A photo to PLY and GLB by python -m apps.points, and the two files from depth alone."
 EXAMPLE = "--megapixels 12 --doc"
+PAGE = "performance-memory.md"
 
 CASES = (("ply",), ("glb",), ("ply", "glb"))
 NEAR_M, FAR_M = 0.5, 8.0  # what the nearest and the farthest pixel are said to be

@@ -8,7 +8,7 @@ import argparse
 import logging
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from benchmarks.document import markdown_table
-from benchmarks.options import SQUARE_HW, add_models, add_precisions
+from benchmarks.headline import Headline
+from benchmarks.options import SQUARE_HW, add_models, add_precisions, add_size, size_words
 from benchmarks.photos import FULL_HD_HW, make_photos
 from compile.checkpoint import load_model
 from compile.fetch import local_checkpoint
@@ -34,6 +35,7 @@ DESCRIPTION = (
     "Depth of graphs in each precision against the eager float32 network's, on crops of the photos."
 )
 EXAMPLE = "--models vits --precisions bf16 --doc"
+PAGE = "performance-network.md"
 
 TARGET = "openvino"
 PLAIN = "f32's graph, bf16 by OpenVINO"
@@ -46,10 +48,16 @@ Run = Callable[[np.ndarray], np.ndarray]
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What ``measure`` reads."""
     add_models(parser, "demo", "vits")
+    add_size(parser, SQUARE_HW)
     add_precisions(parser, "f32", "bf16", "int8")
 
 
-def measure(args: argparse.Namespace, size_hw: tuple[int, int] = SQUARE_HW) -> dict[str, Any]:
+def section(args: argparse.Namespace, slug: str) -> str:
+    """One a size."""
+    return f"precisions {size_words(args.size)}{slug}"
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """How far each precision's depth is from the eager network's.
 
     The quantisation is fitted to the photos of ``args.input``; all are compared on crops of them.
@@ -58,9 +66,9 @@ def measure(args: argparse.Namespace, size_hw: tuple[int, int] = SQUARE_HW) -> d
         cases = [
             case
             for model in args.models
-            for case in _cases(model, size_hw, args.precisions, args.input, Path(scratch))
+            for case in _cases(model, args.size, args.precisions, args.input, Path(scratch))
         ]
-    return {"size_hw": list(size_hw), "photos": PHOTOS, "cases": cases}
+    return {"size_hw": list(args.size), "photos": PHOTOS, "cases": cases}
 
 
 def table(numbers: dict[str, Any]) -> str:
@@ -84,6 +92,18 @@ def table(numbers: dict[str, Any]) -> str:
         "Differences from eager float32 depth, as shares of each map's range. Trained "
         "weights where they are here (`demo`'s are shipped), else seeded ones."
     )
+
+
+def headlines(numbers: dict[str, Any]) -> Iterator[Headline]:
+    """How far each graph in a lower precision is off."""
+    height, width = numbers["size_hw"]
+    for case in numbers["cases"]:
+        if case["graph"] != "f32":
+            mean = statistics.mean(one["mean_share"] for one in case["each"])
+            least = min(one["pearson"] for one in case["each"])
+            what = f"`{case['model']}`, {height}x{width}, {case['graph']}"
+            ours = f"{mean:.3%} of the range in the mean, correlation at least {least:.5f}"
+            yield Headline("How far off float32", what, ours)
 
 
 def _cases(

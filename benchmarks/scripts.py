@@ -14,11 +14,13 @@ import shutil
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from benchmarks.document import markdown_table
+from benchmarks.headline import Headline
 from benchmarks.latency import describe_network
 from benchmarks.latency_sides import UPSTREAM
 from benchmarks.options import add_number, add_rounds
@@ -44,6 +46,7 @@ DESCRIPTION = (
     "what a photo or frame costs, and what four times upstream's speed would need."
 )
 EXAMPLE = "--models vits --photos 8 --frames 40 --rounds 4 --doc"
+PAGE = "performance-jobs.md"
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MATPLOTLIB = "matplotlib==3.11.2"
@@ -262,6 +265,24 @@ def table(numbers: dict[str, Any]) -> str:
     parts += [f"**What {AIM:g}x would need.** " + " ".join(sums)] if sums else []
     parts += [f"Left out: {name}, since {why}." for name, why in numbers["left_out"].items()]
     return "\n\n".join(parts)
+
+
+def headlines(numbers: dict[str, Any]) -> Iterator[Headline]:
+    """Each compiled side beside upstream's script."""
+    for case in numbers["cases"]:
+        base = case["sides"].get(THEIRS)
+        for name, took in case["sides"].items():
+            if name.startswith(COMPILED) and base is not None:
+                photo_s = statistics.median(took["photo_s"])
+                ratios = [theirs / own for theirs, own in zip(base["photo_s"], took["photo_s"])]
+                what = f"`{case['model']}`, {case['kind']}, {name.split(', ')[2]}"
+                yield Headline(
+                    "Photos and frames, as commands",
+                    what,
+                    f"{photo_s * 1e3:,.0f} ms",
+                    THEIRS,
+                    statistics.median(ratios),
+                )
 
 
 def _times(base: Optional[dict[str, list[float]]], took: dict[str, list[float]]) -> list[str]:

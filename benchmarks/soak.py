@@ -35,6 +35,7 @@ DESCRIPTION = (
     "disk that is full. Ends with what was lost and how memory went. Needs moto (extra dev)."
 )
 EXAMPLE = "--minutes 20 --doc"
+PAGE = "performance-service.md"
 
 SIZE_HW = (56, 56)
 CALLERS, SLOW, WORKERS = 3, 2, 2

@@ -13,11 +13,10 @@ from typing import Any, Optional
 import numpy as np
 
 from benchmarks.document import markdown_table
-from benchmarks.options import add_number, add_rounds
+from benchmarks.options import add_number, add_rounds, add_size
 from exports.rasteriser import Picture, cores, rasterise
 from exports.splat_pictures import GSPLAT, has_gsplat, pictures
 from exports.splat_projection import Splats, project
-from runtime.command_line import size_hw
 from runtime.optional import version_of
 
 ABOUT = "a picture of 200,000 Gaussian splats on the processor, and by gsplat where it is"
@@ -34,9 +33,7 @@ BYTES = 255
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What ``measure`` reads."""
     add_number(parser, "--splats", 200_000, "in a scene")
-    parser.add_argument(
-        "--size", type=size_hw, default=(378, 504), metavar="HxW", help="default 378x504"
-    )
+    add_size(parser, (378, 504))
     add_rounds(parser, 5)
 
 

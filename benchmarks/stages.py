@@ -41,6 +41,7 @@ DESCRIPTION = (
     "the network's in float32 and bfloat16."
 )
 EXAMPLE = "--rounds 5 --doc"
+PAGE = "performance-jobs.md"
 
 PRECISIONS = ("f32", "bf16")
 SIZES = {"1080p": FULL_HD_HW, "12 MP": TWELVE_MP_HW}

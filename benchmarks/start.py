@@ -10,10 +10,12 @@ import logging
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.document import markdown_table
+from benchmarks.headline import Headline
 from benchmarks.options import SQUARE_HW, add_models, add_number, add_precisions
 from benchmarks.spent import run
 from compile.job import CompileJob, compile_model
@@ -31,6 +33,7 @@ DESCRIPTION = (
     "answer, processor time, and peak memory."
 )
 EXAMPLE = "--models vits da3-base --launches 6 --doc"
+PAGE = "performance-memory.md"
 
 SCENE_HW = (336, 504)  # of models that take scenes, for one photo
 TARGET = "openvino"
@@ -121,6 +124,16 @@ def _weights_mib(path: Path) -> float:
     files = read_artifact(path).manifest.files
     spare = ("ray_head", "camera_encoder")
     return sum(one.bytes for one in files if not one.name.startswith(spare)) / 2**20
+
+
+def headlines(numbers: dict[str, Any]) -> Iterator[Headline]:
+    """Seconds and memory of each artifact."""
+    for name, launches in numbers["launches"].items():
+        first, peak = (
+            statistics.median(one[key] for one in launches) for key in ("first_s", "peak_mib")
+        )
+        ours = f"{first:.2f} s, {peak:,.0f} MiB"
+        yield Headline("First answer, and most memory of the process", name, ours)
 
 
 def table(numbers: dict[str, Any]) -> str:

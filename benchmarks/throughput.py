@@ -29,6 +29,7 @@ DESCRIPTION = (
     "streams, in interleaved rounds. Compiles for openvino with seeded weights."
 )
 EXAMPLE = "--models vits --precisions bf16 --doc"
+PAGE = "performance-network.md"
 
 TARGET = "openvino"
 STREAMS = "OpenVINO's streams"

@@ -22,13 +22,12 @@ from apps.video import FRAME, VIDEO, VideoJob, make_video
 from apps.video_sources import Source
 from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
-from benchmarks.options import add_artifact, add_number, add_rounds
+from benchmarks.options import add_artifact, add_number, add_rounds, add_size
 from benchmarks.rounds import interleave
 from benchmarks.upstream_loop import infer_image
 from benchmarks.upstream_video import upstream_video
 from exports.video import to_yuv, writing_video
 from runtime.artifact.manifest import InputSpec, OutputSpec, WeightsSpec
-from runtime.command_line import size_hw
 from runtime.photo.decode import read_photo
 from runtime.photo.find import find_photos
 from runtime.photo.postprocess import resize_to_photo
@@ -52,9 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """What ``measure`` reads."""
     add_artifact(parser)
     add_number(parser, "--frames", 100, "of the clip")
-    parser.add_argument(
-        "--size", type=size_hw, default=(576, 1024), metavar="HxW", help="default 576x1024"
-    )
+    add_size(parser, (576, 1024))
     add_rounds(parser, 3)
 
 
@@ -78,7 +75,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "artifact": predictor.artifacts[0].manifest.name,
         "frames": args.frames,
-        "size_hw": args.size,
+        "size_hw": list(args.size),
         "seconds_a_frame": seconds,
         "others": others,
         "rounds_run": rounds,

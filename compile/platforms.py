@@ -73,11 +73,11 @@ def _device(
     return Platform(name, chip, vcpus, (1e3 * tflops * share[0], 1e3 * tflops * share[1]), source)
 
 
-VITS_GFLOP = 114.6  # at 518x518, as docs/performance.md counts it
+VITS_GFLOP = 114.6  # at 518x518, as docs/performance-network.md counts it
 MEASURED = (
     "estimated: {ms:.0f} ms of vits in bf16 on 2 processors of {what}, measured here by `python -m "
-    "benchmarks latency --model vits` (docs/performance.md), times its vCPUs; half of it if the "
-    "vCPUs are slower"
+    "benchmarks latency --model vits` (docs/performance-network.md), times its vCPUs; half of it "
+    "if the vCPUs are slower"
 )
 AMD_MS, INTEL_MS = 376.0, 349.0
 AMD = MEASURED.format(ms=AMD_MS, what="an AMD EPYC")

@@ -22,6 +22,7 @@ from benchmarks import (
     precisions,
     rounds,
     spent,
+    summary,
     throughput,
 )
 from benchmarks import load as load_bench
@@ -122,7 +123,7 @@ def test_bad_usage_exits_with_2(words, says, capsys):
 
 def test_numbers_and_table_are_kept_whole(tmp_path, monkeypatch, capsys):
     """A command from its words to its files, its measuring left out."""
-    page = tmp_path / "performance.md"
+    page = tmp_path / forms.PAGE
     page.write_text(
         "before\n<!-- generated: forms here -->\nold\n<!-- end: forms here -->\nafter\n"
     )
@@ -136,11 +137,35 @@ def test_numbers_and_table_are_kept_whole(tmp_path, monkeypatch, capsys):
     assert facts["rounds"] == 7 and facts["machine"]["cores"] > 0
     assert facts["command"].startswith("python -m benchmarks forms --rounds 7")
     printed = capsys.readouterr().out
-    assert "| 7 rounds |" in printed and printed.splitlines()[-2:] == [str(file), str(page)]
+    lines = printed.splitlines()
+    assert "| 7 rounds |" in lines and (lines[0], lines[-1]) == (str(file), str(page))
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert "| 7 rounds |" in text
-    assert {one.name for one in tmp_path.iterdir()} == {"performance.md", "kept"}
+    assert {one.name for one in tmp_path.iterdir()} == {forms.PAGE, "kept"}
+
+
+def test_a_table_is_made_again_from_numbers_that_were_kept(tmp_path, monkeypatch, capsys):
+    """Under the section of that run, machine and options, whatever this one's are."""
+    page = tmp_path / "docs" / latency.PAGE
+    page.parent.mkdir()
+    page.write_text("<!-- generated: latency demo 28x42 torch 2.13 on Z80 -->\n<!-- end: ")
+    page.write_text(page.read_text() + "latency demo 28x42 torch 2.13 on Z80 -->\n")
+    monkeypatch.setattr("benchmarks.__main__.DOCS", page.parent)
+    monkeypatch.setattr(latency, "measure", lambda args: pytest.fail("measured"))
+    monkeypatch.setattr(latency, "table", lambda found: f"| {found['sides']} |")
+    command = "latency --model demo --size 28x42 --rounds 3"
+    file = tmp_path / "numbers.json"
+    file.write_text(json.dumps(run_of(command, "3.11.7", sides="none")))
+    assert main(["latency", "--numbers", str(file), "--doc"]) == 0
+    text = page.read_text()
+    assert "| none |" in text and f"benchmarks {command}`" in text and "Z80, 2 cores" in text
+    assert {one.name for one in tmp_path.iterdir()} == {"docs", "numbers.json"}, "nothing is kept"
+    assert main(["forms", "--numbers", str(file)]) == 1
+    assert "numbers of 'latency', expected those of 'forms'" in capsys.readouterr().err
+    file.write_text("[1]")
+    assert main(["latency", "--numbers", str(file)]) == 1
+    assert "holds no numbers of a benchmark" in capsys.readouterr().err
 
 
 def test_a_page_without_the_section_fails_before_anything_is_measured(
@@ -247,11 +272,12 @@ def test_each_number_of_clients_is_compared_with_this_service():
     numbers = {
         "artifact": "x", "photo": "a.jpg", "seconds": 1, "rounds": 3, "capacity": 4.0,
         "bare_rate": [5.0], "closed": {1: sides, 64: sides}, "offered": {},
+        "streams": {"at_once": 2, "why": "9 a second on 2"},
     }  # fmt: skip
     text = load_bench.table(numbers)
     assert "| 64 | Flask, gunicorn | 2.00 | 0.40 | **2.00** | 500 | 1,000 | 0 |" in text
     assert "| 1 | this service | 4.00 | 0.80 |  | 250 | 500 | 0 |" in text
-    assert "Offered" not in text
+    assert "Offered" not in text and "ran 2 calls at once (9 a second on 2)" in text
     fates = {"good_rate": 1.0, "p50_s": 0.1, "p99_s": 0.2, "refused_p99_s": 0.0, "next_s": 0.1}
     counts = {"sent": 3, "refused": 0, "lost": 0, "failed": 0}
     offered = [{"times": times, **fates, **counts} for times in (0.5, 4)]
@@ -317,7 +343,8 @@ def test_the_table_divides_by_the_first_peer_and_by_the_limit():
         "others_share": [0.01, 0.02], "gflop": 100.0, "left_out": {},
         "rates": {"1x2x3": {"f32": 200e9, "bf16": 400e9}}, "least_s": {"f32": 0.5, "bf16": 0.25},
         "sides": [
-            side(latency.EAGER, "f32", [2.0, 2.0], False), side("fast", "f32", [1.5, 1.5], False),
+            side(latency_sides.EAGER, "f32", [2.0, 2.0], False),
+            side("fast", "f32", [1.5, 1.5], False),
             side("ours, x", "f32", [1.0, 1.0], True), side("ours, x", "bf16", [0.5, 0.5], True),
         ],
     }  # fmt: skip
@@ -341,6 +368,45 @@ def test_the_limit_takes_the_best_rate_and_the_networks_own_shapes():
     model, _ = load_model(find_model("demo"), None)
     shapes = limit.largest_products(limit.traced(model, SIZE_HW))
     assert set(shapes[:2]) == {(5, 192, 768), (5, 768, 192)}  # the MLP, over 4 patches and a token
+
+
+def run_of(command: str, python: str, **found) -> dict:
+    """What a run keeps."""
+    machine = {
+        "cpu": "Z80", "cores": 2, "torch_threads": 2, "load_1min": 0.0, "python": python,
+        "versions": {"torch": "2.13.0"}, "settings": {}, "instructions": [], "date": "1976-07-01",
+    }  # fmt: skip
+    return {"command": f"python -m benchmarks {command}", "machine": machine, **found}
+
+
+def test_the_summary_has_a_row_for_what_pythons_share_and_the_readme_the_newest(tmp_path, capsys):
+    def sides(**seconds):
+        rows = []
+        for name, took in seconds.items():
+            name, precision = name.rsplit("_", 1)
+            row = {"side": name, "precision": precision, "ours": name == "ours"}
+            rows.append({**row, "seconds_an_image": [took] * 3})
+        return {"model": "vits", "size_hw": [518, 518], "sides": rows}
+
+    (tmp_path / "newer").write_text(json.dumps(run_of(
+        "latency --model vits", "3.11.7", **sides(fast_f32=0.5, fast_bf16=0.25, ours_f32=0.4,
+                                                  ours_bf16=0.2, ours_int8=0.1, slow_int8=0.9)
+    )))  # fmt: skip
+    (tmp_path / "older").write_text(json.dumps(run_of(
+        "latency --model vits", "3.9.18", **sides(fast_f32=0.6, ours_f32=0.6)
+    )))  # fmt: skip
+    launches = {"vits 518x518 f32": [{"first_s": 1.0, "peak_mib": 335.4}] * 3}
+    (tmp_path / "start").write_text(json.dumps(run_of("start", "3.9.18", launches=launches)))
+    assert summary.main([str(tmp_path / name) for name in ("older", "newer", "start")]) == 0
+    shown = capsys.readouterr().out
+    row = "| `vits`, 518x518, f32 | fast, f32 | 400 ms, **1.25x** | 600 ms, **1.00x** |"
+    assert "| beside | Python 3.11 | Python 3.9 |" in shown and row in shown
+    assert "| `vits`, 518x518, int8 | fast, bf16 | 100 ms, **2.50x** |  |" in shown
+    assert "| vits 518x518 f32 |  |  | 1.00 s, 335 MiB |" in shown
+    assert "| ours | **400** | **200** | **100** |" in shown, "the README's, of Python 3.11"
+    assert "| slow |  |  | 900 |" in shown and "600" not in shown.split("ms an image")[1]
+    assert summary.main([str(tmp_path / "start")]) == 1
+    assert "python -m benchmarks latency --model vits" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("compiles", [False, True], ids=["start", "compile"])
@@ -394,8 +460,8 @@ def test_throughput_arranges_engines_batches_and_streams(monkeypatch):
 
 @pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
 def test_precisions_are_compared_with_the_eager_network():
-    args = parsed("precisions", "--models", "demo", "--precisions", "f32", "bf16")
-    numbers = precisions.measure(args, SIZE_HW)
+    words = ("--models", "demo", "--size", "28x28", "--precisions", "f32", "bf16")
+    numbers = precisions.measure(parsed("precisions", *words))
     exact, plain, marked = numbers["cases"]
     worst = [max(one["max_share"] for one in case["each"]) for case in (exact, plain, marked)]
     assert worst[0] < 1e-4 < worst[2] and worst[0] < worst[1]

@@ -558,7 +558,7 @@ def test_a_video_that_is_too_long_is_refused_with_the_command_that_fits(here, da
 
 
 def test_memory_is_estimated_a_little_too_high():
-    """Against ``python -m benchmarks memory``, as docs/performance.md has it."""
+    """Against ``python -m benchmarks memory``, as docs/performance-memory.md has it."""
     from apps.scene_memory import estimated_bytes
 
     for views, measured_mib in {1: 621, 4: 1012, 16: 1511, 32: 1870}.items():

@@ -14,16 +14,17 @@ from depth_anything_3.cfg import create_object, load_config
 from depth_anything_3.registry import MODEL_REGISTRY
 
 
-def main(name: str, weights: str, image: str, depth: str) -> None:
+def main(name: str, weights: str, images: str, threads: str, depth: str) -> None:
     """Load, then answer."""
+    torch.set_num_threads(int(threads))
     network = create_object(load_config(MODEL_REGISTRY[name])).eval()
     state = {key.partition(".")[2]: value for key, value in load_file(weights).items()}
     network.load_state_dict(state)
-    given = torch.from_numpy(np.load(image, allow_pickle=False))
+    given = torch.from_numpy(np.load(images, allow_pickle=False))[None]
 
     def call() -> np.ndarray:
         with torch.no_grad():
-            return network(given, None, None, []).depth.numpy()
+            return network(given, None, None, []).depth[0].numpy()
 
     answer({"torch": torch.__version__, "threads": torch.get_num_threads()}, call, depth)
 
