@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from benchmarks import (
     compiling,
+    da3,
     forms,
     growth,
     latency,
@@ -468,3 +470,41 @@ def test_precisions_are_compared_with_the_eager_network():
     sizes = {one["megabytes"] / exact["megabytes"] for one in (plain, marked)}
     assert max(sizes) < 1.1 and min(sizes) > 0.9, "rounded, and kept as float32: held once"
     assert "| `demo`, bf16 |" in precisions.table(numbers)
+
+
+def test_the_lower_precisions_of_scenes_tell_stages_and_cameras():
+    seconds = {da3.UPSTREAM: [4.0, 4.0], "ours, openvino, int8": [1.0, 2.0], da3.EAGER: [2.0, 2.0]}
+    depth = {"mean": 1e-3, "largest": 0.02, "pearson": 0.9999}
+    stages = {"encoder_global": 0.01, "whole": 0.5, "ray_head": 0.5}
+    graph = {**depth, "turn_deg": 0.25, "focal": 1e-3, "stages": stages}
+    case = {
+        "views": 4, "rounds_run": 2, "others_share": [0.0, 0.01], "seconds_a_scene": seconds,
+        "peer": {"torch": "2.13.0"}, "peak_mib": {"ours, openvino, int8": 512.4},
+        "off": {da3.EAGER: depth, "ours, openvino, int8": graph}, "left_out": {"bf16": "it failed"},
+    }  # fmt: skip
+    numbers = {
+        "model": "da3-small",
+        "size_hw": [28, 42],
+        "rounds": 2,
+        "threads": 1,
+        "cases": [case],
+    }
+    text = da3.table(numbers)
+    ours = "| ours, openvino, int8 | 1,500 | **3.00** | 2.00 to 4.00 | 512 | 1.0e-03 | 2e-02 | "
+    assert ours + "0.999900 | 0.2° | 1.0e-03 |" in text
+    assert "ours, openvino, int8, views: 4: encoder_global 1.0e-02." in text
+    assert "Left out: bf16, since it failed." in text
+    (headline,) = da3.headlines(numbers)
+    assert headline.cell == "1,500 ms, **3.00x**" and headline.beside == da3.UPSTREAM
+
+
+def test_stages_are_judged_by_the_manifest():
+    cases = [
+        ("photo: depth_head depth", 0.02), ("noise: depth_head depth_conf", 0.03),
+        ("noise: whole depth", 0.01),
+    ]  # fmt: skip
+    report = SimpleNamespace(
+        cases=[SimpleNamespace(input=one, max_rel_range=off) for one, off in cases]
+    )
+    artifact = SimpleNamespace(manifest=SimpleNamespace(parity=report))
+    assert da3._stages_off(artifact) == {"depth_head": 0.03, "whole": 0.01}

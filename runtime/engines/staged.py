@@ -6,7 +6,7 @@ does not know what the stages are for, nor in which order they run.
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Optional
 
@@ -69,18 +69,20 @@ class StagedEngine:
         return array
 
     def load_ahead(self, stages: Sequence[str]) -> None:
-        """Begin to load stages that will be needed, one after the other, beside what else is done.
+        """Begin to load stages that will be needed, in this order, beside what else is done.
 
-        Nothing is begun for an engine of one thread, nor on devices, which load in turn. An error
-        is met by whoever needs the stage.
+        As many at once as there are threads: making a graph ready hardly uses more than one. Nothing
+        is begun for an engine of one thread, nor on devices, which load in turn. An error is met by
+        whoever needs the stage.
         """
         threads = self._threads or os.cpu_count() or 1
         if self.artifact.manifest.target in AT_ONCE and threads > 1:
             left = [stage for stage in stages if stage not in self._engines]
-            if left:
-                threading.Thread(target=self._load_all, args=(left,), name="load").start()
+            shared = iter(left)
+            for _ in left[:threads]:
+                threading.Thread(target=self._load_all, args=(shared,), name="load").start()
 
-    def _load_all(self, stages: Sequence[str]) -> None:
+    def _load_all(self, stages: Iterator[str]) -> None:
         for stage in stages:
             try:
                 self._engine(stage)
