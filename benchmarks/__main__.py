@@ -5,7 +5,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -60,9 +60,19 @@ def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    words = shlex.join(["python", "-m", "benchmarks", *arguments])
+    words = shlex.join(["python", "-m", "benchmarks", *_without_place(arguments)])
     parser = build_parser(arguments[0] if arguments else None)
     return run_command(parser, lambda args: run(args, words), arguments)
+
+
+def _without_place(words: Sequence[str]) -> Iterator[str]:
+    """A command line without where its numbers went, which is nobody else's place."""
+    left = iter(words)
+    for word in left:
+        if word == "--json":
+            next(left, None)
+        elif not word.startswith("--json="):
+            yield word
 
 
 def run(args: argparse.Namespace, words: str) -> None:
