@@ -25,7 +25,7 @@ def table(numbers: dict[str, Any]) -> str:
     base = next((side for side in sides if side["side"] == EAGER), sides[0])["seconds_an_image"]
     for side in sides:
         took = side["seconds_an_image"]
-        ratios = [other / own for other, own in zip(base, took)]
+        ratios = _ratios(base, took)
         median = statistics.median(took)
         least = numbers["least_s"].get(side["precision"])
         version = ", ".join(f"{name} {number}" for name, number in side["versions"].items())
@@ -34,7 +34,7 @@ def table(numbers: dict[str, Any]) -> str:
                 f"{side['side']} ({version})",
                 side["precision"],
                 f"{median * 1e3:,.0f}",
-                f"**{statistics.median(base) / median:.2f}**",
+                f"**{statistics.median(ratios):.2f}**",
                 f"{min(ratios):.2f} to {max(ratios):.2f}",
                 f"{least / median:.0%}" if least else "",
                 f"{side['peak_mib']:,.0f}",
@@ -52,7 +52,7 @@ def table(numbers: dict[str, Any]) -> str:
         f"{CALLS} calls after a warm-up{_in_launches(numbers)}. {numbers['rounds_run']} rounds "
         "were run; in those that "
         f"count, other processes took at most {max(numbers['others_share']):.0%} of the processor. "
-        "*Off by* is the largest difference from our eager float32 depth, over its range. *Peak* "
+        "*Times* are medians of the rounds' ratios. *Off by* is the largest difference from our eager float32 depth, over its range. *Peak* "
         "is the most that the side's whole process held.",
     ]
     if numbers["rates"]:
@@ -84,10 +84,9 @@ def headlines(numbers: dict[str, Any]) -> Iterator[Headline]:
 
 
 def _headline(what: str, ours: dict[str, Any], peer: dict[str, Any]) -> Headline:
-    own = statistics.median(ours["seconds_an_image"])
-    times = statistics.median(peer["seconds_an_image"]) / own
-    beside = f"{peer['side']}, {peer['precision']}"
-    return Headline("One photo through the network", what, f"{own * 1e3:,.0f} ms", beside, times)
+    times = statistics.median(_ratios(peer["seconds_an_image"], ours["seconds_an_image"]))
+    own, beside = f"{_seconds(ours) * 1e3:,.0f} ms", f"{peer['side']}, {peer['precision']}"
+    return Headline("One photo through the network", what, own, beside, times)
 
 
 def best_against_best(numbers: dict[str, Any], precision: str) -> str:
@@ -96,8 +95,7 @@ def best_against_best(numbers: dict[str, Any], precision: str) -> str:
     if pair is None:
         return ""
     ours, peer = pair
-    theirs, own = peer["seconds_an_image"], ours["seconds_an_image"]
-    ratios = [other / mine for other, mine in zip(theirs, own)]
+    ratios = _ratios(peer["seconds_an_image"], ours["seconds_an_image"])
     launches = ""
     if numbers.get("launches", 1) > 1:
         rounds = numbers["rounds"]
@@ -106,8 +104,8 @@ def best_against_best(numbers: dict[str, Any], precision: str) -> str:
         launches = f"; launches {', '.join(f'{one:.2f}' for one in medians)}"
     return (
         f"In {precision}, {ours['side']} is "
-        f"**{statistics.median(theirs) / statistics.median(own):.2f}** times as fast as the best "
-        f"peer ({peer['side']}, {peer['precision']}); single rounds {min(ratios):.2f} to "
+        f"**{statistics.median(ratios):.2f}** times as fast as the best peer ({peer['side']}, "
+        f"{peer['precision']}); single rounds {min(ratios):.2f} to "
         f"{max(ratios):.2f}{launches}."
     )
 
@@ -128,6 +126,11 @@ def _fastest(numbers: dict[str, Any], ours: bool, precision: Optional[str]) -> A
         if side["ours"] == ours and precision in (None, side["precision"])
     ]
     return min(of, key=_seconds, default=None)
+
+
+def _ratios(others: list[float], own: list[float]) -> list[float]:
+    """Of each round: what the machine did to both sides goes out of it."""
+    return [theirs / ours for theirs, ours in zip(others, own)]
 
 
 def _seconds(side: dict[str, Any]) -> float:
