@@ -52,8 +52,9 @@ def table(numbers: dict[str, Any]) -> str:
         f"{CALLS} calls after a warm-up{_in_launches(numbers)}. {numbers['rounds_run']} rounds "
         "were run; in those that "
         f"count, other processes took at most {max(numbers['others_share']):.0%} of the processor. "
-        "*Times* are medians of the rounds' ratios. *Off by* is the largest difference from our eager float32 depth, over its range. *Peak* "
-        "is the most that the side's whole process held.",
+        "*Times* are medians of the rounds' ratios. *Off by* is the largest difference from our "
+        "eager float32 depth, over its range. *Peak* is the most that the side's whole process "
+        "held.",
     ]
     if numbers["rates"]:
         parts.append(sentence(numbers["gflop"], numbers["rates"], numbers["least_s"]))
