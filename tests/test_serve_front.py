@@ -1,5 +1,6 @@
 """nginx before the service: its configuration, what it says itself, how the two begin and end."""
 
+import http.client
 import json
 import os
 import re
@@ -232,6 +233,24 @@ def test_one_client_may_hold_so_many_requests_and_probes_are_none(tiny_artifact,
         assert problem(post(served.base, photo))["code"] == "overloaded"
         assert get(served.base, "/ping")[0] == 200
         assert post(served.base, photo, {"X-Forwarded-For": "192.0.2.1"})[0] == 200
+
+
+@needs_nginx
+def test_a_refusal_begins_at_once_and_ends_a_second_later(tiny_artifact, photo):
+    """A client may go elsewhere at once; one that asks again and again costs next to nothing."""
+    with serving(tiny_artifact.path, DEPTH_CLIENT_CONNECTIONS="1") as served, ExitStack() as stack:
+        stack.enter_context(connect(served.base)).sendall(PART)
+        until(lambda: post(served.base, photo)[0] == 429)
+        connection = http.client.HTTPConnection(served.base.partition("//")[2], timeout=10)
+        start = time.monotonic()
+        connection.request("POST", "/v1/depth", photo, {"Content-Type": "image/jpeg"})
+        answer = connection.getresponse()
+        head_s = time.monotonic() - start
+        found = json.loads(answer.read())
+        assert (answer.status, found["code"]) == (429, "overloaded")
+        assert answer.headers["Retry-After"] == "1"
+        assert head_s < 0.5 < time.monotonic() - start < 3
+        assert "X-Accel-Limit-Rate" not in answer.headers
 
 
 @needs_nginx

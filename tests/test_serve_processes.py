@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import threading
@@ -235,7 +236,12 @@ def test_over_its_capacity_it_answers_in_time_and_refuses_the_rest_at_once(slow_
         assert crowd.outcomes() == {200, 429}, crowd.outcomes()
         assert accepted and len(refused) > 40
         assert accepted[-1] < 10, "queue of a second of work, and nobody waits for more"
-        assert refused[len(refused) // 2] < 0.5, "forty clients share these cores with the service"
+        middle = refused[len(refused) // 2]
+        if shutil.which("nginx"):
+            assert 0.8 < middle < 2, "whoever asks again at once does so once a second"
+            assert len(refused) < 40 * 8
+        else:
+            assert middle < 0.5, "forty clients share these cores with the service"
         start = time.monotonic()
         assert post(served.base, photo, NPY)[0] == 200, "recovery is at once"
         assert time.monotonic() - start < 5

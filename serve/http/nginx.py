@@ -22,11 +22,13 @@ from serve.http.loading import ACCEPTED, loading_page
 from serve.http.loading import CODE as LOADING
 from serve.http.loading import HEADERS as LOADING_HEADERS
 from serve.http.problems import (
+    BYTES_A_SECOND,
     CODES,
     MEDIA_TYPE,
     PROBLEM_HEADER,
     REQUEST_ID,
     REQUEST_ID_HEADERS,
+    SLOWLY,
     problem_body,
 )
 from serve.http.settings import MIB, Settings
@@ -196,6 +198,7 @@ def _problem(
         "code": code,
         "headers": headers,
         "body": body,
+        "rate": BYTES_A_SECOND if code in SLOWLY else 0,
     }
 
 

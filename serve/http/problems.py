@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL = 1000  # characters: sentences may hold what was sent
 PROBLEM_HEADER = "X-Depth-Problem"  # its code, for who logs headers only
+# Refusals that a front ends a second after their head: who asks again at once would cost as much as
+# work does. So many bytes a second; head and body are a little more.
+SLOWLY, BYTES_A_SECOND = ("overloaded", "worker_lost"), 512
 # What may be a request's id, and who may give it, in turn: a client, SageMaker
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
 REQUEST_ID_HEADERS = ("X-Request-Id", "X-Amzn-SageMaker-Inference-Id")

@@ -25,9 +25,11 @@ from serve.http.broken_body import close_after_answer
 from serve.http.extension import Extension
 from serve.http.loading import is_for_people, loading_response
 from serve.http.problems import (
+    BYTES_A_SECOND,
     PROBLEM_HEADER,
     REQUEST_ID,
     REQUEST_ID_HEADERS,
+    SLOWLY,
     Problem,
     problem_of,
     problem_response,
@@ -109,6 +111,8 @@ def _around_requests(app: Flask, service: Service, opened: Collection[str]) -> N
         if g.problem_code:
             response.headers[PROBLEM_HEADER] = g.problem_code
             metrics.REJECTED.labels(g.problem_code).inc()
+        if service.behind and g.problem_code in SLOWLY:
+            response.headers["X-Accel-Limit-Rate"] = str(BYTES_A_SECOND)  # nginx keeps it
         if request.path not in UNLOGGED:
             # a front has a line of its own
             _log_request(response, took, logging.DEBUG if service.behind else logging.INFO)
