@@ -271,7 +271,8 @@ def _off_cells(off: dict[str, Any]) -> list[str]:
     cells = [f"{off['mean']:.1e}", f"{off['largest']:.0e}", f"{off['pearson']:.6f}"]
     if "focal" not in off:
         return [*cells, "", ""]
-    return [*cells, f"{off['turn_deg']:.1g}°", f"{off['focal']:.1e}"]
+    turned = f"{off['turn_deg']:.1g}°" if "turn_deg" in off else ""
+    return [*cells, turned, f"{off['focal']:.1e}"]
 
 
 def _stage_lines(case: dict[str, Any]) -> Iterator[str]:
