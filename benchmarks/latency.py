@@ -174,7 +174,9 @@ def time_sides(job: LatencyJob) -> dict[str, Any]:
         describe_network(job.model, model, scratch)
         np.save(scratch / "image.npy", image)
         cv2.imwrite(str(scratch / "image.ppm"), rgb[..., ::-1])
-        ways = list(peers(scratch, job.threads, job.also)) if job.peers else []
+        ways = []
+        if job.peers:
+            ways += peers(scratch, job.size_hw, job.threads, job.also, left_out)
         if job.cpp is not None:
             ways.append(cpp(scratch, job.threads, job.cpp, job.model))
         ways += ours(job.model, job.size_hw, job.precisions, scratch, job.threads, left_out)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.options import SQUARE_HW
 from benchmarks.peers import environment, ggml
 from benchmarks.peers.process import SCRIPTS, Peer, variables
 from compile.job import CompileJob, compile_model
@@ -52,8 +53,14 @@ class Way:
         return self.name.startswith("ours")
 
 
-def peers(scratch: Path, threads: int, also: Sequence[str]) -> Iterator[Way]:
-    """Other people's packages.
+def peers(
+    scratch: Path,
+    size_hw: tuple[int, int],
+    threads: int,
+    also: Sequence[str],
+    left_out: dict[str, str],
+) -> Iterator[Way]:
+    """Other people's packages; why one cannot be goes to left_out.
 
     Args:
         scratch: with ``model.json``, ``weights.pth`` and ``image.npy``.
@@ -82,8 +89,11 @@ def peers(scratch: Path, threads: int, also: Sequence[str]) -> Iterator[Way]:
     if AO in also:
         python = environment("v2-torchao", (*UPSTREAM[0], TORCHAO), UPSTREAM[1])
         yield way(f"{AO}, compiled", "int8", python, "v2_compiled.py", folder, count, "int8")
-    python = environment("transformers", TRANSFORMERS)
-    yield way("transformers, {attention}", "f32", python, "v2_transformers.py", folder, count)
+    if size_hw == SQUARE_HW:
+        python = environment("transformers", TRANSFORMERS)
+        yield way("transformers, {attention}", "f32", python, "v2_transformers.py", folder, count)
+    else:
+        left_out["transformers"] = "it interpolates the position embedding otherwise than upstream"
     python = environment("onnxruntime", ONNXRUNTIME)
     words = [str(graph), image, count]
     yield way("ONNX Runtime, upstream's export", "f32", python, "graph_onnxruntime.py", *words)
