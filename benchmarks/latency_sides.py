@@ -93,7 +93,9 @@ def peers(
         python = environment("transformers", TRANSFORMERS)
         yield way("transformers, {attention}", "f32", python, "v2_transformers.py", folder, count)
     else:
-        left_out["transformers"] = "it interpolates the position embedding otherwise than upstream"
+        left_out["transformers"] = (
+            "it interpolates the position embedding otherwise than upstream at sizes not its own"
+        )
     python = environment("onnxruntime", ONNXRUNTIME)
     words = [str(graph), image, count]
     yield way("ONNX Runtime, upstream's export", "f32", python, "graph_onnxruntime.py", *words)
