@@ -78,18 +78,25 @@ def summary(runs: Iterable[Numbers]) -> str:
             machines[_where(one)] = None
     if not rows:
         raise InputError("none of these files has a line for the summary")
-    pythons = sorted({python for cells in rows.values() for python in cells}, key=_newest)
-    parts = []
-    for group in dict.fromkeys(group for group, _, _ in rows):
-        of_group = {row: cells for row, cells in rows.items() if row[0] == group}
-        body = [
-            [what, beside, *(cells[python].cell if python in cells else "" for python in pythons)]
-            for (_, what, beside), cells in of_group.items()
-        ]
-        has_ratio = any(one.times for cells in of_group.values() for one in cells.values())
-        header = [group, "beside" if has_ratio else "", *(f"Python {one}" for one in pythons)]
-        parts.append(markdown_table(header, body))
+    groups = dict.fromkeys(group for group, _, _ in rows)
+    parts = [_table(group, {row: rows[row] for row in rows if row[0] == group}) for group in groups]
     return "\n\n".join([*parts, "\n".join(f"- {machine}" for machine in machines)])
+
+
+def _table(group: str, rows: dict[tuple[str, str, str], dict[str, Headline]]) -> str:
+    """A group's rows; columns that would be empty are left out."""
+    pythons = sorted({python for cells in rows.values() for python in cells}, key=_newest)
+    is_beside = any(beside for _, _, beside in rows)
+    body = [
+        [
+            what,
+            *([beside] if is_beside else []),
+            *(cells[python].cell if python in cells else "" for python in pythons),
+        ]
+        for (_, what, beside), cells in rows.items()
+    ]
+    header = [group, *(["beside"] if is_beside else []), *(f"Python {one}" for one in pythons)]
+    return markdown_table(header, body)
 
 
 def speed(runs: Iterable[Numbers]) -> str:

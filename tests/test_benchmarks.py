@@ -404,7 +404,7 @@ def test_the_summary_has_a_row_for_what_pythons_share_and_the_readme_the_newest(
     row = "| `vits`, 518x518, f32 | fast, f32 | 400 ms, **1.25x** | 600 ms, **1.00x** |"
     assert "| beside | Python 3.11 | Python 3.9 |" in shown and row in shown
     assert "| `vits`, 518x518, int8 | fast, bf16 | 100 ms, **2.50x** |  |" in shown
-    assert "| vits 518x518 f32 |  |  | 1.00 s, 335 MiB |" in shown
+    assert "| vits 518x518 f32 | 1.00 s, 335 MiB |" in shown
     assert "| ours | **400** | **200** | **100** |" in shown, "the README's, of Python 3.11"
     assert "| slow |  |  | 900 |" in shown and "600" not in shown.split("ms an image")[1]
     assert summary.main([str(tmp_path / "start")]) == 1
