@@ -71,9 +71,9 @@ class StagedEngine:
     def load_ahead(self, stages: Sequence[str]) -> None:
         """Begin to load stages that will be needed, in this order, beside what else is done.
 
-        As many at once as there are threads: making a graph ready hardly uses more than one. Nothing
-        is begun for an engine of one thread, nor on devices, which load in turn. An error is met by
-        whoever needs the stage.
+        As many at once as there are threads: making a graph ready hardly uses more than one.
+        Nothing is begun for an engine of one thread, nor on devices, which load in turn. An error
+        is met by whoever needs the stage.
         """
         threads = self._threads or os.cpu_count() or 1
         if self.artifact.manifest.target in AT_ONCE and threads > 1:
