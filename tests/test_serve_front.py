@@ -152,6 +152,14 @@ def test_what_nginx_says_is_a_problem_that_is_documented(tmp_path):
         assert facts["message"] == f"{facts['title']}: {facts['detail']}"
 
 
+def test_only_refusals_for_want_of_room_end_slowly(tmp_path):
+    """A status or a missing page must not wait."""
+    slow = re.findall(
+        r"/\.problem/(\w+) \{[^}]*limit_rate 512;", render(Settings(), place(tmp_path))
+    )
+    assert slow == ["overloaded", "worker_lost"]
+
+
 def test_without_nginx_the_reason_is_said(tmp_path, monkeypatch):
     assert find_nginx(Settings(front="none"), tmp_path) == ("", "DEPTH_FRONT=none")
     monkeypatch.setattr("serve.http.nginx.ELSEWHERE", ())
