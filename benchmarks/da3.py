@@ -21,14 +21,15 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.artifacts import made_or_left_out
 from benchmarks.document import markdown_table
 from benchmarks.headline import Headline
 from benchmarks.options import VIEW_HW, add_model, add_number, add_precisions, add_rounds
 from benchmarks.peers import install
 from benchmarks.peers.process import SCRIPTS, Peer
 from benchmarks.photos import make_photos
-from benchmarks.rounds import interleave
-from compile.job import CompileJob, compile_model
+from benchmarks.rounds import interleave, times_as_fast
+from compile.job import CompileJob
 from compile.parity import compare
 from compile.seeded import fill_seeded
 from compile.targets import target_module
@@ -37,7 +38,6 @@ from metric_depth.pose_metrics import focal_error, pair_errors
 from runtime.artifact.folder import Artifact
 from runtime.command_line import positive
 from runtime.engines import available
-from runtime.errors import CompileError, MissingDependency
 from runtime.photo.preprocess import normalised
 from runtime.predict.scenes import (
     CAMERA_DECODER,
@@ -174,13 +174,9 @@ def _graphs(
                 precision=precision,
                 calibration=args.input,
             )
-            try:
-                (artifact,) = compile_model(job)
-            except (CompileError, MissingDependency) as error:
-                left_out[f"{views} views, {target}, {precision}"] = str(error)
-                log.warning("%s, %s is left out: %s", target, precision, error)
-                continue
-            yield f"ours, {target}, {precision}", artifact
+            artifact = made_or_left_out(job, f"{views} views, {target}, {precision}", left_out)
+            if artifact is not None:
+                yield f"ours, {target}, {precision}", artifact
 
 
 def _depth_off(found: np.ndarray, expected: np.ndarray) -> dict[str, float]:
@@ -240,7 +236,7 @@ def headlines(numbers: dict[str, Any]) -> Iterator[Headline]:
         base = case["seconds_a_scene"][UPSTREAM]
         for name, took in case["seconds_a_scene"].items():
             if name.startswith(f"ours, {LOWER}"):
-                ratios = [other / own for other, own in zip(base, took)]
+                ratios = times_as_fast(base, took)
                 precision = name.rpartition(", ")[2]
                 yield Headline(
                     "Scenes through Depth Anything 3",
@@ -255,7 +251,7 @@ def _table(model: str, case: dict[str, Any]) -> str:
     seconds, rows = case["seconds_a_scene"], []
     base = seconds[UPSTREAM]
     for name in (UPSTREAM, EAGER, *(name for name in seconds if name not in (UPSTREAM, EAGER))):
-        ratios = [other / ours for other, ours in zip(base, seconds[name])]
+        ratios = times_as_fast(base, seconds[name])
         peak, off = case["peak_mib"].get(name), case["off"].get(name)
         row = [name, f"{statistics.median(seconds[name]) * 1000:,.0f}"]
         row += [f"**{statistics.median(ratios):.2f}**", f"{min(ratios):.2f} to {max(ratios):.2f}"]

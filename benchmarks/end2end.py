@@ -27,7 +27,7 @@ from benchmarks.document import markdown_table
 from benchmarks.options import add_artifacts, add_number, add_rounds
 from benchmarks.peak import peak_mib
 from benchmarks.photos import write_photos
-from benchmarks.rounds import interleave
+from benchmarks.rounds import interleave, times_as_fast
 from benchmarks.upstream_loop import INPUT_SIZE, infer_image, upstream_loop
 from compile.checkpoint import load_model
 from compile.parity import compare
@@ -187,7 +187,7 @@ def table(numbers: dict[str, Any]) -> str:
         cells = [name, f"{median * 1000:,.0f}", f"{1 / median:.2f}", "1", "", peak]
         if name in BASELINE:
             base = seconds[BASELINE[name]]
-            ratios = [eager / ours for eager, ours in zip(base, took)]
+            ratios = times_as_fast(base, took)
             cells[3] = f"**{statistics.median(base) / median:.2f}**"
             cells[4] = f"{min(ratios):.2f} to {max(ratios):.2f}"
         rows.append(cells)

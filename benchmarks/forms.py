@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.document import markdown_table
 from benchmarks.options import SQUARE_HW, add_rounds
-from benchmarks.rounds import interleave
+from benchmarks.rounds import interleave, times_as_fast
 from compile.deploy import COMMON
 from compile.job import CompileJob, compile_model
 from runtime.engines import load_engine
@@ -85,7 +85,7 @@ def table(numbers: dict[str, Any]) -> str:
     for name, took in seconds.items():
         target, form = name.split(", ")
         base = seconds[f"{target}, {AS_IT_IS}"]
-        ratios = [other / ours for other, ours in zip(base, took)]
+        ratios = times_as_fast(base, took)
         cells = [name, f"{statistics.median(took) * 1000:,.0f}", "1", ""]
         if form == REWRITTEN:
             cells[2] = f"**{statistics.median(base) / statistics.median(took):.3f}**"

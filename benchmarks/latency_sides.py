@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.artifacts import made_or_left_out
 from benchmarks.options import SQUARE_HW
 from benchmarks.peers import environment, ggml
 from benchmarks.peers.process import SCRIPTS, Peer, variables
-from compile.job import CompileJob, compile_model
+from compile.job import CompileJob
 from compile.targets import target_module
 from runtime.engines import available
-from runtime.errors import CompileError, DepthError, MissingDependency
+from runtime.errors import DepthError
 
 log = logging.getLogger(__name__)
 
@@ -140,11 +141,8 @@ def ours(
                 seeded="always",
                 precision=precision,
             )
-            try:
-                (artifact,) = compile_model(what)
-            except (CompileError, MissingDependency) as error:
-                left_out[f"{target}, {precision}"] = str(error)
-                log.warning("%s, %s is left out: %s", target, precision, error)
+            artifact = made_or_left_out(what, f"{target}, {precision}", left_out)
+            if artifact is None:
                 continue
             words = [str(artifact.path), image, str(threads)]
             yield Way(

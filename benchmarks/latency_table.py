@@ -11,6 +11,7 @@ from benchmarks.document import markdown_table
 from benchmarks.headline import Headline
 from benchmarks.latency_sides import CALLS, COMPARED, CPP, EAGER
 from benchmarks.limit import sentence
+from benchmarks.rounds import times_as_fast
 
 WHY_INEXACT = (
     f"{CPP} is off by more than rounding in float32: it interpolates the position embedding at the "
@@ -25,7 +26,7 @@ def table(numbers: dict[str, Any]) -> str:
     base = next((side for side in sides if side["side"] == EAGER), sides[0])["seconds_an_image"]
     for side in sides:
         took = side["seconds_an_image"]
-        ratios = _ratios(base, took)
+        ratios = times_as_fast(base, took)
         median = statistics.median(took)
         least = numbers["least_s"].get(side["precision"])
         version = ", ".join(f"{name} {number}" for name, number in side["versions"].items())
@@ -85,18 +86,18 @@ def headlines(numbers: dict[str, Any]) -> Iterator[Headline]:
 
 
 def _headline(what: str, ours: dict[str, Any], peer: dict[str, Any]) -> Headline:
-    times = statistics.median(_ratios(peer["seconds_an_image"], ours["seconds_an_image"]))
+    times = statistics.median(times_as_fast(peer["seconds_an_image"], ours["seconds_an_image"]))
     own, beside = f"{_seconds(ours) * 1e3:,.0f} ms", f"{peer['side']}, {peer['precision']}"
     return Headline("One photo through the network", what, own, beside, times)
 
 
 def best_against_best(numbers: dict[str, Any], precision: str) -> str:
-    """Our fastest side in a precision against the fastest peer in it; empty where there is none."""
+    """Our fastest side in a precision against the peer of ``_best``; empty where there is none."""
     pair = _best(numbers, precision)
     if pair is None:
         return ""
     ours, peer = pair
-    ratios = _ratios(peer["seconds_an_image"], ours["seconds_an_image"])
+    ratios = times_as_fast(peer["seconds_an_image"], ours["seconds_an_image"])
     launches = ""
     if numbers.get("launches", 1) > 1:
         rounds = numbers["rounds"]
@@ -112,7 +113,7 @@ def best_against_best(numbers: dict[str, Any], precision: str) -> str:
 
 
 def _best(numbers: dict[str, Any], precision: str) -> Optional[tuple[Any, Any]]:
-    """Ours and the peer. If a faster peer has a higher precision, it is the one to beat."""
+    """Our fastest side, and the fastest peer in that precision or a higher one."""
     ours = _fastest(numbers, True, precision)
     higher = COMPARED[: COMPARED.index(precision) + 1]
     peers = [_fastest(numbers, False, one) for one in higher]
@@ -120,18 +121,11 @@ def _best(numbers: dict[str, Any], precision: str) -> Optional[tuple[Any, Any]]:
     return None if ours is None or peer is None else (ours, peer)
 
 
-def _fastest(numbers: dict[str, Any], ours: bool, precision: Optional[str]) -> Any:
+def _fastest(numbers: dict[str, Any], ours: bool, precision: str) -> Any:
     of = [
-        side
-        for side in numbers["sides"]
-        if side["ours"] == ours and precision in (None, side["precision"])
+        side for side in numbers["sides"] if (side["ours"], side["precision"]) == (ours, precision)
     ]
     return min(of, key=_seconds, default=None)
-
-
-def _ratios(others: list[float], own: list[float]) -> list[float]:
-    """Of each round: what the machine did to both sides goes out of it."""
-    return [theirs / ours for theirs, ours in zip(others, own)]
 
 
 def _seconds(side: dict[str, Any]) -> float:

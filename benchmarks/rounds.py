@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from benchmarks.machine import OthersMeter, wait_until_quiet
 
@@ -11,6 +11,11 @@ log = logging.getLogger(__name__)
 QUIET = 0.05  # share of the processor that others may take in a round that counts
 WAIT_S = 60.0  # for quiet, before a round, at most
 TRIES = 3  # times as many rounds as asked for, at most
+
+
+def times_as_fast(others: Sequence[float], own: Sequence[float]) -> list[float]:
+    """Of each round, from both sides' seconds: what the machine did to both goes out of it."""
+    return [theirs / ours for theirs, ours in zip(others, own)]
 
 
 def interleave(

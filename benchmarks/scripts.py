@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from benchmarks.artifacts import made_or_left_out
 from benchmarks.document import markdown_table
 from benchmarks.headline import Headline
 from benchmarks.latency import describe_network
@@ -27,15 +28,16 @@ from benchmarks.options import add_number, add_rounds
 from benchmarks.peers import environment
 from benchmarks.peers.process import SCRIPTS, variables
 from benchmarks.photos import FULL_HD_HW, TWELVE_MP_HW, write_photos
+from benchmarks.rounds import times_as_fast
 from benchmarks.spent import Spent, run
 from benchmarks.video import make_clip
 from compile.checkpoint import load_model
 from compile.fetch import local_checkpoint
-from compile.job import CompileJob, compile_model
+from compile.job import CompileJob
 from compile.registry import find_model
 from compile.targets import target_module
 from runtime.engines import available
-from runtime.errors import CompileError, InputError, MissingDependency
+from runtime.errors import InputError
 from runtime.photo.preprocess import network_size
 
 log = logging.getLogger(__name__)
@@ -215,13 +217,8 @@ def _compiled(
         checkpoint=checkpoint,
         precision=precision,
     )
-    try:
-        (artifact,) = compile_model(job)
-    except (CompileError, MissingDependency) as error:
-        left_out[f"{model}, {precision}"] = str(error)
-        log.warning("%s, %s is left out: %s", model, precision, error)
-        return None
-    return artifact.path
+    artifact = made_or_left_out(job, f"{model}, {precision}", left_out)
+    return None if artifact is None else artifact.path
 
 
 def _timed(side: Side, source: Path, scratch: Path) -> Spent:
@@ -274,7 +271,7 @@ def headlines(numbers: dict[str, Any]) -> Iterator[Headline]:
         for name, took in case["sides"].items():
             if name.startswith(COMPILED) and base is not None:
                 photo_s = statistics.median(took["photo_s"])
-                ratios = [theirs / own for theirs, own in zip(base["photo_s"], took["photo_s"])]
+                ratios = times_as_fast(base["photo_s"], took["photo_s"])
                 what = f"`{case['model']}`, {case['kind']}, {name.split(', ')[2]}"
                 yield Headline(
                     "Photos and frames, as commands",
@@ -288,7 +285,7 @@ def headlines(numbers: dict[str, Any]) -> Iterator[Headline]:
 def _times(base: Optional[dict[str, list[float]]], took: dict[str, list[float]]) -> list[str]:
     if base is None:
         return ["", ""]
-    ratios = [theirs / ours for theirs, ours in zip(base["photo_s"], took["photo_s"])]
+    ratios = times_as_fast(base["photo_s"], took["photo_s"])
     return [f"**{statistics.median(ratios):.2f}**", f"{min(ratios):.2f} to {max(ratios):.2f}"]
 
 

@@ -14,16 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.artifacts import made_or_left_out
 from benchmarks.document import markdown_table
 from benchmarks.headline import Headline
 from benchmarks.options import SQUARE_HW, add_models, add_number, add_precisions
 from benchmarks.spent import run
-from compile.job import CompileJob, compile_model
+from compile.job import CompileJob
 from compile.registry import find_model
 from compile.targets import target_module
 from runtime.artifact.folder import read_artifact
 from runtime.engines import available
-from runtime.errors import CompileError, MissingDependency
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def _compiled(args: argparse.Namespace, folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """Artifacts by what a row is called, and why others are not there."""
-    made, left_out = {}, {}
+    made: dict[str, Path] = {}
+    left_out: dict[str, str] = {}
     for model in args.models:
         size_hw = SCENE_HW if find_model(model).family == "v3" else SQUARE_HW
         for precision in args.precisions:
@@ -109,13 +110,9 @@ def _compiled(args: argparse.Namespace, folder: Path) -> tuple[dict[str, Path], 
             job = CompileJob(
                 model, TARGET, (size_hw,), 1, folder, precision=precision, seeded="always"
             )
-            try:
-                (artifact,) = compile_model(job)
-            except (CompileError, MissingDependency) as error:
-                left_out[name] = str(error)
-                log.warning("%s is left out: %s", name, error)
-                continue
-            made[name] = artifact.path
+            artifact = made_or_left_out(job, name, left_out)
+            if artifact is not None:
+                made[name] = artifact.path
     return made, left_out
 
 

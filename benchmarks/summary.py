@@ -17,7 +17,9 @@ from typing import Any, Optional
 from benchmarks.commands import load
 from benchmarks.document import DOCS, markdown_table, read_numbers, update_page
 from benchmarks.headline import Headline
+from benchmarks.latency_sides import COMPARED
 from benchmarks.machine import slug
+from benchmarks.options import SQUARE_HW
 from runtime.command_line import run_command
 from runtime.errors import InputError
 
@@ -100,24 +102,24 @@ def _table(group: str, rows: dict[tuple[str, str, str], dict[str, Headline]]) ->
 
 
 def speed(runs: Iterable[Numbers]) -> str:
-    """Milliseconds an image of every package, by precision: the newest Python's run of ``vits``.
+    """Milliseconds an image of every package: the last run of ``vits`` with the newest Python.
 
     Raises:
         InputError: there is no such run.
     """
-    fitting = [one for one in runs if one["name"] == "latency" and one["model"] == README_MODEL]
+    wanted = ("latency", README_MODEL, list(SQUARE_HW))
+    fitting = [one for one in runs if (one["name"], one.get("model"), one.get("size_hw")) == wanted]
     if not fitting:
         raise InputError(f"no numbers of: python -m benchmarks latency --model {README_MODEL}")
-    chosen = min(fitting, key=lambda one: _newest(_python(one)))
+    chosen = min(reversed(fitting), key=lambda one: _newest(_python(one)))
     sides: dict[str, dict[str, str]] = {}
     for side in chosen["sides"]:
         took = statistics.median(side["seconds_an_image"]) * 1e3
         mark = "**" if side["ours"] else ""
         sides.setdefault(side["side"], {})[side["precision"]] = f"{mark}{took:,.0f}{mark}"
-    precisions = ("f32", "bf16", "int8")
-    body = [[name, *(cells.get(one, "") for one in precisions)] for name, cells in sides.items()]
+    body = [[name, *(cells.get(one, "") for one in COMPARED)] for name, cells in sides.items()]
     height, width = chosen["size_hw"]
-    header = [f"`{README_MODEL}`, {height}x{width}, ms an image", *precisions]
+    header = [f"`{README_MODEL}`, {height}x{width}, ms an image", *COMPARED]
     return f"{markdown_table(header, body)}\n\n{_where(chosen)}"
 
 

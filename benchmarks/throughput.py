@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.document import markdown_table
 from benchmarks.options import SQUARE_HW, add_models, add_number, add_precisions, add_rounds
-from benchmarks.rounds import interleave
+from benchmarks.rounds import interleave, times_as_fast
 from compile.job import CompileJob, compile_model
 from runtime.artifact.folder import Artifact
 from runtime.engines import load_engine
@@ -69,7 +69,7 @@ def table(numbers: dict[str, Any]) -> str:
         seconds = case["seconds_an_image"]
         first = next(iter(seconds.values()))
         for name, took in seconds.items():
-            ratios = [base / own for base, own in zip(first, took)]
+            ratios = times_as_fast(first, took)
             rows.append(
                 [
                     f"`{case['model']}` {case['precision']}, {name}",

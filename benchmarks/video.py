@@ -23,7 +23,7 @@ from apps.video_sources import Source
 from benchmarks.crops import center_crop
 from benchmarks.document import markdown_table
 from benchmarks.options import add_artifact, add_number, add_rounds, add_size
-from benchmarks.rounds import interleave
+from benchmarks.rounds import interleave, times_as_fast
 from benchmarks.upstream_loop import infer_image
 from benchmarks.upstream_video import upstream_video
 from exports.video import to_yuv, writing_video
@@ -87,7 +87,7 @@ def table(numbers: dict[str, Any]) -> str:
     seconds, rows = numbers["seconds_a_frame"], []
     for name, took in seconds.items():
         base = seconds[UPSTREAM + (ALONE if name.endswith(ALONE) else "")]
-        ratios = [one / other for one, other in zip(base, took)]
+        ratios = times_as_fast(base, took)
         rows.append(
             (
                 name,
