@@ -17,8 +17,6 @@ from serve.http.batching import Batcher, Task
 from serve.http.handlers import PhotoTask
 from serve.http.model import Model
 
-ENGINE_S = 0.01
-
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory):
@@ -33,14 +31,15 @@ def artifact(tmp_path_factory):
 def cores(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr(streams, "MEASURE_S", 0.05)
+    monkeypatch.setattr(streams, "SLOWEST_S", 60.0)  # a machine that is busy makes no call slow
 
 
-def slept(artifact, seconds):
+def slept(artifact, seconds, sleep=time.sleep):
     """A predictor whose engine sleeps."""
 
     def load(_artifact, _device, _threads):
         def run(inputs):
-            time.sleep(seconds)
+            sleep(seconds)
             return {"disparity": np.ones((1, 28, 28), np.float32)}
 
         return run
@@ -48,18 +47,38 @@ def slept(artifact, seconds):
     return Predictor([artifact], "cpu", load=load)
 
 
-def test_two_are_chosen_where_they_do_more_and_one_where_they_do_not(artifact, cores):
-    for narrow_s, count in ((ENGINE_S, 2), (3 * ENGINE_S, 1)):
-        wide, made = slept(artifact, ENGINE_S), []
+class Clock:
+    """Time that passes only while somebody sleeps, one sleeper after the other."""
 
-        def make(threads, narrow_s=narrow_s, made=made):
-            made.append(threads)
-            return slept(artifact, narrow_s)
+    def __init__(self) -> None:
+        self.now, self._lock = 0.0, threading.Lock()
 
-        chosen = choose_streams(wide, make, "cpu", None)
-        assert made == [1, 1]
-        assert chosen.count == count == chosen.facts()["at_once"]
-        assert "calls a second on 2 of one thread" in chosen.facts()["why"]
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            self.now += seconds
+
+
+@pytest.mark.parametrize(
+    "narrow_s, count, rate", [(0.5, 2, "2.0"), (0.97, 1, "1.0"), (1.0, 1, "1.0"), (2.0, 1, "0.5")]
+)
+def test_two_are_chosen_if_they_do_more_and_one_if_they_do_not(
+    narrow_s, count, rate, artifact, cores, monkeypatch
+):
+    clock, made = Clock(), []
+    monkeypatch.setattr(streams, "time", clock)
+
+    def make(threads):
+        made.append(threads)
+        return slept(artifact, narrow_s, clock.sleep)
+
+    chosen = choose_streams(slept(artifact, 1.0, clock.sleep), make, "cpu", None)
+    assert made == [1, 1]
+    assert chosen.count == count == chosen.facts()["at_once"]
+    says = f"{rate} calls a second on 2 of one thread, 1.0 on one of all threads"
+    assert chosen.facts()["why"] == says
 
 
 @pytest.mark.parametrize(
