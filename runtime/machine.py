@@ -10,10 +10,20 @@ from typing import Any
 from runtime.optional import require, version_of
 
 PACKAGES = ("torch", "openvino", "numpy", "opencv-python-headless")
-# x86's products of bfloat16 and of int8; one with none of them computes in float32 instead.
-INSTRUCTIONS = ("avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
+CPUINFO = Path("/proc/cpuinfo")
+INT8 = ("avx512_vnni", "avx_vnni", "amx_int8")  # x86's products of int8 whose sums have 32 bits
+INSTRUCTIONS = ("avx512_bf16", *INT8[:2], "amx_bf16", *INT8[2:])  # and of bfloat16
 # Environment variables that change how fast the same code runs.
 SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
+
+
+def saturates_int8() -> bool:
+    """True if this processor adds up products of int8 in 16 bits, where large sums are cut off.
+
+    So do x86's without VNNI and AMX (their ``vpmaddubsw``). Unknown processors do not.
+    """
+    flags = _cpuinfo("flags").split()  # of x86; others list "Features"
+    return bool(flags) and not any(name in flags for name in INT8)
 
 
 def describe_machine() -> dict[str, Any]:
@@ -45,7 +55,7 @@ def cpu_name(model: str) -> str:
 def _cpuinfo(key: str) -> str:
     """The first processor's entry; empty where there is none."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = CPUINFO.read_text().splitlines()
     except OSError:
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

@@ -1,5 +1,7 @@
 """OpenVINO graphs, on the CPU."""
 
+import functools
+import logging
 import os
 import sys
 from pathlib import Path
@@ -11,7 +13,10 @@ import numpy as np
 from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import Engine
 from runtime.engines.mapped import given_back, mapping_of
+from runtime.machine import saturates_int8
 from runtime.optional import require
+
+log = logging.getLogger(__name__)
 
 # What the engine is told for a precision; what is not int8 in an int8 graph is bfloat16.
 HINTS = {"f32": "f32", "bf16": "bf16", "int8": "bf16"}
@@ -33,7 +38,9 @@ def load(
 ) -> Engine:
     """Load a graph in the manifest's precision.
 
-    A processor without bfloat16 computes in float32 what is not int8.
+    A processor without bfloat16 computes in float32 what is not int8, and one whose products of
+    int8 are inexact all of it: there the values are rounded as the graph says and multiplied as
+    float32.
     """
     graph = compiled(folder / stage.graph, manifest.precision, threads)
 
@@ -55,6 +62,9 @@ def compiled(
         # Said aloud because OpenVINO's default is bfloat16 wherever the processor has it.
         "INFERENCE_PRECISION_HINT": HINTS[precision],
     }
+    if precision == "int8" and saturates_int8():
+        _say_float32()
+        config["LP_TRANSFORMS_MODE"] = "NO"
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = str(threads)
         if threads < (os.cpu_count() or 1):
@@ -67,6 +77,15 @@ def compiled(
         _keep_marks(graph)
     with given_back(areas):  # of ``graph``, which is held here until then
         return core.compile_model(graph, "CPU", config)
+
+
+@functools.cache
+def _say_float32() -> None:
+    """Once, however many graphs are loaded."""
+    log.warning(
+        "this processor has no exact products of int8 (neither VNNI nor AMX): int8 graphs compute "
+        "in float32 here, as exactly as elsewhere and no faster than those of f32"
+    )
 
 
 def _keep_marks(graph: Any) -> None:
