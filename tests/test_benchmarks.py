@@ -40,7 +40,7 @@ from compile.job import CompileJob, compile_model
 from compile.registry import find_model
 from runtime.engines import available, load_engine
 from runtime.errors import DepthError, InputError, MissingDependency
-from runtime.machine import cpu_name
+from runtime.processor import BF16, low_precision_products, plain_name
 
 TARGET = "openvino" if available("openvino") else "torchscript"
 SIZE_HW = (28, 28)
@@ -189,7 +189,7 @@ def test_a_page_without_the_section_fails_before_anything_is_measured(
     ],
 )
 def test_a_processor_is_named_without_marks_and_clock(model, name):
-    assert cpu_name(model) == name
+    assert plain_name(model) == name
 
 
 def test_the_first_group_is_what_a_reader_looks_for():
@@ -466,7 +466,9 @@ def test_precisions_are_compared_with_the_eager_network():
     numbers = precisions.measure(parsed("precisions", *words))
     exact, plain, marked = numbers["cases"]
     worst = [max(one["max_share"] for one in case["each"]) for case in (exact, plain, marked)]
-    assert worst[0] < 1e-4 < worst[2] and worst[0] < worst[1]
+    assert worst[0] < 1e-4 < worst[2]
+    multiplies = any(name in BF16 for name in low_precision_products())
+    assert worst[0] < worst[1] if multiplies else worst[0] == worst[1]
     sizes = {one["megabytes"] / exact["megabytes"] for one in (plain, marked)}
     assert max(sizes) < 1.1 and min(sizes) > 0.9, "rounded, and kept as float32: held once"
     assert "| `demo`, bf16 |" in precisions.table(numbers)

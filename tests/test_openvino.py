@@ -5,11 +5,11 @@ import logging
 import numpy as np
 import pytest
 
-from runtime import machine
+from runtime import processor
 from runtime.engines import available
 from runtime.engines import openvino as engine
 from runtime.engines.openvino import compiled, import_openvino
-from runtime.machine import saturates_int8
+from runtime.processor import saturates_int8
 
 VNNI, AMX = "flags\t\t: fpu avx2 avx512f avx512_vnni", "flags : avx2 amx_bf16 amx_tile amx_int8"
 AVX2 = "flags\t\t: fpu avx2 avx512f avx512_bf16"
@@ -21,7 +21,7 @@ def cpuinfo(tmp_path, monkeypatch):
 
     def write(text):
         (tmp_path / "cpuinfo").write_text(f"processor : 0\n{text}\n")
-        monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+        monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
 
     return write
 

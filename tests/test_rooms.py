@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-GROUND = ("runtime.errors", "runtime.optional", "runtime.files", "runtime.names", "runtime.walk")
+GROUND = (
+    "runtime.errors",
+    "runtime.optional",
+    "runtime.files",
+    "runtime.names",
+    "runtime.walk",
+    "runtime.processor",
+)
 
 # A room: all that its files may import of this project, beside itself. A name stands for everything
 # below it. A file belongs to the deepest room that holds it.

@@ -5,10 +5,8 @@ ours; kept by ``made_here``. The program has no weights in it: they are those of
 """
 
 import contextlib
-import hashlib
 import logging
 import os
-import platform
 import re
 import shlex
 import shutil
@@ -27,6 +25,7 @@ from runtime.engines.where import exact_float32
 from runtime.errors import CompileError, InputError
 from runtime.files import sha256_of
 from runtime.optional import require
+from runtime.processor import fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -108,17 +107,7 @@ def _machine_facts(torch: ModuleType, device: str) -> dict[str, str]:
         major, minor = torch.cuda.get_device_capability()
         name = torch.cuda.get_device_name()
         return {**facts, "name": name, "arch": f"{major}.{minor}", "cuda": str(torch.version.cuda)}
-    return {**facts, "name": _processor()}
-
-
-def _processor() -> str:
-    """What tells one processor's instructions from another's."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-    except OSError:
-        lines = []
-    kept = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
-    return hashlib.sha256("\n".join([platform.machine(), *kept]).encode()).hexdigest()
+    return {**facts, "name": fingerprint()}
 
 
 class Program:

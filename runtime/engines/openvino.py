@@ -13,8 +13,8 @@ import numpy as np
 from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import Engine
 from runtime.engines.mapped import given_back, mapping_of
-from runtime.machine import saturates_int8
 from runtime.optional import require
+from runtime.processor import saturates_int8
 
 log = logging.getLogger(__name__)
 
