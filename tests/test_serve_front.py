@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -154,9 +155,12 @@ def test_what_nginx_says_is_a_problem_that_is_documented(tmp_path):
 
 def test_only_refusals_for_want_of_room_end_slowly(tmp_path):
     """A status or a missing page must not wait."""
-    slow = re.findall(
-        r"/\.problem/(\w+) \{[^}]*limit_rate 512;", render(Settings(), place(tmp_path))
-    )
+    text = render(Settings(), place(tmp_path))
+    slow = [
+        part.partition(" ")[0]
+        for part in text.split("location = /.problem/")[1:]
+        if " limit_rate 512;" in part
+    ]
     assert slow == ["overloaded", "worker_lost"]
 
 
@@ -185,13 +189,15 @@ def answer_to(base: str, sent: bytes) -> "tuple[int, dict[str, str], dict[str, o
     """Status, headers and problem that come back for these bytes."""
     with connect(base) as connection:
         connection.sendall(sent)
-        with connection.makefile("rb") as stream:
-            status = int(stream.readline().split()[1])
-            headers = {}
-            while line := stream.readline().decode().strip():
-                name, _, value = line.partition(": ")
-                headers[name] = value
-            return status, headers, json.loads(stream.read(int(headers["Content-Length"])))
+        status, headers, body = read_answer(connection)
+        return status, headers, json.loads(body)
+
+
+def read_answer(connection: socket.socket) -> "tuple[int, dict[str, str], bytes]":
+    """The next answer's status, headers and body."""
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    return answer.status, dict(answer.getheaders()), answer.read()
 
 
 @needs_nginx
@@ -259,6 +265,26 @@ def test_a_refusal_begins_at_once_and_ends_a_second_later(tiny_artifact, photo):
         assert answer.headers["Retry-After"] == "1"
         assert head_s < 0.5 < time.monotonic() - start < 3
         assert "X-Accel-Limit-Rate" not in answer.headers
+
+
+@needs_nginx
+def test_who_finds_no_place_in_any_worker_is_told_that_there_is_too_much_work(tiny_artifact, photo):
+    whole = HEAD.replace(b"1000", b"%d" % len(photo)) + b"\r\n" + photo
+    with serving(tiny_artifact.path, DEPTH_THREADS="4") as served, ExitStack() as stack:
+        (worker,) = served.workers
+        os.kill(worker, signal.SIGSTOP)
+        stack.callback(os.kill, worker, signal.SIGCONT)
+        links = [stack.enter_context(connect(served.base)) for _ in range(5)]
+        for link in links:
+            link.sendall(whole)
+        refused, _, _ = select.select(links, [], [], 10)
+        os.kill(worker, signal.SIGCONT)
+        assert len(refused) in (1, 2), "three have places"
+        for link in refused:
+            status, headers, body = read_answer(link)
+            assert (status, json.loads(body)["code"]) == (429, "overloaded")
+            assert headers["Retry-After"] == "1" and headers["X-Depth-Problem"] == "overloaded"
+        assert 200 in [read_answer(link)[0] for link in links if link not in refused]
 
 
 @needs_nginx
