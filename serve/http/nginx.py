@@ -41,7 +41,7 @@ WHOLE_ANSWERS = 256  # that clients may leave lying at once, each as large as on
 GRACE_S = 5.0  # beyond the deadline, for the service to say itself that it has passed
 LOGGED = ("DEBUG", "INFO")  # levels at which requests are
 
-# nginx has one status for both; who finds no place in any worker is told that there is too much work
+# nginx has one status for both: no place in any worker is too much work, not a worker lost
 LOST, OVERLOADED = "worker_lost", "overloaded"
 
 # nginx's own statuses -> what the service says instead, as its code, in words, and after which
