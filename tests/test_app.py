@@ -81,7 +81,7 @@ def test_marks_are_drawn_on_a_copy():
     assert not picture.any() and marked[5, 5].tolist() == [255, 59, 48]
 
 
-def test_each_switch_changes_the_file_and_none_takes_a_second(session):
+def test_each_switch_changes_the_file(session):
     plain = session.view(ViewAsked()).read_bytes()
     for change in (
         {"show_cameras": False},
@@ -89,9 +89,7 @@ def test_each_switch_changes_the_file_and_none_takes_a_second(session):
         {"filter_black": True},
         {"percentile": 60.0},
     ):
-        begun = time.monotonic()
         other = session.view(ViewAsked(**change)).read_bytes()
-        assert time.monotonic() - begun < 1
         same = change in (
             {"filter_black": True},
             {"percentile": 60.0},
