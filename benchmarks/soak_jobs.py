@@ -40,7 +40,7 @@ PHOTOS_AT, DEPTH_AT = "s3://soak/photos", "s3://soak/depth"
 def run_jobs(
     artifact: Path, source: Sequence[Path], scratch: Path, seconds: float
 ) -> dict[str, Any]:
-    """Disturb jobs until the time is over; the one that has begun is finished.
+    """Disturb jobs until the time is over; what has begun is finished, and two are done at least.
 
     Returns:
         how many jobs, results that were right and that were lost, and what was done to them.
@@ -55,7 +55,7 @@ def run_jobs(
     expected = digests(Folder(expected_in))
     with _s3(photos) as (address, faulty):
         number = 0
-        while time.monotonic() < until:
+        while number == 0 or time.monotonic() < until:
             number += 1
             seen += _onto_full_disk(artifact, photos, scratch / f"disk-{number}", expected)
             seen += _over_s3(artifact, address, f"{DEPTH_AT}-{number}", chance, expected)

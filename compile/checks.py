@@ -146,7 +146,7 @@ def check_machine(job: CompileJob) -> None:
     Raises:
         CheckpointError: the checkpoint is no file.
         InputError: no such device, no photo to calibrate with, an output folder that cannot be
-            written to, or a precision that this torch cannot trace.
+            written to, or a precision that this torch cannot trace or compute.
         MissingDependency: what the precision needs is not installed.
     """
     check_output_folder(job.output)
@@ -155,7 +155,9 @@ def check_machine(job: CompileJob) -> None:
         raise CheckpointError(f"{job.checkpoint}: {found}")
     if job.device == "cuda":
         torch_device(job.device)
-    getattr(target_module(job.target), "check_precision_here", lambda _: None)(job.precision)
+    check = getattr(target_module(job.target), "check_precision_here", None)
+    if check is not None:
+        check(job.precision, job.device)
     if job.precision == "int8":
         calibration_photos(job.calibration)
         require("nncf", "int8")

@@ -1,5 +1,7 @@
 """Graphs of 16 bits: float32 at their doors, and as near to the model as 16 bits allow."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from compile.targets.torchscript import DTYPES, REWRITES
 from depth_anything_v2.dpt import DepthAnythingV2
 from layers.attention import Attention
 from runtime.engines import load_engine
+from runtime.engines.where import check_bfloat16
 from runtime.errors import InputError
 from runtime.predict.predictor import Predictor
 
@@ -20,7 +23,19 @@ SHAPE = (1, 3, 28, 42)
 current_torch = pytest.mark.skipif(
     not HAS_FUSED_ATTENTION, reason=f"torch {torch.__version__} computes no float16 on the CPU"
 )
-PRECISIONS = ["bf16", pytest.param("f16", marks=current_torch)]
+
+
+def _coarse() -> str:
+    """Why this torch computes no bfloat16 here; empty if it does."""
+    try:
+        check_bfloat16(torch, "bf16")
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+fine_bfloat16 = pytest.mark.skipif(bool(_coarse()), reason=_coarse() or "it is fine")
+PRECISIONS = [pytest.param("bf16", marks=fine_bfloat16), pytest.param("f16", marks=current_torch)]
 CORRELATION = {"bf16": 0.999, "f16": 0.9999}
 
 
@@ -60,6 +75,7 @@ def test_artifact_has_half_the_bytes_and_takes_and_returns_float32(tmp_path, who
     assert found.dtype == np.float32 and found.shape == (1, 28, 42)
 
 
+@fine_bfloat16
 def test_bytes_go_into_a_graph_of_16_bits(tmp_path, whole):
     artifact = compiled(tmp_path, pixels="rgb8")
     assert artifact.manifest.input.dtype == "uint8"
@@ -68,6 +84,7 @@ def test_bytes_go_into_a_graph_of_16_bits(tmp_path, whole):
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > CORRELATION["bf16"]
 
 
+@fine_bfloat16
 def test_every_stage_of_depth_anything_3_keeps_to_its_tolerance(tmp_path):
     m = compiled(tmp_path, "da3-small").manifest
     assert m.precision == "bf16" and m.parity.status == "passed"
@@ -182,3 +199,45 @@ def test_float16_is_refused_where_torch_cannot_trace_it(tmp_path):
     with pytest.raises(InputError, match=r"use bf16, or compile with torch 2\.1"):
         compiled(tmp_path, precision="f16")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bfloat16_is_refused_where_torch_adds_it_up_in_bfloat16():
+    """Held against random products: the error of a sum is that of its terms, or ten times that."""
+    torch.manual_seed(0)
+    a, b = torch.randn(64, 384).bfloat16(), torch.randn(384, 64).bfloat16()
+    exact = a.float() @ b.float()
+    off = float(((a @ b).float() - exact).abs().mean() / exact.abs().mean())
+    assert (off > 0.005) == bool(_coarse()), off
+
+
+class CoarseTorch:
+    """Adds up as torch 1.13 does on processors without AVX-512."""
+
+    __version__, bfloat16, float32 = "1.13.1", torch.bfloat16, torch.float32
+
+    class ones:
+        def __init__(self, *shape, dtype):
+            self.shape = shape
+
+        def __matmul__(self, other):
+            return np.full((self.shape[0], other.shape[1]), 256.0)
+
+
+def test_a_graph_of_bfloat16_is_refused_where_it_would_be_far_off(tmp_path, monkeypatch, whole):
+    with pytest.raises(
+        InputError, match=r"1\.13\.1 adds up.* use f32, openvino's bf16, or a newer"
+    ):
+        check_bfloat16(CoarseTorch, "demo")
+    manifest = dataclasses.replace(whole.manifest, precision="bf16")
+    monkeypatch.setattr("compile.targets.torchscript.check_bfloat16", refuse)
+    monkeypatch.setattr("runtime.engines.torchscript.check_bfloat16", refuse)
+    load_engine(whole.path, whole.manifest, "cpu")
+    with pytest.raises(InputError, match=f"^{manifest.name}: too coarse"):
+        load_engine(whole.path, manifest, "cpu")
+    with pytest.raises(InputError, match=r"^precision='bf16': too coarse"):
+        compiled(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def refuse(_torch, what):
+    raise InputError(f"{what}: too coarse")

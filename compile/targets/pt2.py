@@ -48,7 +48,7 @@ def build(source: GraphSource, folder: Path) -> Built:
     return Built(file, source.precision, rewrites)
 
 
-def check_precision_here(precision: str) -> None:
+def check_precision_here(precision: str, device: str = "auto") -> None:
     """Refuse a torch without torch.export, as far as it is needed.
 
     Raises:

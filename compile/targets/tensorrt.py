@@ -52,13 +52,13 @@ def build(source: GraphSource, folder: Path) -> Built:
     return Built(file.name, source.precision, rewrites)
 
 
-def check_precision_here(precision: str) -> None:
+def check_precision_here(precision: str, device: str = "auto") -> None:
     """Refuse what the installed torch cannot export.
 
     Raises:
         InputError: float16 with torch 1.13.
     """
-    torchscript.check_precision_here(precision)
+    torchscript.check_precision_here(precision, device)
 
 
 def device_present() -> bool:

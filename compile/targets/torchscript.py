@@ -9,6 +9,7 @@ from compile.deploy import COMMON, HAS_FUSED_ATTENTION
 from compile.low_precision import lower
 from compile.targets.source import Built, GraphSource
 from compile.trace import trace
+from runtime.engines.where import check_bfloat16, torch_device
 from runtime.errors import InputError
 
 PRECISIONS = ("f32", "bf16", "f16")
@@ -21,7 +22,7 @@ def build(source: GraphSource, folder: Path) -> Built:
     """Trace and save.
 
     Raises:
-        InputError: float16 with torch 1.13, which cannot trace it.
+        InputError: torch cannot trace or compute this precision here.
     """
     form, rewrites = form_of(source)
     file = source.file_name(".pt")
@@ -41,12 +42,14 @@ def form_of(source: GraphSource) -> tuple[nn.Module, tuple[str, ...]]:
     return (form if source.precision == "f32" else lower(form, DTYPES[source.precision])), rewrites
 
 
-def check_precision_here(precision: str) -> None:
-    """Refuse what the installed torch cannot trace.
+def check_precision_here(precision: str, device: str = "auto") -> None:
+    """Refuse what the installed torch cannot trace, or not compute on the device.
 
     Raises:
-        InputError: float16 with torch 1.13.
+        InputError: float16 with torch 1.13; bfloat16 with it, on some CPUs.
     """
+    if precision == "bf16" and torch_device(device).type == "cpu":
+        check_bfloat16(torch, "precision='bf16'")
     if precision == "f16" and not HAS_FUSED_ATTENTION:
         raise InputError(
             f"precision='f16': torch {torch.__version__} computes no float16 on the CPU, where "

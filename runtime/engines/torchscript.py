@@ -13,7 +13,7 @@ from runtime.artifact.manifest import Manifest, StageSpec
 from runtime.engines import Engine
 from runtime.engines.cuda import DeviceCall
 from runtime.engines.failures import failures_named
-from runtime.engines.where import exact_float32, torch_device
+from runtime.engines.where import check_bfloat16, exact_float32, torch_device
 from runtime.optional import require
 
 # Graphs in use, by file and device: engines of one artifact share its weights.
@@ -29,13 +29,15 @@ def load(
     On CUDA, float32 means float32, for the whole process: see ``exact_float32``.
 
     Raises:
-        InputError: cuda was asked for and is not there.
+        InputError: cuda was asked for and is not there, or bfloat16 is too coarse on this CPU.
         DeviceError: the GPU is out of memory, or failed.
     """
     torch = require("torch", "torch")
     if threads is not None:
         torch.set_num_threads(threads)
     device = str(torch_device(device))
+    if device == "cpu" and manifest.precision == "bf16":
+        check_bfloat16(torch, manifest.name)
     file = folder / stage.graph
     with failures_named(folder):
         graph = shared_graph(torch, file, device)

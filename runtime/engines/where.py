@@ -46,6 +46,26 @@ def torch_device(name: str) -> Any:
     return device
 
 
+def check_bfloat16(torch: ModuleType, what: str) -> None:
+    """Refuse bfloat16 on a processor where torch adds up its products in bfloat16, too.
+
+    So does torch 1.13 on x86 without AVX-512: 256 and 1 are 256 there.
+
+    Args:
+        what: is refused, for the message.
+    Raises:
+        InputError: it does; the text says what to use.
+    """
+    terms = 512
+    left, right = (torch.ones(*shape, dtype=torch.bfloat16) for shape in ((2, terms), (terms, 2)))
+    if float((left @ right)[0, 0]) != terms:
+        raise InputError(
+            f"{what}: torch {torch.__version__} adds up products of bfloat16 in bfloat16 on this "
+            "processor, which has no AVX-512, and the depth would be far off; use f32, openvino's "
+            "bf16, or a newer torch"
+        )
+
+
 def exact_float32(torch: ModuleType) -> None:
     """Let float32 be float32 on CUDA, for the process: cuDNN's convolutions take TF32 by default.
 
