@@ -29,6 +29,7 @@ from benchmarks import (
 )
 from benchmarks import load as load_bench
 from benchmarks.__main__ import build_parser, main
+from benchmarks.artifacts import made_or_left_out
 from benchmarks.commands import GROUPS, NAMES, about, load, page_of, section_of
 from benchmarks.document import DOCS
 from benchmarks.latency import LatencyJob
@@ -244,6 +245,21 @@ def test_processor_time_of_processes_started_here_is_counted_while_they_run():
     before, running, ended = map(float, said.split())
     assert before == 0 and running >= 0.3
     assert ended >= running  # counted on when it has ended
+
+
+def test_a_side_that_this_processor_does_not_compute_is_left_out_with_the_reason(
+    tmp_path, monkeypatch
+):
+    def refuse(_torch, what):
+        raise InputError(f"{what}: too coarse")
+
+    monkeypatch.setattr("compile.targets.torchscript.check_bfloat16", refuse)
+    job = CompileJob(
+        "demo", "torchscript", ((28, 28),), 1, tmp_path, precision="bf16", device="cpu"
+    )
+    left_out: dict[str, str] = {}
+    assert made_or_left_out(job, "torchscript, bf16", left_out) is None
+    assert left_out == {"torchscript, bf16": "precision='bf16': too coarse"}
 
 
 def test_a_commands_peak_is_its_own_and_not_that_of_what_started_it():
