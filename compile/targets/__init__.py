@@ -4,9 +4,9 @@ A target's module has ``build(source, folder) -> Built``, ``versions() -> dict``
 which can be asked for, ``TOLERANCES`` by precision, of the eager output's range, and ``REWRITES``,
 what it takes of ``compile.deploy.REWRITES`` unless told otherwise. It may have
 ``device_present() -> bool``, whether its graphs can run on this machine, and ``ABSENT``, what is
-said if not; ``check_precision_here``, which refuses a precision that this machine cannot make;
-``load_for_parity``, what is compared with the model if that is not what ``load_engine`` gives; and
-``NEURON_OPTIONS``, which of the Neuron compilers' options it looks at.
+said if not; ``check_precision_here(precision, device)``, which refuses one that this machine cannot
+make or compute there; ``load_for_parity``, what is compared with the model if that is not what
+``load_engine`` gives; and ``NEURON_OPTIONS``, which of the Neuron compilers' options it looks at.
 """
 
 import importlib

@@ -41,9 +41,6 @@ WHOLE_ANSWERS = 256  # that clients may leave lying at once, each as large as on
 GRACE_S = 5.0  # beyond the deadline, for the service to say itself that it has passed
 LOGGED = ("DEBUG", "INFO")  # levels at which requests are
 
-# nginx has one status for both: no place in any worker is too much work, not a worker lost
-LOST, OVERLOADED = "worker_lost", "overloaded"
-
 # nginx's own statuses -> what the service says instead, as its code, in words, and after which
 # seconds to try again. Nginx alone knows 494, a line of the head that is too long; ours is 590.
 PROBLEMS: tuple[tuple[tuple[int, ...], str, str, Optional[int]], ...] = (
@@ -59,9 +56,9 @@ PROBLEMS: tuple[tuple[tuple[int, ...], str, str, Optional[int]], ...] = (
     ((408,), "read_timeout", "it did not arrive in time; send it faster", None),
     ((413,), "too_large", "the body is over {body_bytes:,} bytes", None),
     ((414,), "uri_too_long", "the address is over 8 kB; send options in the body", None),
-    ((429,), OVERLOADED, "too many requests are coming in or waiting at once; try again", 1),
+    ((429,), "overloaded", "too many requests are coming in or waiting at once; try again", 1),
     ((500,), "no_room", "the disk that bodies wait on is full; try again, or elsewhere", 1),
-    ((502,), LOST, "its worker ended; try again", 1),
+    ((502,), "worker_lost", "its worker ended; try again", 1),
     ((503,), "not_ready", "wait until /ping answers 200", 1),
     ((590,), "draining", "send it to another instance", 1),
     ((504,), "deadline_passed", "it was not finished in time", None),
@@ -177,8 +174,6 @@ def render(settings: Settings, place: Place) -> str:
         "page": loading_page(),
         "page_headers": LOADING_HEADERS,
         "page_problem": LOADING,
-        "lost": LOST,
-        "overloaded": OVERLOADED,
         "problems": [_problem(*one, body_bytes=body_bytes) for one in PROBLEMS],
     }
     return environment.from_string(text).render(facts)
