@@ -5,6 +5,7 @@ Port or process number in; counts out.
 
 import contextlib
 import hashlib
+import logging
 import os
 import random
 import signal
@@ -19,11 +20,14 @@ from benchmarks.clients import Request
 from benchmarks.machine import resident_mib
 from runtime.errors import DeviceError
 
+log = logging.getLogger(__name__)
+
 TRIES, READY_TRIES, PAUSE_S = 5, 60, 0.5
 ANSWER_TIMEOUT_S = 30.0
 PIECES, DRIP_S = 5, 0.2  # of a slow client, before it pauses; between two of them
 NGINX = "nginx"
 HEADERS = {"Content-Type": "image/jpeg", "Accept": "application/x-npy"}
+TRY_AGAIN = (None, 429, 502, 503)  # says nothing of the photo: no answer, busy, the worker was lost
 
 
 class Callers:
@@ -44,15 +48,12 @@ class Callers:
 
     def ask(self) -> bool:
         """Send the photo until it is answered; whether the answer was right."""
-        for _ in range(TRIES):
-            status, digest = self._send(self.photo)
-            if status == 200:
-                self._count("right" if digest == self._expected else "wrong")
-                return digest == self._expected
-            self._count("again")
-            time.sleep(PAUSE_S)
-        self._count("lost")
-        return False
+        answer = self._answer(self.photo)
+        if answer is None:
+            return False
+        right = answer == (200, self._expected)
+        self._count("right" if right else "wrong")
+        return right
 
     def ask_until(self, until: float) -> None:
         """Ask without a pause."""
@@ -60,14 +61,30 @@ class Callers:
             self.ask()
 
     def send_damaged_until(self, until: float) -> None:
-        """Send photos that break off, or whose bytes were changed, each another one."""
+        """Send photos that break off, each another one."""
         chance = random.Random(3)
         while time.monotonic() < until:
-            cut = chance.randrange(1, len(self.photo) // 2)
-            status, _ = self._send(self.photo[:cut])
-            if status is not None and status not in (429, 503):  # not the photo's fault
-                self._count("damaged" if status == 400 else "damaged_otherwise")
+            self.send_damaged(chance.randrange(1, len(self.photo) // 2))
             time.sleep(PAUSE_S)
+
+    def send_damaged(self, size: int) -> None:
+        """Send this many bytes of the photo until they are answered."""
+        answer = self._answer(self.photo[:size])
+        if answer is None:
+            return
+        if answer[0] != 400:
+            log.warning("%d bytes of a photo were answered with %d", size, answer[0])
+        self._count("damaged" if answer[0] == 400 else "damaged_otherwise")
+
+    def _answer(self, body: bytes) -> Optional[tuple[int, str]]:
+        for _ in range(TRIES):
+            status, digest = self._send(body)
+            if status not in TRY_AGAIN:
+                return status, digest
+            self._count("again")
+            time.sleep(PAUSE_S)
+        self._count("lost")
+        return None
 
     def _send(self, body: bytes) -> tuple[Optional[int], str]:
         request = Request(self.port, "/v1/depth", body, HEADERS, ANSWER_TIMEOUT_S)

@@ -46,11 +46,24 @@ def service(monkeypatch):
 def test_wrong_lost_and_repeated_requests_are_told_apart(service):
     service.answers = [(503, b"not yet"), (200, b"depth")]
     callers = Callers(service.server_port, b"photo")
-    service.answers = [(200, b"depth"), (200, b"another"), (503, b"busy"), (200, b"depth")]
-    assert [callers.ask() for _ in range(4)] == [True, False, True, False]
+    service.answers = [(200, b"depth"), (200, b"another"), (400, b"no photo")]
+    service.answers += [(503, b"busy"), (502, b"its worker ended"), (200, b"depth")]
+    assert [callers.ask() for _ in range(5)] == [True, False, False, True, False]
     assert callers.seen == {
-        **{"right": 2, "wrong": 1, "again": 1 + soak_clients.TRIES, "lost": 1},
+        **{"right": 2, "wrong": 2, "again": 2 + soak_clients.TRIES, "lost": 1},
         **{"damaged": 0, "damaged_otherwise": 0},
+    }
+
+
+def test_a_damaged_photo_is_sent_again_if_its_worker_was_lost(service):
+    service.answers = [(200, b"depth")]
+    callers = Callers(service.server_port, b"photo")
+    service.answers = [(502, b"its worker ended"), (400, b"cut"), (500, b"?"), (200, b"depth")]
+    for size in (1, 2, 3, 4):
+        callers.send_damaged(size)
+    assert callers.seen == {
+        **{"damaged": 1, "damaged_otherwise": 2, "again": 1 + soak_clients.TRIES, "lost": 1},
+        **{"right": 0, "wrong": 0},
     }
 
 
