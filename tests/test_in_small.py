@@ -3,6 +3,7 @@
 Each is named there as the small test of a slow one.
 """
 
+import json
 import signal
 import subprocess
 import sys
@@ -74,6 +75,8 @@ def test_ray_gives_what_one_machine_gives_for_a_few_photos(job, tmp_path):
     command = [sys.executable, "-m", "serve.batch", *job, "--output", str(fleet)]
     done = subprocess.run([*command, "--engine", "ray"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if not line.startswith("[")]  # Ray's core's
+    assert all(json.loads(line)["event"] == "progress" for line in told), done.stderr
     assert main([*job, "--output", str(alone)]) == 0
     assert results(fleet) == results(alone)
 

@@ -4,8 +4,10 @@ Ray restarts an actor that dies and gives its work to another. A photo that was 
 same result under the same name, and one record.
 """
 
+import json
 import logging
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Optional
@@ -22,6 +24,7 @@ from serve.batch.plan import in_chunks
 from serve.batch.records import Record
 
 CHUNK = 5000  # items given to Ray at once
+ITEM, RECORD = "item", "record"  # columns; texts are what Arrow holds of any name
 TOGETHER = 32  # items an actor takes at once: reading and writing overlap within them
 
 
@@ -40,10 +43,10 @@ class Engine:
         self.predictors = engines(job, artifacts, threads)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Items as columns in, records as one column out."""
-        items = list(batch["item"])
+        """Items in, records out: a column of JSON each."""
+        items = [Item(**json.loads(text)) for text in batch[ITEM]]
         records = run_on(self.predictors, self.job, self.photos, items)
-        return {"record": [asdict(record) for record in records]}
+        return {RECORD: [json.dumps(asdict(record)) for record in records]}
 
 
 def run_on_ray(
@@ -53,8 +56,7 @@ def run_on_ray(
 
     Joins the cluster that ``RAY_ADDRESS`` names, or begins one on this machine.
     """
-    ray, data = begin_ray(), require("ray.data", "ray")
-    data.DataContext.get_current().enable_progress_bars = False
+    ray, data = begin_ray(), _quiet_data()
     one = replace(job.placed(), workers=0)  # an actor's own: what its device is best served by
     actors = max(1, job.workers)
     placed = [replace(artifact, path=artifact.path.absolute()) for artifact in artifacts]
@@ -63,16 +65,24 @@ def run_on_ray(
     resources = actor_resources(target, job.device, actors, ray, cores)
     threads = None if actors == 1 else resources["num_cpus"]
     for chunk in in_chunks(items, CHUNK):
-        rows = data.from_items([{"item": item} for item in chunk])
+        rows = data.from_items([{ITEM: json.dumps(asdict(item))} for item in chunk])
         found = rows.map_batches(
             Engine,
             fn_constructor_args=(one, placed, photos.options, threads),
             batch_size=TOGETHER,
-            concurrency=(1, actors) if actors > 1 else 1,
+            compute=data.ActorPoolStrategy(min_size=1, max_size=actors),
             **resources,
         )
         for row in found.iter_rows():
-            yield Record(**row["record"])
+            yield Record(**json.loads(row[RECORD]))
+
+
+def _quiet_data() -> Any:
+    """Ray Data, which else tells of its plans on the console between our own lines."""
+    data = require("ray.data", "ray")
+    data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    return data
 
 
 def begin_ray() -> Any:
@@ -84,7 +94,9 @@ def begin_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports to its makers otherwise
     ray = require("ray", "ray")
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # how it will treat GPUs
+            ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     return ray
 
 
