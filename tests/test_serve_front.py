@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 from served import (
     ROOT,
-    Served,
     children,
     connect,
     encoded,
@@ -250,29 +249,21 @@ def test_one_client_may_hold_so_many_requests_and_probes_are_none(tiny_artifact,
         assert post(served.base, photo, {"X-Forwarded-For": "192.0.2.1"})[0] == 200
 
 
-def timed_refusal(served: Served, photo: bytes):
-    """An answer, its body, and the seconds until its head and its end had come."""
-    connection = http.client.HTTPConnection(served.base.partition("//")[2], timeout=10)
-    start = time.monotonic()
-    connection.request("POST", "/v1/depth", photo, {"Content-Type": "image/jpeg"})
-    answer = connection.getresponse()
-    head_s = time.monotonic() - start
-    body = answer.read()
-    return answer, body, head_s, time.monotonic() - start
-
-
 @needs_nginx
 def test_a_refusal_begins_at_once_and_ends_a_second_later(tiny_artifact, photo):
     """A client may go elsewhere at once; one that asks again and again costs next to nothing."""
     with serving(tiny_artifact.path, DEPTH_CLIENT_CONNECTIONS="1") as served, ExitStack() as stack:
         stack.enter_context(connect(served.base)).sendall(PART)
         until(lambda: post(served.base, photo)[0] == 429)
-        answer, body, head_s, end_s = timed_refusal(served, photo)
-        assert (answer.status, json.loads(body)["code"]) == (429, "overloaded")
+        connection = http.client.HTTPConnection(served.base.partition("//")[2], timeout=10)
+        start = time.monotonic()
+        connection.request("POST", "/v1/depth", photo, {"Content-Type": "image/jpeg"})
+        answer = connection.getresponse()
+        head_s = time.monotonic() - start
+        found = json.loads(answer.read())
+        assert (answer.status, found["code"]) == (429, "overloaded")
         assert answer.headers["Retry-After"] == "1"
-        tries = [(head_s, end_s), *(timed_refusal(served, photo)[2:] for _ in range(4))]
-        assert all(end > 0.5 for _, end in tries)
-        assert any(head < 0.3 for head, _ in tries), "of five, on a machine that may be busy"
+        assert head_s < 0.5 < time.monotonic() - start < 3
         assert "X-Accel-Limit-Rate" not in answer.headers
 
 

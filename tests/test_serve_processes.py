@@ -181,7 +181,7 @@ def test_sigterm_with_nothing_to_do_ends_at_once(tiny_artifact):
     with serving(tiny_artifact.path) as served:
         begun = time.monotonic()
         assert served.stop() == 0
-        assert time.monotonic() - begun < 10, "less than one on a machine at rest; far from 25"
+        assert time.monotonic() - begun < 2.5, "it takes less than one, on a machine at rest"
 
 
 @needs_nginx
@@ -238,7 +238,7 @@ def test_over_its_capacity_it_answers_in_time_and_refuses_the_rest_at_once(slow_
         assert accepted[-1] < 10, "queue of a second of work, and nobody waits for more"
         middle = refused[len(refused) // 2]
         if shutil.which("nginx"):
-            assert 0.8 < middle < 5, "whoever asks again at once does so once a second at most"
+            assert 0.8 < middle < 2, "whoever asks again at once does so once a second"
             assert len(refused) < 40 * 8
         else:
             assert middle < 0.5, "forty clients share these cores with the service"

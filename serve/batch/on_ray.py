@@ -78,10 +78,12 @@ def run_on_ray(
 
 
 def _quiet_data() -> Any:
-    """Ray Data, which else tells of its plans on the console between our own lines."""
+    """Ray Data, whose plans are told in its file, not between our own lines on the console."""
     data = require("ray.data", "ray")
     data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.ERROR)
     return data
 
 
